@@ -1,0 +1,1 @@
+//! JSON over HTTP: routes, wire types, server-sent events, client.

@@ -1,0 +1,1 @@
+//! Targets: the local one supervises replica processes.

@@ -1,0 +1,13 @@
+//! The words: identifiers, specs, desired and observed state, plan, rollout. Plain data; imports nothing of ours.
+
+mod id;
+mod observed;
+mod plan;
+mod spec;
+mod version;
+
+pub use id::*;
+pub use observed::*;
+pub use plan::*;
+pub use spec::*;
+pub use version::*;

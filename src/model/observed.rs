@@ -1,0 +1,304 @@
+//! Observed state: what the store last saw to be true of one model.
+
+use super::*;
+use serde::{Deserialize, Serialize};
+use std::{collections::BTreeMap, fmt, sync::Arc};
+
+/// Whether live is what Git says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum SyncStatus {
+    Synced,
+    OutOfSync,
+    Unknown,
+}
+/// Whether what is live works.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Health {
+    Healthy,
+    Progressing,
+    Degraded,
+    Suspended,
+    Missing,
+    Unknown,
+}
+impl fmt::Display for SyncStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Synced => "Synced",
+            Self::OutOfSync => "OutOfSync",
+            Self::Unknown => "Unknown",
+        })
+    }
+}
+impl fmt::Display for Health {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Healthy => "Healthy",
+            Self::Progressing => "Progressing",
+            Self::Degraded => "Degraded",
+            Self::Suspended => "Suspended",
+            Self::Missing => "Missing",
+            Self::Unknown => "Unknown",
+        })
+    }
+}
+
+/// One aspect of a model's state, as in Kubernetes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Condition {
+    /// `SpecValid`, `DataReady`, `Trained`, `GatesPassed`, `Deployed`, `LockPushed`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    pub status: bool,
+    /// One CamelCase word.
+    pub reason: String,
+    pub message: String,
+    /// When `status` last changed.
+    pub since: WallMs,
+}
+
+/// What serves: a version, run in one certain way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Release {
+    pub version: VersionNumber,
+    /// Hash of `[serve]` without `replicas`.
+    pub serve: Digest,
+}
+
+/// The state of moving traffic to a new release.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "phase")]
+pub enum Phase {
+    /// Replicas of the new release start; all traffic on stable.
+    Starting,
+    /// At `steps[index]` since `since`.
+    Step { index: usize, since: SteadyMs },
+    /// Held by a person or by an analysis without evidence; continues at `index`, `held_ms` of its hold already served.
+    Paused { index: usize, held_ms: u64, reason: String },
+    /// All traffic on the new release; the old one drains.
+    Promoting,
+    /// All traffic goes back to stable.
+    Aborting { reason: String },
+}
+
+/// A rollout under way in one environment.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Rollout {
+    pub from: Option<Release>,
+    pub to: Release,
+    /// Steps that this rollout goes through; empty when it is at once.
+    pub steps: Vec<StepSpec>,
+    pub analysis: Vec<AnalysisSpec>,
+    #[serde(flatten)]
+    pub phase: Phase,
+    pub started: SteadyMs,
+    pub started_wall: WallMs,
+    pub revision: Revision,
+}
+
+/// A pair (release, environment) that failed: not tried again until content changes or a person retries.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Rejection {
+    pub release: Release,
+    pub reason: String,
+    pub at: WallMs,
+}
+
+/// One environment of a model, as observed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Default)]
+pub struct Deployment {
+    pub stable: Option<Release>,
+    pub rollout: Option<Rollout>,
+    pub rejected: Option<Rejection>,
+    /// Releases that once had all traffic here, newest last, each once.
+    pub served: Vec<Release>,
+    /// When the newest release got all traffic.
+    pub since: Option<WallMs>,
+}
+impl Deployment {
+    /// Every release that needs replicas now, with whether its replicas are drained rather than used.
+    pub fn releases(&self) -> Vec<Release> {
+        let mut all: Vec<Release> = self.stable.into_iter().collect();
+        if let Some(r) = &self.rollout {
+            all.push(r.to);
+        }
+        all.sort();
+        all.dedup();
+        all
+    }
+}
+
+/// A pipeline that runs, or the newest that failed, for one fingerprint.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Pipeline {
+    pub fingerprint: Digest,
+    pub revision: Revision,
+    pub attempt: u32,
+    pub state: PipelineState,
+    pub started: WallMs,
+    pub stages: Vec<StageProgress>,
+}
+/// How a stage of a running pipeline stands.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct StageProgress {
+    pub name: Name,
+    pub run: Option<RunId>,
+    /// `waiting`, `running`, `cached`, `succeeded`, `failed`.
+    pub state: String,
+    pub duration: Option<Millis>,
+}
+/// How a pipeline stands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "state")]
+pub enum PipelineState {
+    Running,
+    /// Failed; tried again at `retry_at` (backoff), or never when `None`, until the content changes.
+    Failed {
+        reason: String,
+        retry_at: Option<SteadyMs>,
+    },
+}
+
+/// Everything the store knows of one model, but its versions and runs, which have records of their own.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ObservedModel {
+    pub name: Name,
+    /// The revision whose desired state was last acted on.
+    pub observed_revision: Option<Revision>,
+    /// The last good desired state; `None` once retired.
+    pub desired: Option<Arc<DesiredModel>>,
+    /// Diagnostics of the newest spec, when it is broken.
+    pub broken: Vec<Diagnostic>,
+    pub suspended: bool,
+    pub retired: bool,
+    /// Current pin of each input: used when content is new and no lock says otherwise.
+    pub pins: BTreeMap<Name, Pin>,
+    /// Pins by the content (`DesiredModel::content`) that first resolved them.
+    pub content_pins: BTreeMap<Digest, BTreeMap<Name, Digest>>,
+    /// A failure to resolve data, with the time of the next try.
+    pub data_failure: Option<Failure>,
+    pub pipeline: Option<Pipeline>,
+    pub deployments: BTreeMap<Name, Deployment>,
+    pub conditions: Vec<Condition>,
+    /// Highest version number given out.
+    pub last_version: u32,
+}
+/// A pin and the dataset definition that it was resolved for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pin {
+    pub dataset: DatasetSpec,
+    pub snapshot: Digest,
+}
+/// A failure that is tried again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    pub reason: String,
+    pub attempts: u32,
+    pub retry_at: SteadyMs,
+}
+impl ObservedModel {
+    /// A model that was never seen before.
+    pub fn new(name: Name) -> Self {
+        Self {
+            name,
+            observed_revision: None,
+            desired: None,
+            broken: vec![],
+            suspended: false,
+            retired: false,
+            pins: BTreeMap::new(),
+            content_pins: BTreeMap::new(),
+            data_failure: None,
+            pipeline: None,
+            deployments: BTreeMap::new(),
+            conditions: vec![],
+            last_version: 0,
+        }
+    }
+}
+
+/// Kinds of events; `kind` in JSON.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EventKind {
+    SourceMoved,
+    SourceRewritten,
+    SourceUnreachable,
+    SourceRecovered,
+    SpecBroken,
+    SpecFixed,
+    SnapshotTaken,
+    LockCommitted,
+    RunStarted,
+    RunSucceeded,
+    RunFailed,
+    RunCancelled,
+    VersionRegistered,
+    GateFailed,
+    RolloutStarted,
+    RolloutStep,
+    RolloutPaused,
+    RolloutAborted,
+    Promoted,
+    RolledBack,
+    ReplicaDied,
+    Retired,
+    RetireHeld,
+    Suspended,
+    Resumed,
+    DaemonStarted,
+}
+
+/// Something that happened, in the order of `seq`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Event {
+    pub seq: u64,
+    pub at: WallMs,
+    pub kind: EventKind,
+    pub model: Option<Name>,
+    pub environment: Option<Name>,
+    /// Short commit id, when a commit caused it.
+    pub commit: Option<ObjectId>,
+    pub author: Option<String>,
+    /// One sentence for people.
+    pub message: String,
+}
+
+/// How the source stands.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Default)]
+pub struct SourceStatus {
+    /// Shown; without credentials.
+    pub url: String,
+    pub branch: String,
+    pub path: String,
+    pub revision: Option<Revision>,
+    /// The last problem, cleared by a good fetch.
+    pub error: Option<String>,
+    pub last_fetch: Option<WallMs>,
+    /// Whether lock commits can be pushed; if not, why.
+    pub pins_in_store: Option<String>,
+}
+
+/// One replica process as the target sees it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReplicaStatus {
+    pub release: Release,
+    pub index: u32,
+    pub address: Option<String>,
+    pub ready: bool,
+    pub restarts: u32,
+    /// Why it is not ready, when it is not.
+    pub message: Option<String>,
+}
+
+/// What the router measured of one release since its current rollout step began.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, Default)]
+pub struct TrafficStats {
+    pub requests: u64,
+    /// 5xx answers and failed connections.
+    pub errors: u64,
+    /// Milliseconds.
+    pub p50_ms: f64,
+    /// Milliseconds.
+    pub p99_ms: f64,
+}

@@ -1,0 +1,90 @@
+//! The plan: ordered actions from observed to desired, each with its reason.
+
+use super::*;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// Why an action is needed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Reason {
+    /// Dotted field of the spec, `code`, `data.train`, or a word such as `spec deleted`.
+    pub field: String,
+    pub old: Option<String>,
+    pub new: Option<String>,
+    /// `models/fraud/model.toml:14`, when a line is to blame.
+    pub place: Option<String>,
+    pub commit: Option<ObjectId>,
+    pub author: Option<String>,
+}
+
+/// One step of a plan. Executing it needs no further decision.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "action")]
+pub enum Action {
+    /// Take snapshots of these inputs' datasets and pin them.
+    ResolveData { inputs: BTreeMap<Name, DatasetSpec> },
+    /// Commit and push `trimtab.lock` with these pins.
+    WriteLock { snapshots: BTreeMap<Name, Digest> },
+    /// Run the pipeline for this fingerprint.
+    Train { fingerprint: Digest, snapshots: BTreeMap<Name, Digest>, attempt: u32 },
+    /// Stop the running pipeline of another fingerprint.
+    CancelTraining { fingerprint: Digest, reason: String },
+    /// Judge a version's fixed gates anew from recorded metrics.
+    JudgeGates { version: VersionNumber, results: Vec<GateResult> },
+    /// Make this rollout the environment's state (`None`: drop the rollout under way, stable stays).
+    SetRollout { environment: Name, rollout: Option<Rollout> },
+    /// Make the rollout's release stable: it had all traffic and is done.
+    FinishRollout { environment: Name, release: Release },
+    /// Note the pair as rejected and drop the rollout.
+    Reject { environment: Name, release: Release, reason: String },
+    /// Traffic off, processes stopped, versions kept.
+    Undeploy { environment: Name },
+    /// The spec was deleted and everything is undeployed.
+    Retire,
+}
+
+/// An action with why, and what a person is told.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Planned {
+    #[serde(flatten)]
+    pub action: Action,
+    pub reasons: Vec<Reason>,
+    /// Expected duration from past runs.
+    pub expected: Option<Millis>,
+}
+
+/// What a model waits for.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "on")]
+pub enum Waiting {
+    Training { fingerprint: Digest },
+    TrainingRetry { at: SteadyMs, reason: String },
+    DataRetry { at: SteadyMs, reason: String },
+    Gates { version: VersionNumber, failed: Vec<String> },
+    Ready { environment: Name, release: Release },
+    Hold { environment: Name, until: SteadyMs },
+    Requests { environment: Name, metric: AnalysisMetric, seen: u64, needed: u64 },
+    Person { environment: Name, reason: String },
+    Promotion { environment: Name, after: Name },
+    Rejected { environment: Name, reason: String },
+    SpecFix,
+    Resume,
+}
+
+/// The plan of one model.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ModelPlan {
+    pub model: Name,
+    pub sync: SyncStatus,
+    pub health: Health,
+    /// The fingerprint that desired state asks for, when its data is pinned.
+    pub fingerprint: Option<Digest>,
+    /// The version that has it.
+    pub version: Option<VersionNumber>,
+    pub actions: Vec<Planned>,
+    pub waiting: Vec<Waiting>,
+    /// Conditions as they follow from this look; `since` is set by who stores them.
+    pub conditions: Vec<Condition>,
+    /// When to look again without any event.
+    pub look_again: Option<SteadyMs>,
+}

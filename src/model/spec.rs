@@ -1,0 +1,275 @@
+//! Typed specs and the desired state that they resolve to. A spec here has passed every check that needs only its own text.
+
+use super::{Digest, Millis, Name, ObjectId, Revision};
+use serde::{Deserialize, Serialize};
+use std::{collections::BTreeMap, sync::Arc};
+
+/// What to execute: an argument vector, or one string that asks for a shell (`sh -c`).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Command {
+    Argv(Vec<String>),
+    Shell(String),
+}
+
+/// A scalar or nested training parameter; keys are ordered, so that equal params are equal bytes.
+pub type Params = BTreeMap<String, serde_json::Value>;
+
+/// `[[stage]]` and `[train]`: one step of a model's pipeline.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct StageSpec {
+    /// `train` for the training itself.
+    pub name: Name,
+    pub run: Command,
+    /// Names of `[data]` inputs, output paths of other stages, or `artifact` (what `train` left). For `train` with none written:
+    /// all data inputs and all outputs of stages that do not need `artifact`.
+    pub inputs: Vec<String>,
+    /// Paths under `TRIMTAB_OUTPUT` that must exist after exit 0. Empty for `train`: all it leaves is the artifact.
+    pub outputs: Vec<String>,
+    /// Requirements file inside the code folder.
+    pub python: Option<String>,
+    pub params: Params,
+    pub timeout: Option<Millis>,
+    pub retries: u32,
+    /// Names of environment variables of the daemon that the process is given.
+    pub secrets: Vec<String>,
+}
+
+/// `[[gate]]`: a condition on a metric.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct GateSpec {
+    pub metric: String,
+    pub min: Option<f64>,
+    pub max: Option<f64>,
+    /// `no_worse_than = "live"`.
+    pub no_worse_than_live: bool,
+    /// Absolute slack of the comparison with live.
+    pub tolerance: f64,
+    /// Whether larger figures are better (`better = "higher"`, the default) in the comparison with live.
+    pub higher_is_better: bool,
+}
+
+/// `[serve]`: how replicas of a version run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ServeSpec {
+    pub run: Command,
+    pub replicas: u32,
+    /// HTTP path that answers 2xx once the replica can take traffic.
+    pub ready: String,
+    pub ready_timeout: Millis,
+    /// How long in-flight requests may take after a replica left the traffic.
+    pub drain: Millis,
+    pub secrets: Vec<String>,
+}
+
+/// One canary step: `weight` percent of traffic for `hold`.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct StepSpec {
+    /// Percent, 0 < weight <= 100.
+    pub weight: f64,
+    pub hold: Millis,
+}
+
+/// How traffic moves to a new release.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Strategy {
+    AtOnce,
+    Canary { steps: Vec<StepSpec> },
+}
+
+/// What the router measures for an analysis.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AnalysisMetric {
+    /// Share of answers 5xx or failed, 0 to 1.
+    ErrorRate,
+    /// Milliseconds.
+    LatencyP50,
+    /// Milliseconds.
+    LatencyP99,
+}
+
+/// `[[deploy.analysis]]`: bounds (milliseconds for latencies).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct AnalysisSpec {
+    pub metric: AnalysisMetric,
+    pub min: Option<f64>,
+    pub max: Option<f64>,
+    /// Fewer requests than this are no evidence in either direction (default 20).
+    pub min_requests: u64,
+}
+
+/// `[[deploy]]`: one environment of the model's chain, in order.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct DeploySpec {
+    pub environment: Name,
+    /// Promotion: only a release that is Healthy there.
+    pub after: Option<Name>,
+    pub strategy: Strategy,
+    pub analysis: Vec<AnalysisSpec>,
+}
+
+/// `models/NAME/model.toml`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ModelSpec {
+    pub name: Name,
+    pub owner: Option<String>,
+    pub description: Option<String>,
+    /// Input name -> dataset name.
+    pub data: BTreeMap<Name, Name>,
+    /// All stages, `train` among them, in a topological order.
+    pub stages: Vec<StageSpec>,
+    /// Folder of the code, relative to the spec's folder, normalised (`.` or `a/b`).
+    pub code: String,
+    pub executor: Name,
+    pub finish_superseded: bool,
+    pub gates: Vec<GateSpec>,
+    pub serve: Option<ServeSpec>,
+    pub deploy: Vec<DeploySpec>,
+}
+impl ModelSpec {
+    /// The last environment of the chain: whose release is "live" for gates and `/models/NAME/`.
+    pub fn live_environment(&self) -> Option<&Name> {
+        self.deploy.last().map(|d| &d.environment)
+    }
+}
+
+/// Where a dataset's bytes come from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DataSource {
+    /// A file or folder below the daemon's data root; normalised relative path.
+    Path(String),
+    /// `http://` or `https://`.
+    Url(String),
+}
+
+/// `datasets/NAME.toml`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DatasetSpec {
+    pub name: Name,
+    pub owner: Option<String>,
+    pub description: Option<String>,
+    pub source: DataSource,
+}
+
+/// `environments/NAME.toml`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EnvironmentSpec {
+    pub name: Name,
+    pub description: Option<String>,
+    /// The mechanism; `local` in this release.
+    pub target: Name,
+    /// A release that served here before comes back without canary steps (default true).
+    pub rollback_at_once: bool,
+}
+
+/// `trimtab.toml`: settings of the repo.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Settings {
+    /// Follow a non-fast-forward move of the branch.
+    pub allow_rewrite: bool,
+    /// Whether trimtab may commit and push lock files.
+    pub push: bool,
+    pub bot_name: String,
+    pub bot_email: String,
+    pub max_concurrent_training: usize,
+    /// Share of models (0 to 1) that one commit may retire without `trimtab sync --prune`.
+    pub prune_share: f64,
+    /// Versions of each model that stay beyond the protected ones.
+    pub keep_versions: usize,
+}
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            allow_rewrite: true,
+            push: true,
+            bot_name: "trimtab".into(),
+            bot_email: "trimtab@localhost".into(),
+            max_concurrent_training: 2,
+            prune_share: 0.5,
+            keep_versions: 50,
+        }
+    }
+}
+
+/// A model of the desired state: its spec with everything that it refers to, a function of the tree alone.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct DesiredModel {
+    pub spec: ModelSpec,
+    /// Path of the spec file in the repo, `/`-separated.
+    pub file: String,
+    /// Hash of the spec file's meaning-bearing content and the dataset specs it names: the key of store-held pins.
+    pub content: Digest,
+    /// Repo path of the code folder and the digest of its tree without spec and lock files.
+    pub code_path: String,
+    pub code: Digest,
+    /// Digest of each requirements file named by a stage, by its path in the code folder.
+    pub python: BTreeMap<String, Digest>,
+    pub datasets: BTreeMap<Name, DatasetSpec>,
+    pub environments: BTreeMap<Name, EnvironmentSpec>,
+    /// Input name -> snapshot, from `trimtab.lock`; empty without one.
+    pub lock: BTreeMap<Name, Digest>,
+    /// Line (1-based) of each dotted field in the spec file, for reasons: `train.params.depth` -> 14.
+    pub lines: BTreeMap<String, u32>,
+    /// The newest commit that touched this model, as far as it was seen.
+    pub changed_by: Revision,
+}
+
+/// Where a diagnostic points.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Location {
+    pub file: String,
+    /// 1-based.
+    pub line: u32,
+    /// 1-based, in characters.
+    pub column: u32,
+    /// The whole source line and the number of characters to underline.
+    pub text: String,
+    pub width: u32,
+}
+
+/// How bad a diagnostic is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Severity {
+    Error,
+    Warning,
+}
+
+/// One finding about the specs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Diagnostic {
+    pub severity: Severity,
+    /// What is wrong.
+    pub message: String,
+    pub location: Option<Location>,
+    /// Shown beside the underline, and what to do.
+    pub label: String,
+    pub help: Option<String>,
+    /// The model it holds back, when it is known.
+    pub model: Option<Name>,
+}
+
+/// All specs of one revision, resolved and checked.
+#[derive(Debug, Clone, Default)]
+pub struct DesiredState {
+    pub revision: Option<Revision>,
+    pub settings: Settings,
+    pub models: BTreeMap<Name, Arc<DesiredModel>>,
+    /// Models whose spec is broken: file and diagnostics; their last good desired state stays.
+    pub broken: BTreeMap<Name, Vec<Diagnostic>>,
+    /// Every diagnostic of the revision.
+    pub diagnostics: Vec<Diagnostic>,
+    /// Number of spec files.
+    pub files: usize,
+}
+
+/// What differs between two object trees for one path.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TreeEntry {
+    pub path: String,
+    pub mode: u32,
+    pub id: ObjectId,
+}

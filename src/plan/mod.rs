@@ -1,0 +1,1 @@
+//! From (desired, observed, now) to a plan with reasons. Pure.

@@ -1,0 +1,234 @@
+//! The traits at the edge. All calls block unless said otherwise; callers put them on threads of their own.
+//! Every effect is idempotent: repeating a call after a crash finds what the first one did.
+
+use crate::model::*;
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+/// An error at an adapter, told to people; `retryable` when the same call may go through later.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{message}")]
+pub struct PortError {
+    pub message: String,
+    pub retryable: bool,
+}
+impl PortError {
+    /// May go through later.
+    pub fn retryable(message: impl Into<String>) -> Self {
+        Self { message: message.into(), retryable: true }
+    }
+    /// Will fail again until something is changed.
+    pub fn permanent(message: impl Into<String>) -> Self {
+        Self { message: message.into(), retryable: false }
+    }
+}
+/// What ports return.
+pub type PortResult<T> = Result<T, PortError>;
+
+/// Reads the clocks.
+pub trait Clock: Send + Sync {
+    fn now(&self) -> Now;
+}
+
+/// One path that differs between two trees. `new` is `None` for a deleted path.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TreeChange {
+    pub path: String,
+    pub old: Option<TreeEntry>,
+    pub new: Option<TreeEntry>,
+}
+
+/// Reads the objects of a fetched Git repository, by id. Nothing is checked out. Paths are relative to the repo's root.
+pub trait GitTree: Send + Sync {
+    /// Files (blobs, symlinks `0o120000`, submodules `0o160000`) under `folder` that differ between two root trees, found by
+    /// object id alone. `old = None`: everything. Non-UTF-8 paths are given lossily with U+FFFD.
+    fn changes(&self, old: Option<&ObjectId>, new: &ObjectId, folder: &str) -> PortResult<Vec<TreeChange>>;
+    /// All files below `folder` of root tree `tree`, in path order. Empty when there is no such folder.
+    fn list(&self, tree: &ObjectId, folder: &str) -> PortResult<Vec<TreeEntry>>;
+    /// The object id of a file or folder, without reading what is below it.
+    fn entry(&self, tree: &ObjectId, path: &str) -> PortResult<Option<TreeEntry>>;
+    /// A blob; an error past `limit` bytes, found without reading it.
+    fn blob(&self, id: &ObjectId, limit: u64) -> PortResult<Vec<u8>>;
+}
+
+/// Result of asking the remote.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fetched {
+    /// The branch's head; `rewritten` when it is no descendant of `previous`.
+    Head { revision: Revision, rewritten: bool },
+    /// The repo or the branch has no commit.
+    Empty,
+    /// The branch is gone; the last revision stays.
+    BranchGone,
+}
+
+/// A file to be committed by the bot; `None` deletes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FileChange {
+    pub path: String,
+    pub content: Option<Vec<u8>>,
+}
+
+/// A commit that trimtab makes itself.
+#[derive(Debug, Clone)]
+pub struct BotCommit {
+    pub files: Vec<FileChange>,
+    /// Whole message with trailers.
+    pub message: String,
+    pub name: String,
+    pub email: String,
+    /// The commit on whose content this was decided: if a person changed anything under `guard` since, the commit is dropped.
+    pub decided_on: ObjectId,
+    /// Folder of the model.
+    pub guard: String,
+}
+
+/// What became of a bot commit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Pushed {
+    Done(Revision),
+    /// Head already has this content: nothing was committed.
+    AlreadyThere,
+    /// A person changed the model meanwhile; their commit wins.
+    Superseded,
+    /// This source is never written to (checked-out branch, no push permission, `push = false`), with the reason.
+    ReadOnly(String),
+}
+
+/// The watched repository.
+pub trait Source: GitTree {
+    /// Where it stands, for people: credentials removed.
+    fn describe(&self) -> SourceStatus;
+    /// Asks the remote for the branch's head and fetches its objects. Bounded by the source's time limit.
+    fn fetch(&self, previous: Option<&ObjectId>) -> PortResult<Fetched>;
+    /// Commits that lead from `old` (exclusive) to `new`, newest first, that touch `path`; at most `limit`.
+    fn log(&self, old: Option<&ObjectId>, new: &ObjectId, path: &str, limit: usize) -> PortResult<Vec<Revision>>;
+    /// Commits on the newest head and pushes; on a lost race fetches and reapplies.
+    fn push(&self, commit: &BotCommit) -> PortResult<Pushed>;
+    /// Commits and pushes the revert of `commit` (as `git revert` would), or says which paths conflict.
+    fn revert(&self, commit: &ObjectId, message: &str, name: &str, email: &str) -> PortResult<Pushed>;
+    /// Calls `wake` when the remote may have moved (local repos: file notifications). Returns a guard; polling is the caller's.
+    fn watch(&self, wake: Arc<dyn Fn() + Send + Sync>) -> PortResult<Box<dyn Send>>;
+}
+
+/// Content-addressed files below `state/artifacts/`.
+pub trait ArtifactStore: Send + Sync {
+    /// Takes every file below `folder` in (hashed in parallel, hard links or reflinks where the file system can) and
+    /// returns their manifest. Symlinks that lead outside the folder are refused.
+    fn put_folder(&self, folder: &Path) -> PortResult<Manifest>;
+    /// Takes one file in, under `name`.
+    fn put_file(&self, file: &Path, name: &str) -> PortResult<FileEntry>;
+    /// Takes bytes in.
+    fn put_bytes(&self, bytes: &[u8], name: &str) -> PortResult<FileEntry>;
+    /// Lays the manifest out below `folder`, complete or not at all; `writable` files are copies, others may be links.
+    fn materialise(&self, manifest: &Manifest, folder: &Path, writable: bool) -> PortResult<()>;
+    /// The content of one file.
+    fn read(&self, digest: &Digest) -> PortResult<Vec<u8>>;
+}
+
+/// Datasets to snapshots.
+pub trait Datasets: Send + Sync {
+    /// The dataset's snapshot of now. Files whose size, mtime and inode stand are not read again.
+    fn snapshot(&self, dataset: &DatasetSpec, now: WallMs) -> PortResult<Snapshot>;
+    /// Where a run finds the snapshot's data (read-only, shared by runs, below the state folder): a file or a folder.
+    fn locate(&self, snapshot: &Snapshot) -> PortResult<PathBuf>;
+}
+
+/// Asks a running effect to stop. Cloned freely.
+#[derive(Debug, Clone, Default)]
+pub struct Cancel(Arc<AtomicBool>);
+impl Cancel {
+    /// Asks.
+    pub fn cancel(&self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+    /// Whether it was asked.
+    pub fn is_cancelled(&self) -> bool {
+        self.0.load(Ordering::SeqCst)
+    }
+}
+
+/// One pipeline to execute.
+#[derive(Debug, Clone)]
+pub struct PipelineJob {
+    pub model: Arc<DesiredModel>,
+    pub revision: Revision,
+    pub fingerprint: Digest,
+    pub attempt: u32,
+    pub snapshots: BTreeMap<Name, Snapshot>,
+}
+
+/// What a pipeline that succeeded left behind.
+#[derive(Debug, Clone)]
+pub struct PipelineOutcome {
+    pub artifact: Manifest,
+    pub code_files: Manifest,
+    pub metrics: BTreeMap<String, f64>,
+    pub stages: Vec<StageOutcome>,
+    pub python: Option<Digest>,
+    pub packages: Vec<String>,
+    pub host: String,
+    pub duration: Millis,
+}
+
+/// Is told of a pipeline's progress and keeps its runs; each call returns once it is durable.
+pub trait PipelineObserver: Send + Sync {
+    /// A succeeded run with this stage key, whose outputs can be reused.
+    fn cached(&self, key: &Digest) -> Option<Run>;
+    /// A run is about to start (intention) or has ended (outcome).
+    fn record(&self, run: &Run) -> PortResult<()>;
+    /// The stages as they stand.
+    fn progress(&self, stages: &[StageProgress]);
+}
+
+/// Executes pipelines. Runs live under shims, so that executing the same job after a daemon's death adopts them.
+pub trait Trainer: Send + Sync {
+    /// Runs all stages; returns when the pipeline ended. `Err` names the stage that failed with its last lines of output.
+    fn execute(
+        &self,
+        job: &PipelineJob,
+        observer: &dyn PipelineObserver,
+        cancel: &Cancel,
+    ) -> PortResult<PipelineOutcome>;
+}
+
+/// One release that should exist, with its share of traffic.
+#[derive(Debug, Clone)]
+pub struct WantedRelease {
+    pub release: Release,
+    pub version: Arc<Version>,
+    pub serve: ServeSpec,
+    /// Percent of traffic; 0 keeps it warm.
+    pub weight: f64,
+}
+
+/// Everything that should exist for a model in an environment. Empty `releases`: nothing.
+#[derive(Debug, Clone)]
+pub struct Wanted {
+    pub environment: Name,
+    pub model: Name,
+    /// Whether `/models/NAME/` leads here.
+    pub live: bool,
+    pub releases: Vec<WantedRelease>,
+}
+
+/// A mechanism that serves releases.
+pub trait Target: Send + Sync {
+    /// Makes it so: returns at once after noting what is wanted; processes start, drain and stop behind it. Traffic moves
+    /// only to ready replicas: while a wanted release has none, its share stays with those that have.
+    fn apply(&self, wanted: &Wanted) -> PortResult<()>;
+    /// Replicas as they are now.
+    fn replicas(&self, environment: &Name, model: &Name) -> Vec<ReplicaStatus>;
+    /// What the router measured of the release since its weight last changed.
+    fn traffic(&self, environment: &Name, model: &Name, release: &Release) -> TrafficStats;
+    /// Total requests and rate for people: requests per second, p99 milliseconds and error share of the last 10 seconds.
+    fn recent(&self, environment: &Name, model: &Name) -> (f64, f64, f64);
+    /// Where traffic enters, e.g. `http://127.0.0.1:8080`.
+    fn address(&self) -> Option<String>;
+}

@@ -1,0 +1,1 @@
+//! Child processes that outlive the daemon: the shim, process identity, adoption.

@@ -1,0 +1,1 @@
+//! The loop: queue, observe, plan, execute.

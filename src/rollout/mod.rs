@@ -1,0 +1,1 @@
+//! From (rollout, analysis, now) to the next phase. Pure.

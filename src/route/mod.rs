@@ -1,0 +1,1 @@
+//! The router process: splits traffic by weight and measures it.

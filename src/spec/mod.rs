@@ -1,0 +1,1 @@
+//! TOML text to typed specs with positions, and specs to the desired state. Pure.

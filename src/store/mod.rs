@@ -1,0 +1,1 @@
+//! The observed state on disk: records, group commit, backup. The only folder that names sled.

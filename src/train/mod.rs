@@ -1,0 +1,1 @@
+//! The local executor: pipelines of stages, Python environments, run folders.
