@@ -71,14 +71,10 @@ pub struct Release {
 pub enum Phase {
     /// Replicas of the new release start; all traffic on stable.
     Starting,
-    /// At `steps[index]` since `since`.
+    /// At `steps[index]`; its hold is counted from `since`.
     Step { index: usize, since: SteadyMs },
     /// Held by a person or by an analysis without evidence; continues at `index`, `held_ms` of its hold already served.
     Paused { index: usize, held_ms: u64, reason: String },
-    /// All traffic on the new release; the old one drains.
-    Promoting,
-    /// All traffic goes back to stable.
-    Aborting { reason: String },
 }
 
 /// A rollout under way in one environment.
@@ -94,6 +90,16 @@ pub struct Rollout {
     pub started: SteadyMs,
     pub started_wall: WallMs,
     pub revision: Revision,
+}
+
+impl Rollout {
+    /// Percent of traffic that the new release gets in this phase.
+    pub fn weight(&self) -> f64 {
+        match &self.phase {
+            Phase::Starting => 0.0,
+            Phase::Step { index, .. } | Phase::Paused { index, .. } => self.steps.get(*index).map_or(0.0, |s| s.weight),
+        }
+    }
 }
 
 /// A pair (release, environment) that failed: not tried again until content changes or a person retries.
@@ -114,16 +120,29 @@ pub struct Deployment {
     pub served: Vec<Release>,
     /// When the newest release got all traffic.
     pub since: Option<WallMs>,
+    /// The release before, kept ready without traffic so that a revert takes no start-up.
+    pub warm: Option<Warm>,
+}
+/// A release that is kept ready without traffic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Warm {
+    pub release: Release,
+    pub until: SteadyMs,
 }
 impl Deployment {
-    /// Every release that needs replicas now, with whether its replicas are drained rather than used.
-    pub fn releases(&self) -> Vec<Release> {
-        let mut all: Vec<Release> = self.stable.into_iter().collect();
+    /// Every release that needs replicas now with its share of traffic in percent: the rollout's, stable, the warm one.
+    pub fn shares(&self) -> Vec<(Release, f64)> {
+        let moved = self.rollout.as_ref().map_or(0.0, Rollout::weight);
+        let mut all: Vec<(Release, f64)> = Vec::with_capacity(3);
         if let Some(r) = &self.rollout {
-            all.push(r.to);
+            all.push((r.to, if self.stable.is_none() { 100.0 } else { moved }));
         }
-        all.sort();
-        all.dedup();
+        if let Some(stable) = self.stable.filter(|s| all.iter().all(|(r, _)| r != s)) {
+            all.push((stable, 100.0 - moved));
+        }
+        if let Some(warm) = self.warm.filter(|w| all.iter().all(|(r, _)| *r != w.release)) {
+            all.push((warm.release, 0.0));
+        }
         all
     }
 }

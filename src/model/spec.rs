@@ -163,6 +163,8 @@ pub struct EnvironmentSpec {
     pub target: Name,
     /// A release that served here before comes back without canary steps (default true).
     pub rollback_at_once: bool,
+    /// How long the release before is kept ready without traffic after a new one took over (`keep_warm`, default `10m`).
+    pub keep_warm: Millis,
 }
 
 /// `trimtab.toml`: settings of the repo.
