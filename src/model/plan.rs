@@ -37,6 +37,8 @@ pub enum Action {
     FinishRollout { environment: Name, release: Release },
     /// Note the pair as rejected and drop the rollout.
     Reject { environment: Name, release: Release, reason: String },
+    /// Stop the replicas that were kept warm.
+    Cool { environment: Name, release: Release },
     /// Traffic off, processes stopped, versions kept.
     Undeploy { environment: Name },
     /// The spec was deleted and everything is undeployed.
@@ -71,6 +73,15 @@ pub enum Waiting {
     Resume,
 }
 
+/// What follows once the actions are done, for people: gates, and how traffic will move in each environment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Outlook {
+    /// `gates` or an environment.
+    pub what: String,
+    pub text: String,
+    pub expected: Option<Millis>,
+}
+
 /// The plan of one model.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ModelPlan {
@@ -83,6 +94,7 @@ pub struct ModelPlan {
     pub version: Option<VersionNumber>,
     pub actions: Vec<Planned>,
     pub waiting: Vec<Waiting>,
+    pub outlook: Vec<Outlook>,
     /// Conditions as they follow from this look; `since` is set by who stores them.
     pub conditions: Vec<Condition>,
     /// When to look again without any event.

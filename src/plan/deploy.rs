@@ -1,0 +1,152 @@
+//! The part of a plan that moves environments to a version.
+
+use super::{Draft, Input, changes, release};
+use crate::{
+    model::*,
+    rollout::{self, Next},
+};
+
+/// All fields that differ from what was last acted on.
+pub fn why(input: &Input, desired: &DesiredModel) -> Vec<Reason> {
+    let old = input.observed.desired.as_deref();
+    changes(old, desired).into_iter().map(|c| c.reason).collect()
+}
+
+/// Plans every environment of the chain towards `version`, and the end of those that the spec no longer names.
+pub fn environments(input: &Input, desired: &DesiredModel, version: &Version, draft: &mut Draft) {
+    for environment in input.observed.deployments.keys() {
+        if !desired.spec.deploy.iter().any(|d| d.environment == *environment) {
+            draft.act(Action::Undeploy { environment: environment.clone() }, why(input, desired));
+        }
+    }
+    let Some(serve) = &desired.spec.serve else { return };
+    let wanted = release(version.number, serve);
+    for deploy in &desired.spec.deploy {
+        let none = Deployment::default();
+        let deployment = input.observed.deployments.get(&deploy.environment).unwrap_or(&none);
+        let one = Environment { input, desired, deploy, deployment, serve };
+        one.plan(wanted, draft);
+        cool(input, &deploy.environment, deployment, draft);
+    }
+}
+
+/// With no version to move to: stable serves on, rollouts towards what Git no longer asks for end, and the warm release is let
+/// go in its time.
+pub fn keep(input: &Input, desired: &DesiredModel, draft: &mut Draft) {
+    for (environment, deployment) in &input.observed.deployments {
+        if deployment.rollout.is_some() {
+            let action = Action::SetRollout { environment: environment.clone(), rollout: None };
+            draft.act(action, why(input, desired));
+        }
+        cool(input, environment, deployment, draft);
+    }
+}
+
+fn cool(input: &Input, environment: &Name, deployment: &Deployment, draft: &mut Draft) {
+    let Some(warm) = deployment.warm else { return };
+    if warm.until <= input.now.steady {
+        draft.act(Action::Cool { environment: environment.clone(), release: warm.release }, vec![]);
+    } else {
+        draft.look_again = [draft.look_again, Some(warm.until)].into_iter().flatten().min();
+    }
+}
+
+struct Environment<'a> {
+    input: &'a Input<'a>,
+    desired: &'a DesiredModel,
+    deploy: &'a DeploySpec,
+    deployment: &'a Deployment,
+    serve: &'a ServeSpec,
+}
+
+impl Environment<'_> {
+    fn name(&self) -> Name {
+        self.deploy.environment.clone()
+    }
+
+    fn plan(&self, wanted: Release, draft: &mut Draft) {
+        let rollout = self.deployment.rollout.as_ref();
+        if let Some(rejected) = self.deployment.rejected.as_ref().filter(|r| r.release == wanted) {
+            draft.wait(Waiting::Rejected { environment: self.name(), reason: rejected.reason.clone() }, None);
+            return self.drop_rollout(draft);
+        }
+        if self.deployment.stable == Some(wanted) {
+            self.drop_rollout(draft);
+            return self.wait_ready(wanted, draft);
+        }
+        if let Some(after) = self.deploy.after.as_ref().filter(|a| !self.is_healthy(a, wanted)) {
+            draft.wait(Waiting::Promotion { environment: self.name(), after: after.clone() }, None);
+            // A rollout that passed the promotion goes on: a replica of the environment before that restarts is no reason to stop it.
+            if rollout.is_none_or(|r| r.to != wanted) {
+                return self.drop_rollout(draft);
+            }
+        }
+        match rollout.filter(|r| r.to == wanted) {
+            Some(r) => self.step(r, draft),
+            None => self.start(wanted, draft),
+        }
+    }
+
+    fn drop_rollout(&self, draft: &mut Draft) {
+        if self.deployment.rollout.is_some() {
+            let action = Action::SetRollout { environment: self.name(), rollout: None };
+            draft.act(action, why(self.input, self.desired));
+        }
+    }
+
+    /// A promotion needs the release to have all traffic in the environment before, with every replica ready.
+    fn is_healthy(&self, environment: &Name, wanted: Release) -> bool {
+        let there = self.input.observed.deployments.get(environment);
+        there.is_some_and(|d| d.stable == Some(wanted)) && self.ready(environment, wanted) >= self.serve.replicas
+    }
+
+    fn ready(&self, environment: &Name, release: Release) -> u32 {
+        let replicas = self.input.replicas.get(environment);
+        replicas.map_or(0, |rs| rs.iter().filter(|r| r.release == release && r.ready).count() as u32)
+    }
+
+    fn wait_ready(&self, release: Release, draft: &mut Draft) {
+        if self.ready(&self.deploy.environment, release) < self.serve.replicas {
+            draft.wait(Waiting::Ready { environment: self.name(), release }, None);
+        }
+    }
+
+    fn start(&self, wanted: Release, draft: &mut Draft) {
+        let from = self.deployment.stable;
+        let at_once = self.desired.environments.get(&self.deploy.environment).is_none_or(|e| e.rollback_at_once);
+        let returns = at_once && self.deployment.served.contains(&wanted);
+        let by = &self.desired.changed_by;
+        // With nothing stable there is nothing to hold traffic back on.
+        let rollout = rollout::start(from, wanted, self.deploy, returns || from.is_none(), by, self.input.now);
+        // A warm release needs no start: traffic moves in this very plan.
+        if let Next::Finish = rollout::next(&rollout, &self.deploy.environment, &self.facts(wanted)) {
+            let action = Action::FinishRollout { environment: self.name(), release: wanted };
+            return draft.act(action, why(self.input, self.desired));
+        }
+        let action = Action::SetRollout { environment: self.name(), rollout: Some(rollout) };
+        draft.act(action, why(self.input, self.desired));
+    }
+
+    fn facts(&self, release: Release) -> rollout::Facts {
+        let replicas = self.input.replicas.get(&self.deploy.environment);
+        let of_release = replicas.into_iter().flatten().filter(|r| r.release == release);
+        rollout::Facts {
+            now: self.input.now.steady,
+            ready: self.ready(&self.deploy.environment, release),
+            wanted: self.serve.replicas,
+            restarts: of_release.map(|r| r.restarts).max().unwrap_or(0),
+            traffic: self.input.traffic.get(&self.deploy.environment).copied().unwrap_or_default(),
+            ready_timeout: self.serve.ready_timeout,
+        }
+    }
+
+    fn step(&self, rollout: &Rollout, draft: &mut Draft) {
+        let environment = self.name();
+        match rollout::next(rollout, &environment, &self.facts(rollout.to)) {
+            Next::Stay(waiting, until) => draft.wait(waiting, until),
+            Next::Change(rollout) => draft.act(Action::SetRollout { environment, rollout: Some(rollout) }, vec![]),
+            Next::Finish => draft.act(Action::FinishRollout { environment, release: rollout.to }, vec![]),
+            Next::Reject(reason) => draft.act(Action::Reject { environment, release: rollout.to, reason }, vec![]),
+        }
+    }
+}

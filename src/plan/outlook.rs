@@ -1,0 +1,61 @@
+//! What follows once the actions are done, for people.
+
+use super::{Input, release};
+use crate::model::*;
+
+/// Gates and environments that a new or returning version goes through; empty when nothing will move.
+pub fn outlook(input: &Input, desired: &DesiredModel, version: Option<&Version>, actions: &[Planned]) -> Vec<Outlook> {
+    let moves = |p: &Planned| {
+        matches!(p.action, Action::Train { .. } | Action::ResolveData { .. } | Action::JudgeGates { .. })
+            || matches!(p.action, Action::SetRollout { .. } | Action::FinishRollout { .. })
+    };
+    if !actions.iter().any(moves) {
+        return vec![];
+    }
+    let mut all = Vec::new();
+    if version.is_none() && !desired.spec.gates.is_empty() {
+        let gates: Vec<String> = desired.spec.gates.iter().map(|g| gate(g, input.live)).collect();
+        all.push(Outlook { what: "gates".into(), text: gates.join(" · "), expected: None });
+    }
+    if let Some(serve) = &desired.spec.serve {
+        let wanted = version.map(|v| release(v.number, serve));
+        all.extend(desired.spec.deploy.iter().filter_map(|d| environment(input, desired, d, wanted)));
+    }
+    all
+}
+
+fn gate(gate: &GateSpec, live: Option<&Version>) -> String {
+    let min = gate.min.map(|b| format!("{} ≥ {b}", gate.metric));
+    let max = gate.max.map(|b| format!("{} ≤ {b}", gate.metric));
+    let compared = gate.no_worse_than_live.then(|| {
+        let figure = live.and_then(|l| l.metrics.get(&gate.metric).map(|m| format!(" {} ({m:.4})", l.number)));
+        format!("{} no worse than live{}", gate.metric, figure.unwrap_or_default())
+    });
+    [min, max, compared].into_iter().flatten().collect::<Vec<_>>().join(" · ")
+}
+
+fn environment(input: &Input, desired: &DesiredModel, deploy: &DeploySpec, wanted: Option<Release>) -> Option<Outlook> {
+    let deployment = input.observed.deployments.get(&deploy.environment);
+    let stable = deployment.and_then(|d| d.stable);
+    if stable.is_some() && stable == wanted {
+        return None;
+    }
+    let before = stable.map_or("nothing".to_owned(), |s| s.version.to_string());
+    let after = wanted.map_or("new".to_owned(), |w| w.version.to_string());
+    let served = wanted.is_some_and(|w| deployment.is_some_and(|d| d.served.contains(&w)))
+        && desired.environments.get(&deploy.environment).is_none_or(|e| e.rollback_at_once);
+    let (how, expected) = match &deploy.strategy {
+        _ if stable.is_none() => ("at once (nothing serves yet)".to_owned(), None),
+        _ if served => ("at once (served before)".to_owned(), Some(Millis(0))),
+        Strategy::AtOnce => ("at once".to_owned(), None),
+        Strategy::Canary { steps } => {
+            let mut weights: Vec<String> = steps.iter().map(|s| format!("{} %", s.weight)).collect();
+            weights.push("100 %".into());
+            let holds = steps.iter().map(|s| s.hold.0).sum();
+            (format!("canary {}", weights.join(" → ")), Some(Millis(holds)))
+        }
+    };
+    let after_env = deploy.after.as_ref().map(|a| format!(", after {a}")).unwrap_or_default();
+    let text = format!("{before} → {after}, {how}{after_env}");
+    Some(Outlook { what: deploy.environment.to_string(), text, expected })
+}

@@ -1,0 +1,112 @@
+//! Sync status, health and conditions as they follow from one look.
+
+use super::{Draft, Input, release, running};
+use crate::model::*;
+
+/// Sync status and health.
+pub fn judge(input: &Input, version: Option<&Version>, draft: &Draft) -> (SyncStatus, Health) {
+    (sync(input, version, draft), health(input, draft))
+}
+
+fn sync(input: &Input, version: Option<&Version>, draft: &Draft) -> SyncStatus {
+    let observed = input.observed;
+    let Some(desired) = input.desired else {
+        return if observed.retired && observed.broken.is_empty() { SyncStatus::Synced } else { SyncStatus::OutOfSync };
+    };
+    let passed = version.is_some_and(|v| v.gates.iter().all(|g| g.passed));
+    let serves = |d: &DeploySpec| {
+        let stable = observed.deployments.get(&d.environment).and_then(|d| d.stable);
+        let wanted = version.zip(desired.spec.serve.as_ref()).map(|(v, s)| release(v.number, s));
+        wanted.is_some() && stable == wanted
+    };
+    let lag = |p: &Planned| !matches!(p.action, Action::Cool { .. } | Action::WriteLock { .. });
+    let done = passed && observed.broken.is_empty() && !draft.actions.iter().any(lag);
+    // A model that is suspended is compared by what it has, not by what it would do.
+    if observed.suspended && version.is_none() {
+        return SyncStatus::Unknown;
+    }
+    let deployed = desired.spec.serve.is_none() || desired.spec.deploy.iter().all(serves);
+    if done && deployed { SyncStatus::Synced } else { SyncStatus::OutOfSync }
+}
+
+fn health(input: &Input, draft: &Draft) -> Health {
+    let observed = input.observed;
+    if observed.suspended {
+        return Health::Suspended;
+    }
+    let failed = matches!(observed.pipeline.as_ref().map(|p| &p.state), Some(PipelineState::Failed { .. }))
+        && draft.actions.is_empty();
+    let stuck = |w: &Waiting| matches!(w, Waiting::Gates { .. } | Waiting::Rejected { .. } | Waiting::DataRetry { .. });
+    let rolling = observed.deployments.values().any(|d| d.rollout.is_some());
+    let unready = draft.waiting.iter().any(|w| matches!(w, Waiting::Ready { .. }));
+    if failed || draft.waiting.iter().any(stuck) {
+        Health::Degraded
+    } else if rolling || running(observed).is_some() || !draft.actions.is_empty() {
+        Health::Progressing
+    } else if unready {
+        Health::Degraded
+    } else if input.desired.is_some_and(|d| d.spec.serve.is_some() && !d.spec.deploy.is_empty())
+        && observed.deployments.values().all(|d| d.stable.is_none())
+    {
+        Health::Missing
+    } else if input.desired.is_none() {
+        Health::Missing
+    } else {
+        Health::Healthy
+    }
+}
+
+/// The model's conditions; `since` is left 0 for who stores them.
+pub fn conditions(input: &Input, version: Option<&Version>, draft: &Draft) -> Vec<Condition> {
+    let observed = input.observed;
+    let one = |kind: &str, status: bool, reason: &str, message: String| Condition {
+        kind: kind.into(),
+        status,
+        reason: reason.into(),
+        message,
+        since: WallMs(0),
+    };
+    let mut all = vec![match observed.broken.first() {
+        None => one("SpecValid", true, "Checked", String::new()),
+        Some(d) => one("SpecValid", false, "SpecBroken", d.message.clone()),
+    }];
+    if input.desired.is_none() {
+        return all;
+    }
+    all.push(match &observed.data_failure {
+        None => one("DataReady", true, "Pinned", String::new()),
+        Some(f) => one("DataReady", false, "SnapshotFailed", f.reason.clone()),
+    });
+    all.push(match (version, observed.pipeline.as_ref().map(|p| &p.state)) {
+        (Some(v), _) => one("Trained", true, "VersionRegistered", v.number.to_string()),
+        (None, Some(PipelineState::Failed { reason, .. })) => one("Trained", false, "PipelineFailed", reason.clone()),
+        (None, Some(PipelineState::Running)) => one("Trained", false, "Training", String::new()),
+        (None, None) => one("Trained", false, "Planned", String::new()),
+    });
+    if let Some(v) = version {
+        let failed = super::gates::failures(&v.gates);
+        all.push(match failed.is_empty() {
+            true => one("GatesPassed", true, "AllPassed", String::new()),
+            false => one("GatesPassed", false, "GateFailed", failed.join("; ")),
+        });
+    }
+    let deployed = draft.waiting.iter().find_map(|w| match w {
+        Waiting::Rejected { environment, reason } => Some(("RolloutRejected", format!("{environment}: {reason}"))),
+        Waiting::Ready { environment, .. } => {
+            Some(("ReplicasNotReady", format!("{environment}: not all replicas are ready")))
+        }
+        Waiting::Hold { environment, .. }
+        | Waiting::Requests { environment, .. }
+        | Waiting::Person { environment, .. } => Some(("RollingOut", format!("{environment}: a rollout is under way"))),
+        Waiting::Promotion { environment, after } => {
+            Some(("WaitsForPromotion", format!("{environment} waits for {after}")))
+        }
+        _ => None,
+    });
+    all.push(match deployed {
+        None if draft.actions.is_empty() && version.is_some() => one("Deployed", true, "AsDesired", String::new()),
+        None => one("Deployed", false, "Pending", String::new()),
+        Some((reason, message)) => one("Deployed", false, reason, message),
+    });
+    all
+}
