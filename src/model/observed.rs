@@ -198,6 +198,8 @@ pub struct ObservedModel {
     pub data_failure: Option<Failure>,
     pub pipeline: Option<Pipeline>,
     pub deployments: BTreeMap<Name, Deployment>,
+    /// How each release runs, by `Release::serve`.
+    pub serves: BTreeMap<Digest, ServeSpec>,
     pub conditions: Vec<Condition>,
     /// Highest version number given out.
     pub last_version: u32,
@@ -230,6 +232,7 @@ impl ObservedModel {
             data_failure: None,
             pipeline: None,
             deployments: BTreeMap::new(),
+            serves: BTreeMap::new(),
             conditions: vec![],
             last_version: 0,
         }
@@ -266,6 +269,8 @@ pub enum EventKind {
     Suspended,
     Resumed,
     DaemonStarted,
+    /// Something of a model moved that is worth no record: a wake-up with `seq` 0, never stored.
+    ModelChanged,
 }
 
 /// Something that happened, in the order of `seq`.

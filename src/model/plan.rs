@@ -100,3 +100,23 @@ pub struct ModelPlan {
     /// When to look again without any event.
     pub look_again: Option<SteadyMs>,
 }
+
+/// The plans of all models for one revision.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct FleetPlan {
+    pub revision: Option<Revision>,
+    /// Models with something to do, to wait for or to say, in the order of names.
+    pub models: Vec<ModelPlan>,
+    pub unchanged: usize,
+    pub diagnostics: Vec<Diagnostic>,
+    /// Deletions that wait for `trimtab sync --prune`.
+    pub held: Vec<Name>,
+    /// Wall clock of the plan, for "2 minutes ago".
+    pub at: WallMs,
+}
+impl FleetPlan {
+    /// Whether executing it would change anything.
+    pub fn changes(&self) -> bool {
+        self.models.iter().any(|m| !m.actions.is_empty())
+    }
+}

@@ -1,1 +1,185 @@
-//! Plans as text.
+//! Plans as text, like the best of `terraform plan`.
+
+use crate::model::*;
+use std::fmt::Write;
+
+/// `train.params.depth 6 → 8 (models/fraud/model.toml:14, 4f1c2ab by Ada)`.
+pub fn reason(r: &Reason) -> String {
+    let change = match (&r.old, &r.new) {
+        (Some(o), Some(n)) => format!(" {} → {}", clip(o), clip(n)),
+        (None, Some(n)) => format!(" set to {}", clip(n)),
+        (Some(o), None) => format!(" {} removed", clip(o)),
+        (None, None) => String::new(),
+    };
+    let by = match (&r.commit, &r.author) {
+        (Some(c), Some(a)) => Some(format!("{} by {a}", c.short())),
+        (Some(c), None) => Some(c.short().to_owned()),
+        _ => None,
+    };
+    let origin: Vec<String> = r.place.clone().into_iter().chain(by).collect();
+    let origin = if origin.is_empty() { String::new() } else { format!(" ({})", origin.join(", ")) };
+    visible(&format!("{}{change}{origin}", r.field))
+}
+
+fn clip(text: &str) -> String {
+    const LONGEST: usize = 48;
+    if text.chars().count() <= LONGEST {
+        text.to_owned()
+    } else {
+        text.chars().take(LONGEST - 1).chain(['…']).collect()
+    }
+}
+
+/// Control characters of untrusted text as visible signs: a commit message cannot steer a terminal.
+fn visible(text: &str) -> String {
+    text.chars().flat_map(|c| if c.is_control() { c.escape_default().collect::<Vec<_>>() } else { vec![c] }).collect()
+}
+
+/// How a model's plan is marked and called.
+fn headline(plan: &ModelPlan) -> (&'static str, &'static str) {
+    let has = |f: fn(&Action) -> bool| plan.actions.iter().any(|p| f(&p.action));
+    let is_new = plan.actions.iter().any(|p| p.reasons.iter().any(|r| r.field == "new model"));
+    if has(|a| matches!(a, Action::Retire)) {
+        ("-", "retire")
+    } else if is_new || (plan.version.is_none() && has(|a| matches!(a, Action::ResolveData { .. }))) {
+        ("+", "train")
+    } else if has(|a| matches!(a, Action::Train { .. })) {
+        ("~", "retrain")
+    } else if plan.outlook.iter().any(|o| o.text.contains("served before")) {
+        ("↺", "roll back")
+    } else if has(|a| matches!(a, Action::SetRollout { .. } | Action::FinishRollout { .. })) {
+        ("~", "roll out")
+    } else if plan.actions.is_empty() {
+        ("·", "wait")
+    } else {
+        ("~", "change")
+    }
+}
+
+/// The whole plan for a person; `now` for ages.
+pub fn fleet(plan: &FleetPlan) -> String {
+    let mut out = String::new();
+    match &plan.revision {
+        Some(r) => {
+            let age = Millis(plan.at.0.saturating_sub(r.time.0).max(0) as u64);
+            let summary = visible(&r.summary);
+            let author = visible(&r.author);
+            let email = visible(&r.email);
+            let _ = writeln!(out, "Revision {} \"{summary}\" by {author} <{email}>, {age} ago", r.commit.short());
+        }
+        None => out.push_str("No revision yet\n"),
+    }
+    let changing: Vec<&ModelPlan> = plan.models.iter().filter(|m| !m.actions.is_empty()).collect();
+    let resting = plan.unchanged + plan.models.len() - changing.len();
+    let _ = writeln!(out, "{}, {resting} unchanged\n", count(changing.len(), "model changes", "models change"));
+    for model in &plan.models {
+        out.push_str(&one(model));
+    }
+    for name in &plan.held {
+        let _ = writeln!(out, "  - {name:<16} held         spec deleted: run `trimtab sync --prune` to retire it");
+    }
+    out.push_str(&footer(&changing));
+    out
+}
+
+fn footer(changing: &[&ModelPlan]) -> String {
+    if changing.is_empty() {
+        return "Nothing to do: what is live is what Git says.\n".into();
+    }
+    let runs = changing.iter().filter(|m| m.actions.iter().any(|p| matches!(p.action, Action::Train { .. }))).count();
+    let expected: u64 = changing.iter().flat_map(|m| &m.actions).filter_map(|p| p.expected).map(|m| m.0).sum();
+    let about = if expected > 0 { format!(", about {}", Millis(expected)) } else { String::new() };
+    let reused = changing.iter().filter(|m| m.version.is_some()).count();
+    format!(
+        "\nTraining: {}{about}.   Reused: {}.   Run `trimtab sync` to apply now.\n",
+        count(runs, "run", "runs"),
+        count(reused, "version", "versions")
+    )
+}
+
+fn count(n: usize, one: &str, many: &str) -> String {
+    format!("{n} {}", if n == 1 { one } else { many })
+}
+
+/// One model's plan, its outlook and what it waits for.
+pub fn one(plan: &ModelPlan) -> String {
+    let (sign, verb) = headline(plan);
+    let mut out = String::new();
+    let reasons: Vec<String> = {
+        let mut seen: Vec<String> = plan.actions.iter().flat_map(|p| &p.reasons).map(reason).collect();
+        seen.dedup();
+        seen
+    };
+    let expected: u64 = plan.actions.iter().filter_map(|p| p.expected).map(|m| m.0).sum();
+    let time = if expected > 0 { format!("   ~ {}", Millis(expected)) } else { String::new() };
+    let what = what(plan);
+    let _ = writeln!(out, "  {sign} {:<16} {verb:<12} {what}{time}", plan.model.as_str());
+    for reason in reasons.iter().take(8) {
+        let _ = writeln!(out, "      because      {reason}");
+    }
+    if reasons.len() > 8 {
+        let _ = writeln!(out, "      because      … and {} more", reasons.len() - 8);
+    }
+    for o in &plan.outlook {
+        let time = o.expected.map(|m| format!("   ~ {m}")).unwrap_or_default();
+        let _ = writeln!(out, "      {:<12} {}{time}", o.what, o.text);
+    }
+    for w in &plan.waiting {
+        let _ = writeln!(out, "      waiting      {}", waiting(w));
+    }
+    out
+}
+
+fn what(plan: &ModelPlan) -> String {
+    let mut parts: Vec<String> = Vec::new();
+    for planned in &plan.actions {
+        parts.push(match &planned.action {
+            Action::ResolveData { inputs } => {
+                let names: Vec<&str> = inputs.values().map(|d| d.name.as_str()).collect();
+                format!("take a snapshot of {}", names.join(", "))
+            }
+            Action::WriteLock { .. } => "pin the data in trimtab.lock".into(),
+            Action::Train { fingerprint, .. } => format!("new version {}", fingerprint.short()),
+            Action::CancelTraining { reason, .. } => format!("stop the training: {reason}"),
+            Action::JudgeGates { version, .. } => format!("judge the gates of {version} anew"),
+            Action::SetRollout { rollout: Some(r), environment } => match plan.fingerprint {
+                Some(f) => format!("{environment} to {} ({}), already trained", r.to.version, f.short()),
+                None => format!("{environment} to {}", r.to.version),
+            },
+            Action::SetRollout { rollout: None, environment } => format!("end the rollout in {environment}"),
+            Action::FinishRollout { environment, release } => {
+                format!("{environment} to {}, already trained", release.version)
+            }
+            Action::Reject { environment, reason, .. } => format!("abort in {environment}: {reason}"),
+            Action::Cool { release, .. } => format!("stop the warm replicas of {}", release.version),
+            Action::Undeploy { environment } => format!("traffic off in {environment}"),
+            Action::Retire => "spec deleted: versions kept".into(),
+        });
+    }
+    parts.join(" · ")
+}
+
+/// What a model waits for, for people.
+pub fn waiting(w: &Waiting) -> String {
+    let text = match w {
+        Waiting::Training { fingerprint } => format!("training of {} runs", fingerprint.short()),
+        Waiting::TrainingRetry { reason, .. } => format!("training failed and is tried again: {reason}"),
+        Waiting::DataRetry { reason, .. } => format!("data cannot be read, tried again: {reason}"),
+        Waiting::Gates { version, failed } => format!("{version} stays out: {}", failed.join("; ")),
+        Waiting::Ready { environment, release } => {
+            format!("{environment}: replicas of {} to be ready", release.version)
+        }
+        Waiting::Hold { environment, .. } => format!("{environment}: the hold time of this step"),
+        Waiting::Requests { environment, seen, needed, .. } => {
+            format!("{environment}: {seen} of {needed} requests seen")
+        }
+        Waiting::Person { environment, reason } => format!("{environment}: {reason}; `trimtab rollout resume`"),
+        Waiting::Promotion { environment, after } => format!("{environment}: the version to be healthy in {after}"),
+        Waiting::Rejected { environment, reason } => {
+            format!("{environment}: rejected: {reason}; fix the spec, revert it, or `trimtab rollout retry`")
+        }
+        Waiting::SpecFix => "the newest spec is broken; the last good one stays in force".into(),
+        Waiting::Resume => "suspended; `trimtab resume`".into(),
+    };
+    visible(&text)
+}

@@ -1,1 +1,208 @@
 //! The loop: queue, observe, plan, execute.
+//!
+//! Level-triggered: a wake-up carries no data, it only says which model to look at. Each look plans from the facts of now, writes the
+//! intention to the store, then acts; it ends when a look finds nothing to do.
+
+mod execute;
+mod look;
+mod pipeline;
+pub mod queue;
+mod source;
+mod steer;
+mod tasks;
+mod view;
+
+pub use source::SyncRequest;
+pub use steer::SteerError;
+pub use view::{ModelView, SourceView};
+
+use crate::{
+    model::*,
+    ports::*,
+    spec::Loaded,
+    store::{Batch, NewEvent, Store, StoreError},
+};
+use queue::{Queue, Slots, Tasks};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
+    thread::JoinHandle,
+};
+
+/// The adapters that the loop drives.
+#[derive(Clone)]
+pub struct Ports {
+    pub source: Arc<dyn Source>,
+    pub trainer: Arc<dyn Trainer>,
+    pub target: Arc<dyn Target>,
+    pub datasets: Arc<dyn Datasets>,
+    pub clock: Arc<dyn Clock>,
+}
+
+/// How the loop behaves, from the daemon's flags.
+#[derive(Debug, Clone, Copy)]
+pub struct Config {
+    /// Time between two looks at the remote when nobody wakes the loop; jittered by a fifth.
+    pub poll: Millis,
+    /// Looks at once.
+    pub workers: usize,
+}
+
+/// Work beside the queue, at most one of a kind for each model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Task {
+    Data,
+    Lock,
+    Pipeline,
+}
+
+/// What is held in memory of one model.
+struct Cell {
+    observed: ObservedModel,
+    /// The plan of the newest look.
+    plan: Option<ModelPlan>,
+    /// What the target was last told for each environment.
+    applied: BTreeMap<Name, Vec<(Release, u64, u32)>>,
+    /// Duration of the newest pipeline that succeeded.
+    past: Option<Millis>,
+}
+
+struct Inner {
+    store: Store,
+    ports: Ports,
+    config: Config,
+    queue: Queue<Name>,
+    loaded: RwLock<Arc<Loaded>>,
+    cells: RwLock<BTreeMap<Name, Arc<Mutex<Cell>>>>,
+    slots: Slots,
+    tasks: Tasks<(Name, Task), Cancel>,
+    source: source::State,
+    events: tokio::sync::broadcast::Sender<Event>,
+}
+
+/// A handle to the running loop; cheap to clone.
+#[derive(Clone)]
+pub struct Reconciler(Arc<Inner>);
+
+/// Locks, also after a panic of another holder: every state behind these locks is replaced whole, never half written.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Reconciler {
+    /// Takes up what the store knows: nothing runs before [`Reconciler::run`].
+    pub fn open(store: Store, ports: Ports, config: Config) -> Result<Self, StoreError> {
+        let mut cells = BTreeMap::new();
+        for observed in store.models()? {
+            let newest = store.version(&observed.name, VersionNumber(observed.last_version))?;
+            let cell = Cell { past: newest.map(|v| v.duration), observed, plan: None, applied: BTreeMap::new() };
+            cells.insert(cell.observed.name.clone(), Arc::new(Mutex::new(cell)));
+        }
+        let state = source::State::new(store.source()?, ports.source.describe());
+        let (events, _) = tokio::sync::broadcast::channel(4096);
+        let inner = Inner {
+            store,
+            ports,
+            config,
+            queue: Queue::new(),
+            loaded: RwLock::new(Arc::new(Loaded::default())),
+            cells: RwLock::new(cells),
+            slots: Slots::new(),
+            tasks: Tasks::new(),
+            source: state,
+            events,
+        };
+        Ok(Self(Arc::new(inner)))
+    }
+
+    /// Starts the source thread and the workers. They end after [`Reconciler::stop`].
+    pub fn run(&self) -> std::io::Result<Vec<JoinHandle<()>>> {
+        let mut threads = vec![self.spawn_thread("source", |r| r.follow_source())?];
+        for _ in 0..self.0.config.workers.max(1) {
+            threads.push(self.spawn_thread("reconcile", |r| r.work())?);
+        }
+        Ok(threads)
+    }
+
+    fn spawn_thread(&self, name: &str, body: impl FnOnce(Self) + Send + 'static) -> std::io::Result<JoinHandle<()>> {
+        let this = self.clone();
+        std::thread::Builder::new().name(name.into()).spawn(move || body(this))
+    }
+
+    /// Ends the loop. Runs, replicas and the router go on; a later daemon adopts them.
+    pub fn stop(&self) {
+        self.0.queue.close();
+        self.0.source.close();
+    }
+
+    /// Looks at a model as soon as a worker is free.
+    pub fn wake(&self, model: &Name) {
+        self.0.queue.add(model.clone(), SteadyMs(0));
+    }
+
+    /// Every event from now on.
+    pub fn subscribe(&self) -> tokio::sync::broadcast::Receiver<Event> {
+        self.0.events.subscribe()
+    }
+
+    /// The store, to read versions, runs and events from.
+    pub fn store(&self) -> &Store {
+        &self.0.store
+    }
+
+    /// The adapters.
+    pub fn ports(&self) -> &Ports {
+        &self.0.ports
+    }
+
+    /// The newest desired state.
+    pub fn loaded(&self) -> Arc<Loaded> {
+        self.0.loaded.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn now(&self) -> Now {
+        self.0.ports.clock.now()
+    }
+
+    fn cell(&self, model: &Name) -> Option<Arc<Mutex<Cell>>> {
+        self.0.cells.read().unwrap_or_else(PoisonError::into_inner).get(model).cloned()
+    }
+
+    fn cell_or_new(&self, model: &Name) -> Arc<Mutex<Cell>> {
+        if let Some(cell) = self.cell(model) {
+            return cell;
+        }
+        let mut cells = self.0.cells.write().unwrap_or_else(PoisonError::into_inner);
+        let new = || {
+            let observed = ObservedModel::new(model.clone());
+            Arc::new(Mutex::new(Cell { observed, plan: None, applied: BTreeMap::new(), past: None }))
+        };
+        cells.entry(model.clone()).or_insert_with(new).clone()
+    }
+
+    fn known_models(&self) -> BTreeSet<Name> {
+        self.0.cells.read().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect()
+    }
+
+    /// Commits and tells subscribers; nothing is told before it is durable.
+    fn commit(&self, batch: Batch) -> Result<(), StoreError> {
+        let committed = self.0.store.commit(batch)?;
+        for event in committed.events {
+            // No subscriber is no error.
+            let _ = self.0.events.send(event);
+        }
+        Ok(())
+    }
+
+    fn event(&self, kind: EventKind, model: Option<&Name>, by: Option<&Revision>, message: String) -> NewEvent {
+        NewEvent {
+            at: self.now().wall,
+            kind,
+            model: model.cloned(),
+            environment: None,
+            commit: by.map(|r| r.commit.clone()),
+            author: by.map(|r| r.author.clone()),
+            message,
+        }
+    }
+}

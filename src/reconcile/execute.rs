@@ -1,0 +1,214 @@
+//! What each action changes in a model's observed state, and the events that tell of it. No effect happens here.
+
+use super::Reconciler;
+use crate::{
+    model::*,
+    plan::{gates, release},
+    store::NewEvent,
+};
+use std::sync::Arc;
+
+/// A model's next observed state, with what must be written beside it.
+pub(super) struct Change<'a> {
+    reconciler: &'a Reconciler,
+    now: Now,
+    pub observed: ObservedModel,
+    desired: Option<Arc<DesiredModel>>,
+    pub events: Vec<NewEvent>,
+    /// Versions whose gates were judged anew.
+    pub versions: Vec<Version>,
+}
+
+/// How many releases that served an environment are remembered.
+const SERVED_KEPT: usize = 50;
+
+impl<'a> Change<'a> {
+    pub fn new(
+        reconciler: &'a Reconciler,
+        observed: &ObservedModel,
+        desired: Option<Arc<DesiredModel>>,
+        broken: Vec<Diagnostic>,
+    ) -> Self {
+        let now = reconciler.now();
+        let mut change =
+            Self { reconciler, now, observed: observed.clone(), desired, events: vec![], versions: vec![] };
+        change.take_up(broken);
+        change
+    }
+
+    fn tell(&mut self, kind: EventKind, environment: Option<&Name>, message: String) {
+        let by =
+            self.desired.as_ref().map(|d| d.changed_by.clone()).or_else(|| self.observed.observed_revision.clone());
+        let event = self.reconciler.event(kind, Some(&self.observed.name), by.as_ref(), message);
+        self.events.push(NewEvent { environment: environment.cloned(), ..event });
+    }
+
+    fn take_up(&mut self, broken: Vec<Diagnostic>) {
+        if broken != self.observed.broken {
+            match broken.first() {
+                Some(d) => {
+                    let place = d.location.as_ref().map(|l| format!("{}:{}: ", l.file, l.line)).unwrap_or_default();
+                    self.tell(EventKind::SpecBroken, None, format!("{place}{}", d.message));
+                }
+                None => self.tell(EventKind::SpecFixed, None, "the spec is valid again".into()),
+            }
+            self.observed.broken = broken;
+        }
+        if self.desired.is_some() {
+            self.observed.retired = false;
+        }
+        if let Some(serve) = self.desired.as_ref().and_then(|d| d.spec.serve.as_ref()) {
+            let key = release(VersionNumber(0), serve).serve;
+            self.observed.serves.entry(key).or_insert_with(|| serve.clone());
+        }
+    }
+
+    /// Makes one action the observed state.
+    pub fn apply(&mut self, planned: &Planned) {
+        match &planned.action {
+            Action::ResolveData { .. } | Action::WriteLock { .. } => {}
+            Action::Train { fingerprint, attempt, .. } => self.train(*fingerprint, *attempt, &planned.reasons),
+            Action::CancelTraining { reason, .. } => {
+                self.observed.pipeline = None;
+                self.tell(EventKind::RunCancelled, None, format!("training stopped: {reason}"));
+            }
+            Action::JudgeGates { version, results } => self.judge(*version, results),
+            Action::SetRollout { environment, rollout } => self.set_rollout(environment, rollout.as_ref()),
+            Action::FinishRollout { environment, release } => self.finish(environment, *release),
+            Action::Reject { environment, release, reason } => self.reject(environment, *release, reason),
+            Action::Cool { environment, .. } => {
+                self.observed.deployments.entry(environment.clone()).or_default().warm = None;
+            }
+            Action::Undeploy { environment } => drop(self.observed.deployments.remove(environment)),
+            Action::Retire => {
+                self.observed.retired = true;
+                self.observed.desired = None;
+                self.observed.pipeline = None;
+                let kept = self.observed.last_version;
+                self.tell(
+                    EventKind::Retired,
+                    None,
+                    format!("spec deleted: traffic off, replicas stopped, {kept} versions kept"),
+                );
+            }
+        }
+    }
+
+    fn train(&mut self, fingerprint: Digest, attempt: u32, reasons: &[Reason]) {
+        let Some(desired) = self.desired.clone() else { return };
+        let waiting =
+            |s: &StageSpec| StageProgress { name: s.name.clone(), run: None, state: "waiting".into(), duration: None };
+        self.observed.pipeline = Some(Pipeline {
+            fingerprint,
+            revision: desired.changed_by.clone(),
+            attempt,
+            state: PipelineState::Running,
+            started: self.now.wall,
+            stages: desired.spec.stages.iter().map(waiting).collect(),
+        });
+        let why: Vec<String> = reasons.iter().map(crate::plan::render::reason).collect();
+        let why = if why.is_empty() { "content that was never trained".to_owned() } else { why.join("; ") };
+        self.tell(EventKind::RunStarted, None, format!("training {}: {why}", fingerprint.short()));
+    }
+
+    fn judge(&mut self, number: VersionNumber, results: &[GateResult]) {
+        let Ok(Some(version)) = self.reconciler.0.store.version(&self.observed.name, number) else { return };
+        let failed = gates::failures(results);
+        if !failed.is_empty() {
+            self.tell(EventKind::GateFailed, None, format!("{number}: gate failed: {}", failed.join("; ")));
+        }
+        self.versions.push(Version { gates: results.to_vec(), ..version });
+    }
+
+    fn set_rollout(&mut self, environment: &Name, rollout: Option<&Rollout>) {
+        let deployment = self.observed.deployments.entry(environment.clone()).or_default();
+        let before = std::mem::replace(&mut deployment.rollout, rollout.cloned());
+        if rollout.is_some() {
+            deployment.rejected = None;
+        }
+        let (kind, message) = match (rollout, before) {
+            (None, Some(old)) => (
+                EventKind::RolloutAborted,
+                format!("{environment}: rollout of {} ended: Git asks for something else", old.to.version),
+            ),
+            (None, None) => return,
+            (Some(new), Some(old)) if old.to == new.to => match &new.phase {
+                Phase::Step { index, .. } => {
+                    let message = format!(
+                        "{environment}: {} at {} %, step {} of {}",
+                        new.to.version,
+                        new.weight(),
+                        index + 1,
+                        new.steps.len()
+                    );
+                    (EventKind::RolloutStep, message)
+                }
+                Phase::Paused { reason, .. } => (EventKind::RolloutPaused, format!("{environment}: {reason}")),
+                Phase::Starting => return,
+            },
+            (Some(new), _) => {
+                let from = new.from.map_or("nothing".to_owned(), |r| r.version.to_string());
+                (EventKind::RolloutStarted, format!("{environment}: {from} → {}", new.to.version))
+            }
+        };
+        self.tell(kind, Some(environment), message);
+    }
+
+    fn finish(&mut self, environment: &Name, release: Release) {
+        let keep_warm =
+            self.desired.as_ref().and_then(|d| d.environments.get(environment)).map_or(0, |e| e.keep_warm.0);
+        let now = self.now;
+        let deployment = self.observed.deployments.entry(environment.clone()).or_default();
+        let returned = deployment.served.contains(&release);
+        let before = deployment.stable.replace(release);
+        deployment.rollout = None;
+        deployment.rejected = None;
+        deployment.served.retain(|r| *r != release);
+        deployment.served.push(release);
+        let surplus = deployment.served.len().saturating_sub(SERVED_KEPT);
+        deployment.served.drain(..surplus);
+        deployment.since = Some(now.wall);
+        let warm = before.filter(|b| *b != release && keep_warm > 0);
+        deployment.warm = warm.map(|release| Warm { release, until: now.steady.plus(keep_warm) });
+        let from = before.map_or("nothing".to_owned(), |b| b.version.to_string());
+        let (kind, how) = if returned {
+            (EventKind::RolledBack, "served before, nothing trained")
+        } else {
+            (EventKind::Promoted, "all traffic")
+        };
+        self.tell(kind, Some(environment), format!("{environment}: {from} → {} ({how})", release.version));
+    }
+
+    fn reject(&mut self, environment: &Name, release: Release, reason: &str) {
+        let at = self.now.wall;
+        let deployment = self.observed.deployments.entry(environment.clone()).or_default();
+        deployment.rollout = None;
+        deployment.rejected = Some(Rejection { release, reason: reason.to_owned(), at });
+        let stable = deployment.stable.map_or("nothing".to_owned(), |s| s.version.to_string());
+        let message = format!("{environment}: {} rejected: {reason}; {stable} serves on", release.version);
+        self.tell(EventKind::RolloutAborted, Some(environment), message);
+    }
+
+    /// What the plan says of the model as a whole.
+    pub fn settle(&mut self, plan: &ModelPlan) {
+        let resolving = plan.actions.iter().any(|p| matches!(p.action, Action::ResolveData { .. }));
+        if let Some(desired) = self.desired.clone().filter(|_| !self.observed.retired) {
+            // The old state stays until data is there, so that the training's reasons can be told against it.
+            if !resolving || self.observed.desired.is_none() {
+                self.observed.desired = Some(desired);
+            }
+            let revision = self.reconciler.loaded().state().revision.clone();
+            let touched = self.observed.observed_revision.as_ref().is_none_or(|_| !plan.actions.is_empty());
+            if touched || !self.events.is_empty() {
+                self.observed.observed_revision = revision;
+            }
+        }
+        self.observed.conditions = merge(&self.observed.conditions, &plan.conditions, self.now.wall);
+    }
+}
+
+/// `since` is when the status last changed.
+fn merge(old: &[Condition], new: &[Condition], now: WallMs) -> Vec<Condition> {
+    let since = |c: &Condition| old.iter().find(|o| o.kind == c.kind && o.status == c.status).map_or(now, |o| o.since);
+    new.iter().map(|c| Condition { since: since(c), ..c.clone() }).collect()
+}

@@ -1,0 +1,167 @@
+//! One look at one model: observe, plan, write the intention, act.
+
+use super::{Cell, Reconciler, execute::Change, lock, queue::backoff};
+use crate::{
+    model::*,
+    plan::{self, Input},
+    ports::*,
+    store::Batch,
+};
+use std::{collections::BTreeMap, sync::Arc};
+
+impl Reconciler {
+    /// A worker: looks at models until the queue is closed.
+    pub(super) fn work(&self) {
+        while let Some(model) = self.0.queue.next(|| self.now().steady) {
+            self.look(&model);
+            self.0.queue.done(&model);
+        }
+    }
+
+    /// What Git asks of a model; a broken spec leaves the last good state, and so does a held deletion.
+    fn desired_of(&self, observed: &ObservedModel) -> (Option<Arc<DesiredModel>>, Vec<Diagnostic>) {
+        let loaded = self.loaded();
+        let state = loaded.state();
+        if let Some(model) = state.models.get(&observed.name) {
+            return (Some(model.clone()), vec![]);
+        }
+        if let Some(broken) = state.broken.get(&observed.name) {
+            return (observed.desired.clone(), broken.clone());
+        }
+        let keep = state.revision.is_none() || self.0.source.holds(&observed.name);
+        (observed.desired.clone().filter(|_| keep), vec![])
+    }
+
+    fn look(&self, model: &Name) {
+        let cell = self.cell_or_new(model);
+        let mut cell = lock(&cell);
+        let (desired, broken) = self.desired_of(&cell.observed);
+        let mut change = Change::new(self, &cell.observed, desired.clone(), broken);
+        let plan = self.plan_with(&change.observed, desired.as_deref(), cell.past);
+        for planned in &plan.actions {
+            change.apply(planned);
+        }
+        change.settle(&plan);
+        if let Err(e) = self.save(&mut cell, change, &plan) {
+            tracing::error!(model = %model, "the store refused a change: {e}");
+            let retry = self.now().steady.plus(backoff(2));
+            return self.0.queue.add(model.clone(), retry);
+        }
+        let acted =
+            plan.actions.iter().any(|p| !matches!(p.action, Action::WriteLock { .. } | Action::ResolveData { .. }));
+        let again = if acted { Some(SteadyMs(0)) } else { plan.look_again };
+        cell.plan = Some(plan);
+        if let Some(at) = again {
+            self.0.queue.add(model.clone(), at);
+        }
+    }
+
+    /// The plan of a model from the facts of now.
+    pub(super) fn plan_with(
+        &self,
+        observed: &ObservedModel,
+        desired: Option<&DesiredModel>,
+        past: Option<Millis>,
+    ) -> ModelPlan {
+        let target = &self.0.ports.target;
+        let mut replicas = BTreeMap::new();
+        let mut traffic = BTreeMap::new();
+        for (environment, deployment) in &observed.deployments {
+            replicas.insert(environment.clone(), target.replicas(environment, &observed.name));
+            if let Some(rollout) = &deployment.rollout {
+                traffic.insert(environment.clone(), target.traffic(environment, &observed.name, &rollout.to));
+            }
+        }
+        let version = |fingerprint: &Digest| {
+            let found = self.0.store.version_by_fingerprint(&observed.name, fingerprint);
+            found.unwrap_or_else(|e| {
+                tracing::error!("cannot read a version: {e}");
+                None
+            })
+        };
+        let live = self.live_version(observed, desired);
+        plan::plan(&Input {
+            now: self.now(),
+            desired,
+            observed,
+            version: &|f| version(f).map(Arc::new),
+            live: live.as_ref(),
+            replicas: &replicas,
+            traffic: &traffic,
+            may_push: self.may_push(),
+            past,
+        })
+    }
+
+    /// The version that serves in the last environment of the chain.
+    pub(super) fn live_version(&self, observed: &ObservedModel, desired: Option<&DesiredModel>) -> Option<Version> {
+        let environment = desired.or(observed.desired.as_deref())?.spec.live_environment()?;
+        let stable = observed.deployments.get(environment)?.stable?;
+        self.0.store.version(&observed.name, stable.version).ok().flatten()
+    }
+
+    /// Intention on disk first; then target and tasks are told.
+    fn save(&self, cell: &mut Cell, change: Change, plan: &ModelPlan) -> Result<(), crate::store::StoreError> {
+        let Change { observed, events, versions, .. } = change;
+        if observed != cell.observed || !events.is_empty() || !versions.is_empty() {
+            let mut batch = Batch::new().put_model(&observed);
+            for version in &versions {
+                batch = batch.replace_gates(version);
+            }
+            for event in events {
+                batch = batch.event(event);
+            }
+            self.commit(batch)?;
+            cell.observed = observed;
+        }
+        self.tell_target(cell);
+        self.begin_tasks(cell, plan);
+        Ok(())
+    }
+
+    /// Tells the target what each environment should hold, when that differs from what it was told before.
+    fn tell_target(&self, cell: &mut Cell) {
+        let observed = &cell.observed;
+        let serve = observed.desired.as_ref().and_then(|d| d.spec.serve.clone());
+        let live = observed.desired.as_ref().and_then(|d| d.spec.live_environment().cloned());
+        let mut environments: Vec<Name> = observed.deployments.keys().chain(cell.applied.keys()).cloned().collect();
+        environments.sort();
+        environments.dedup();
+        for environment in environments {
+            let shares = observed.deployments.get(&environment).map(Deployment::shares).unwrap_or_default();
+            let count = serve.as_ref().map_or(1, |s| s.replicas);
+            let summary: Vec<_> = shares.iter().map(|(r, w)| (*r, (w * 1000.0) as u64, count)).collect();
+            if cell.applied.get(&environment) == Some(&summary) {
+                continue;
+            }
+            let releases =
+                shares.iter().filter_map(|(r, w)| self.wanted_release(observed, *r, *w, serve.as_ref())).collect();
+            let is_live = live.as_ref() == Some(&environment);
+            let wanted =
+                Wanted { environment: environment.clone(), model: observed.name.clone(), live: is_live, releases };
+            match self.0.ports.target.apply(&wanted) {
+                Ok(()) if summary.is_empty() => drop(cell.applied.remove(&environment)),
+                Ok(()) => drop(cell.applied.insert(environment, summary)),
+                Err(e) => {
+                    tracing::error!(model = %observed.name, %environment, "the target refused: {e}");
+                    self.0.queue.add(observed.name.clone(), self.now().steady.plus(backoff(1)));
+                }
+            }
+        }
+    }
+
+    fn wanted_release(
+        &self,
+        observed: &ObservedModel,
+        release: Release,
+        weight: f64,
+        serve: Option<&ServeSpec>,
+    ) -> Option<WantedRelease> {
+        let version = self.0.store.version(&observed.name, release.version).ok().flatten()?;
+        // A release is run as it was first run; only the number of replicas follows the newest spec.
+        let recorded = observed.serves.get(&release.serve)?;
+        let replicas = serve.map_or(recorded.replicas, |s| s.replicas);
+        let serve = ServeSpec { replicas, ..recorded.clone() };
+        Some(WantedRelease { release, version: Arc::new(version), serve, weight })
+    }
+}

@@ -1,0 +1,205 @@
+//! The work queue: one entry a key, at its earliest time, and never two workers on one key.
+
+use crate::model::SteadyMs;
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    hash::Hash,
+    sync::{Condvar, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+#[derive(Debug)]
+struct Inner<K> {
+    /// When each key is due.
+    due: HashMap<K, SteadyMs>,
+    order: BTreeSet<(SteadyMs, K)>,
+    busy: HashSet<K>,
+    closed: bool,
+}
+
+/// A queue of keys with due times. Adding a key that waits keeps the earlier time; a key that is being worked on is given out
+/// again only after [`Queue::done`].
+#[derive(Debug)]
+pub struct Queue<K> {
+    inner: Mutex<Inner<K>>,
+    changed: Condvar,
+}
+
+impl<K: Clone + Eq + Ord + Hash> Queue<K> {
+    /// An empty queue.
+    pub fn new() -> Self {
+        let inner = Inner { due: HashMap::new(), order: BTreeSet::new(), busy: HashSet::new(), closed: false };
+        Self { inner: Mutex::new(inner), changed: Condvar::new() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner<K>> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Asks for `key` to be looked at, at `at` or earlier.
+    pub fn add(&self, key: K, at: SteadyMs) {
+        let mut q = self.lock();
+        if let Some(&before) = q.due.get(&key) {
+            if before <= at {
+                return;
+            }
+            q.order.remove(&(before, key.clone()));
+        }
+        q.due.insert(key.clone(), at);
+        q.order.insert((at, key));
+        self.changed.notify_one();
+    }
+
+    /// Waits for a key that is due and not being worked on. `None` once closed.
+    pub fn next(&self, now: impl Fn() -> SteadyMs) -> Option<K> {
+        let mut q = self.lock();
+        loop {
+            if q.closed {
+                return None;
+            }
+            let at = now();
+            let free = q.order.iter().find(|(_, k)| !q.busy.contains(k)).cloned();
+            match free {
+                Some((due, key)) if due <= at => {
+                    q.order.remove(&(due, key.clone()));
+                    q.due.remove(&key);
+                    q.busy.insert(key.clone());
+                    return Some(key);
+                }
+                Some((due, _)) => {
+                    let wait = Duration::from_millis(due.since(at).max(1));
+                    q = self.changed.wait_timeout(q, wait).unwrap_or_else(PoisonError::into_inner).0;
+                }
+                None => q = self.changed.wait(q).unwrap_or_else(PoisonError::into_inner),
+            }
+        }
+    }
+
+    /// The work on a key ended.
+    pub fn done(&self, key: &K) {
+        self.lock().busy.remove(key);
+        self.changed.notify_all();
+    }
+
+    /// Whether nothing of these keys is due by `now` or being worked on.
+    pub fn idle(&self, keys: &BTreeSet<K>, now: SteadyMs) -> bool {
+        let q = self.lock();
+        !keys.iter().any(|k| q.busy.contains(k) || q.due.get(k).is_some_and(|d| *d <= now))
+    }
+
+    /// Ends every `next`.
+    pub fn close(&self) {
+        self.lock().closed = true;
+        self.changed.notify_all();
+    }
+}
+
+/// How many may do something at once.
+#[derive(Debug)]
+pub struct Slots {
+    taken: Mutex<usize>,
+    freed: Condvar,
+}
+impl Slots {
+    /// All free.
+    pub fn new() -> Self {
+        Self { taken: Mutex::new(0), freed: Condvar::new() }
+    }
+    /// Waits for one of `limit()` slots; `None` when `give_up` says so (checked whenever [`Slots::nudge`] is called).
+    pub fn take(&self, limit: impl Fn() -> usize, give_up: impl Fn() -> bool) -> Option<Slot<'_>> {
+        let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        while *taken >= limit().max(1) {
+            if give_up() {
+                return None;
+            }
+            taken = self.freed.wait(taken).unwrap_or_else(PoisonError::into_inner);
+        }
+        if give_up() {
+            return None;
+        }
+        *taken += 1;
+        Some(Slot(self))
+    }
+    /// Makes those who wait ask `give_up` again.
+    pub fn nudge(&self) {
+        let _taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        self.freed.notify_all();
+    }
+}
+/// A taken slot; free again when dropped.
+#[derive(Debug)]
+pub struct Slot<'a>(&'a Slots);
+impl Drop for Slot<'_> {
+    fn drop(&mut self) {
+        let mut taken = self.0.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        *taken = taken.saturating_sub(1);
+        self.0.freed.notify_all();
+    }
+}
+
+/// Milliseconds until the next try after `attempts` failures: doubling from 2 s, at most 5 minutes.
+pub fn backoff(attempts: u32) -> u64 {
+    const FIRST_MS: u64 = 2_000;
+    const CAP_MS: u64 = 300_000;
+    FIRST_MS.saturating_mul(1 << attempts.saturating_sub(1).min(20)).min(CAP_MS)
+}
+
+/// Tasks under way beside the queue, by key, each once.
+#[derive(Debug)]
+pub struct Tasks<K, V>(Mutex<BTreeMap<K, V>>);
+impl<K: Ord, V: Clone> Tasks<K, V> {
+    /// None.
+    pub fn new() -> Self {
+        Self(Mutex::new(BTreeMap::new()))
+    }
+    /// Notes a task; `false` when one with this key is under way.
+    pub fn begin(&self, key: K, value: V) -> bool {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let free = !all.contains_key(&key);
+        if free {
+            all.insert(key, value);
+        }
+        free
+    }
+    /// The task under this key.
+    pub fn get(&self, key: &K) -> Option<V> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(key).cloned()
+    }
+    /// The task ended.
+    pub fn end(&self, key: &K) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn duplicates_collapse_to_the_earliest_time() {
+        let q = Queue::new();
+        q.add("a", SteadyMs(50));
+        q.add("a", SteadyMs(10));
+        q.add("a", SteadyMs(90));
+        assert_eq!(q.next(|| SteadyMs(10)), Some("a"));
+        q.done(&"a");
+        assert!(q.idle(&BTreeSet::from(["a"]), SteadyMs(1000)));
+    }
+
+    #[test]
+    fn a_busy_key_waits_and_others_go_on() {
+        let q = Queue::new();
+        q.add("a", SteadyMs(1));
+        assert_eq!(q.next(|| SteadyMs(5)), Some("a"));
+        q.add("a", SteadyMs(1));
+        q.add("b", SteadyMs(2));
+        assert_eq!(q.next(|| SteadyMs(5)), Some("b"));
+        q.done(&"a");
+        assert_eq!(q.next(|| SteadyMs(5)), Some("a"));
+    }
+
+    #[test]
+    fn backoff_doubles_up_to_its_cap() {
+        assert_eq!([1, 2, 3, 9, 40].map(backoff), [2_000, 4_000, 8_000, 300_000, 300_000]);
+    }
+}

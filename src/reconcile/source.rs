@@ -1,0 +1,269 @@
+//! Following the source: fetch, load what changed, wake the models that it touches.
+
+use super::{Reconciler, lock};
+use crate::{model::*, ports::*, spec::Loaded, store::Batch};
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Condvar, Mutex, PoisonError},
+    time::Duration,
+};
+
+/// A request to fetch now.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SyncRequest {
+    /// Retire what a held commit deletes.
+    pub prune: bool,
+}
+
+#[derive(Debug)]
+struct Shared {
+    status: SourceStatus,
+    /// Rounds asked for and done; a request is served by a round that began after it.
+    asked: u64,
+    done: u64,
+    prune: bool,
+    closed: bool,
+    /// Models whose deletion waits for `trimtab sync --prune`.
+    held: BTreeSet<Name>,
+    failures: u32,
+    no_push_until: SteadyMs,
+}
+
+/// What the source thread and others share.
+#[derive(Debug)]
+pub(super) struct State {
+    shared: Mutex<Shared>,
+    changed: Condvar,
+}
+
+impl State {
+    pub fn new(stored: Option<SourceStatus>, described: SourceStatus) -> Self {
+        let revision = stored.and_then(|s| s.revision);
+        let status = SourceStatus { revision, ..described };
+        let shared = Shared {
+            status,
+            asked: 0,
+            done: 0,
+            prune: false,
+            closed: false,
+            held: BTreeSet::new(),
+            failures: 0,
+            no_push_until: SteadyMs(0),
+        };
+        Self { shared: Mutex::new(shared), changed: Condvar::new() }
+    }
+    pub fn wake(&self) -> u64 {
+        let mut s = lock(&self.shared);
+        s.asked += 1;
+        self.changed.notify_all();
+        s.asked
+    }
+    pub fn close(&self) {
+        lock(&self.shared).closed = true;
+        self.changed.notify_all();
+    }
+    pub fn status(&self) -> SourceStatus {
+        lock(&self.shared).status.clone()
+    }
+    pub fn holds(&self, model: &Name) -> bool {
+        lock(&self.shared).held.contains(model)
+    }
+    pub fn held(&self) -> BTreeSet<Name> {
+        lock(&self.shared).held.clone()
+    }
+    pub fn pins_stay_in_store(&self, why: String) {
+        lock(&self.shared).status.pins_in_store = Some(why);
+    }
+    pub fn hold_pushes_until(&self, at: SteadyMs) {
+        lock(&self.shared).no_push_until = at;
+    }
+    fn may_push(&self, now: SteadyMs) -> bool {
+        let s = lock(&self.shared);
+        s.status.pins_in_store.is_none() && now >= s.no_push_until
+    }
+    /// Waits until a round is asked for or the time is over. Returns the newest request, or `None` once closed.
+    fn wait(&self, at_most: Duration) -> Option<(u64, bool)> {
+        let s = lock(&self.shared);
+        let idle = |s: &mut Shared| !s.closed && s.asked == s.done;
+        let (mut s, _) = self.changed.wait_timeout_while(s, at_most, idle).unwrap_or_else(PoisonError::into_inner);
+        let prune = std::mem::take(&mut s.prune);
+        (!s.closed).then_some((s.asked, prune))
+    }
+    fn finish(&self, round: u64) {
+        let mut s = lock(&self.shared);
+        s.done = s.done.max(round);
+        self.changed.notify_all();
+    }
+    /// Asks for a round and waits for its end. `false` when closed first.
+    fn request(&self, prune: bool) -> bool {
+        let mut s = lock(&self.shared);
+        s.asked += 1;
+        s.prune |= prune;
+        let mine = s.asked;
+        self.changed.notify_all();
+        let waits = |s: &mut Shared| !s.closed && s.done < mine;
+        let s = self.changed.wait_while(s, waits).unwrap_or_else(PoisonError::into_inner);
+        s.done >= mine
+    }
+}
+
+impl Reconciler {
+    /// Fetches now and waits until what was fetched is loaded and every model that it touches was looked at.
+    pub fn sync(&self, request: &SyncRequest) -> Result<SourceStatus, PortError> {
+        if !self.0.source.request(request.prune) {
+            return Err(PortError::retryable("the daemon is stopping"));
+        }
+        let status = self.0.source.status();
+        match &status.error {
+            Some(e) => Err(PortError::retryable(e.clone())),
+            None => Ok(status),
+        }
+    }
+
+    /// Says that the remote may have moved.
+    pub fn wake_source(&self) {
+        self.0.source.wake();
+    }
+
+    /// How the source stands.
+    pub fn source_status(&self) -> SourceStatus {
+        self.0.source.status()
+    }
+
+    /// Models whose deletion waits for `trimtab sync --prune`.
+    pub fn held_deletions(&self) -> BTreeSet<Name> {
+        self.0.source.held()
+    }
+
+    pub(super) fn may_push(&self) -> bool {
+        self.loaded().state().settings.push && self.0.source.may_push(self.now().steady)
+    }
+
+    /// The source thread.
+    pub(super) fn follow_source(&self) {
+        let this = self.clone();
+        let watch = self.0.ports.source.watch(Arc::new(move || drop(this.0.source.wake())));
+        let _guard = watch.map_err(|e| tracing::warn!("the source is polled, not watched: {e}"));
+        self.0.source.wake();
+        let mut pause = Duration::ZERO;
+        while let Some((round, prune)) = self.0.source.wait(pause) {
+            self.round(prune);
+            self.0.source.finish(round);
+            let failures = lock(&self.0.source.shared).failures;
+            pause = crate::source::backoff::pause(self.0.config.poll, failures, self.now().wall.0 as u64);
+        }
+    }
+
+    fn round(&self, prune: bool) {
+        let before = self.0.source.status().revision;
+        let fetched = self.0.ports.source.fetch(before.as_ref().map(|r| &r.commit));
+        let outcome = fetched.and_then(|fetched| match fetched {
+            Fetched::Empty => Err(PortError::retryable("the branch has no commit yet")),
+            Fetched::BranchGone => Err(PortError::retryable("the branch was deleted; the last revision stays in force")),
+            Fetched::Head { revision, rewritten } if rewritten && !self.follows_rewrites() => Err(PortError::retryable(format!(
+                "the branch was rewritten to {} and `allow_rewrite` is false: restore it, or allow it in trimtab.toml",
+                revision.commit.short()
+            ))),
+            Fetched::Head { revision, rewritten } => self.take_revision(&revision, rewritten, prune),
+        });
+        self.note_outcome(outcome);
+    }
+
+    fn follows_rewrites(&self) -> bool {
+        self.loaded().state().settings.allow_rewrite
+    }
+
+    fn note_outcome(&self, outcome: PortResult<()>) {
+        let (before, status) = {
+            let mut s = lock(&self.0.source.shared);
+            let before = s.status.error.clone();
+            s.status.last_fetch = Some(self.now().wall);
+            s.status.error = outcome.as_ref().err().map(|e| e.message.clone());
+            s.failures = if outcome.is_ok() { 0 } else { s.failures.saturating_add(1) };
+            (before, s.status.clone())
+        };
+        if before == status.error {
+            return;
+        }
+        let event = match &status.error {
+            Some(e) => self.event(EventKind::SourceUnreachable, None, None, e.clone()),
+            None => self.event(EventKind::SourceRecovered, None, None, "the source answers again".into()),
+        };
+        if let Err(e) = self.commit(Batch::new().put_source(&status).event(event)) {
+            tracing::error!("the store refused the source's status: {e}");
+        }
+    }
+
+    /// Loads what changed between the loaded tree and this one, and wakes the models that it touches.
+    fn take_revision(&self, revision: &Revision, rewritten: bool, prune: bool) -> PortResult<()> {
+        let loaded = self.loaded();
+        let old = loaded.state().revision.clone();
+        if old.as_ref().map(|r| &r.commit) == Some(&revision.commit) && !prune {
+            return Ok(());
+        }
+        let folder = self.0.source.status().path;
+        let source = self.0.ports.source.as_ref();
+        let changes = source.changes(old.as_ref().map(|r| &r.tree), &revision.tree, &folder)?;
+        let (next, mut touched) = Loaded::update(&loaded, &changes, revision, &folder, source)?;
+        drop(loaded);
+        if old.is_none() {
+            // The first load since the start: every model that the store knows is looked at once.
+            touched.extend(self.known_models());
+        }
+        touched.extend(self.hold_deletions(&next, prune));
+        *self.0.loaded.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(next);
+        self.note_revision(revision, old.as_ref(), rewritten)?;
+        for model in &touched {
+            self.wake(model);
+        }
+        Ok(())
+    }
+
+    /// Notes which deletions wait for a person; returns the models whose deletion is let through or taken back.
+    fn hold_deletions(&self, next: &Loaded, prune: bool) -> BTreeSet<Name> {
+        let state = next.state();
+        let (mut gone, mut alive) = (BTreeSet::new(), 0usize);
+        for name in self.known_models() {
+            let Some(cell) = self.cell(&name) else { continue };
+            if lock(&cell).observed.desired.is_none() {
+                continue;
+            }
+            alive += 1;
+            if !state.models.contains_key(&name) && !state.broken.contains_key(&name) {
+                gone.insert(name);
+            }
+        }
+        let too_many =
+            !gone.is_empty() && (gone.len() == alive || gone.len() as f64 > alive as f64 * state.settings.prune_share);
+        let held = if too_many && !prune { gone } else { BTreeSet::new() };
+        let before = std::mem::replace(&mut lock(&self.0.source.shared).held, held.clone());
+        if !held.is_empty() && held != before {
+            let message = format!(
+                "{} of {alive} models would be retired: run `trimtab sync --prune` to do it, or restore their specs",
+                held.len()
+            );
+            let event = self.event(EventKind::RetireHeld, None, state.revision.as_ref(), message);
+            if let Err(e) = self.commit(Batch::new().event(event)) {
+                tracing::error!("the store refused an event: {e}");
+            }
+        }
+        before.symmetric_difference(&held).cloned().collect()
+    }
+
+    fn note_revision(&self, revision: &Revision, old: Option<&Revision>, rewritten: bool) -> PortResult<()> {
+        let status = {
+            let mut s = lock(&self.0.source.shared);
+            s.status.revision = Some(revision.clone());
+            s.status.clone()
+        };
+        let mut batch = Batch::new().put_source(&status);
+        if rewritten {
+            let message = format!("the branch was rewritten to {}", revision.commit.short());
+            batch = batch.event(self.event(EventKind::SourceRewritten, None, Some(revision), message));
+        }
+        if old.map(|o| &o.commit) != Some(&revision.commit) {
+            batch = batch.event(self.event(EventKind::SourceMoved, None, Some(revision), revision.summary.clone()));
+        }
+        self.commit(batch).map_err(|e| PortError::retryable(e.to_string()))
+    }
+}

@@ -1,0 +1,267 @@
+//! Work that takes longer than a look: snapshots, lock commits, pipelines. At most one of each for a model.
+
+use super::{Cell, Reconciler, Task, lock, queue::backoff};
+use crate::{model::*, plan::pins, ports::*, spec, store::Batch};
+use std::{collections::BTreeMap, sync::Arc};
+
+impl Reconciler {
+    /// Starts what the plan asks for and what is not under way yet.
+    pub(super) fn begin_tasks(&self, cell: &mut Cell, plan: &ModelPlan) {
+        let name = cell.observed.name.clone();
+        for planned in &plan.actions {
+            match &planned.action {
+                Action::ResolveData { inputs } => {
+                    let inputs = inputs.clone();
+                    self.begin(&name, Task::Data, move |r, model, _| r.resolve_data(model, &inputs, false));
+                }
+                Action::WriteLock { snapshots } => {
+                    let (snapshots, desired) = (snapshots.clone(), cell.observed.desired.clone());
+                    self.begin(&name, Task::Lock, move |r, model, _| {
+                        if let Some(desired) = desired {
+                            r.write_lock(model, &desired, &snapshots, "data resolved for the first time");
+                        }
+                    });
+                }
+                Action::CancelTraining { .. } => self.cancel_pipeline(&name),
+                _ => {}
+            }
+        }
+        let running = cell.observed.pipeline.as_ref().filter(|p| p.state == PipelineState::Running);
+        if let Some(pipeline) = running {
+            let pipeline = pipeline.clone();
+            self.begin(&name, Task::Pipeline, move |r, model, cancel| r.run_pipeline(model, &pipeline, cancel));
+        }
+    }
+
+    pub(super) fn cancel_pipeline(&self, model: &Name) {
+        if let Some(cancel) = self.0.tasks.get(&(model.clone(), Task::Pipeline)) {
+            cancel.cancel();
+            self.0.slots.nudge();
+        }
+    }
+
+    fn begin(&self, model: &Name, task: Task, body: impl FnOnce(&Self, &Name, &Cancel) + Send + 'static) {
+        let (key, cancel) = ((model.clone(), task), Cancel::default());
+        if !self.0.tasks.begin(key.clone(), cancel.clone()) {
+            return;
+        }
+        let started = self.spawn_thread("task", {
+            let key = key.clone();
+            move |r| {
+                body(&r, &key.0, &cancel);
+                r.0.tasks.end(&key);
+                r.wake(&key.0);
+            }
+        });
+        if let Err(e) = started {
+            tracing::error!(%model, "cannot start a thread: {e}");
+            self.0.tasks.end(&key);
+            self.0.queue.add(model.clone(), self.now().steady.plus(backoff(1)));
+        }
+    }
+
+    /// Takes snapshots and pins them; a failure is noted with the time of the next try.
+    fn resolve_data(&self, model: &Name, inputs: &BTreeMap<Name, DatasetSpec>, refresh: bool) {
+        match self.take_snapshots(inputs) {
+            Ok(snapshots) => self.pin(model, inputs, &snapshots, refresh),
+            Err(e) => self.note_data_failure(model, &e),
+        }
+    }
+
+    fn take_snapshots(&self, inputs: &BTreeMap<Name, DatasetSpec>) -> PortResult<BTreeMap<Name, Snapshot>> {
+        let now = self.now().wall;
+        inputs
+            .iter()
+            .map(|(input, dataset)| Ok((input.clone(), self.0.ports.datasets.snapshot(dataset, now)?)))
+            .collect()
+    }
+
+    fn pin(
+        &self,
+        model: &Name,
+        inputs: &BTreeMap<Name, DatasetSpec>,
+        snapshots: &BTreeMap<Name, Snapshot>,
+        refresh: bool,
+    ) {
+        let desired = self.loaded().state().models.get(model).cloned();
+        self.change_model(model, |observed, mut batch| {
+            for (input, snapshot) in snapshots {
+                let message = format!(
+                    "{input}: {} of {}, {} files",
+                    snapshot.digest.short(),
+                    snapshot.dataset,
+                    snapshot.manifest.files.len()
+                );
+                batch = batch.put_snapshot(snapshot).event(self.event(
+                    EventKind::SnapshotTaken,
+                    Some(model),
+                    None,
+                    message,
+                ));
+                if let Some(dataset) = inputs.get(input) {
+                    let pin = Pin { dataset: dataset.clone(), snapshot: snapshot.digest };
+                    observed.pins.insert(input.clone(), pin);
+                }
+            }
+            observed.data_failure = None;
+            if let Some(desired) = &desired {
+                let pinned: BTreeMap<Name, Digest> = snapshots.iter().map(|(i, s)| (i.clone(), s.digest)).collect();
+                let before = observed.content_pins.entry(desired.content).or_default();
+                for (input, digest) in pinned {
+                    if refresh {
+                        before.insert(input, digest);
+                    } else {
+                        before.entry(input).or_insert(digest);
+                    }
+                }
+            }
+            batch
+        });
+    }
+
+    fn note_data_failure(&self, model: &Name, error: &PortError) {
+        let now = self.now().steady;
+        self.change_model(model, |observed, batch| {
+            let attempts = observed.data_failure.as_ref().map_or(0, |f| f.attempts) + 1;
+            let retry_at = now.plus(backoff(attempts));
+            observed.data_failure = Some(Failure { reason: error.message.clone(), attempts, retry_at });
+            batch
+        });
+    }
+
+    /// Changes a model's record outside of a look. Returns whether it is durable.
+    pub(super) fn change_model(&self, model: &Name, edit: impl FnOnce(&mut ObservedModel, Batch) -> Batch) -> bool {
+        let cell = self.cell_or_new(model);
+        let mut cell = lock(&cell);
+        let mut observed = cell.observed.clone();
+        let batch = edit(&mut observed, Batch::new()).put_model(&observed);
+        match self.commit(batch) {
+            Ok(()) => {
+                cell.observed = observed;
+                true
+            }
+            Err(e) => {
+                tracing::error!(%model, "the store refused a change: {e}");
+                false
+            }
+        }
+    }
+
+    /// Commits and pushes the lock. Returns whether Git has these pins now.
+    fn write_lock(
+        &self,
+        model: &Name,
+        desired: &DesiredModel,
+        snapshots: &BTreeMap<Name, Digest>,
+        why: &str,
+    ) -> PortResult<Pushed> {
+        let settings = self.loaded().state().settings.clone();
+        let Some(head) = self.loaded().state().revision.clone() else {
+            return Err(PortError::retryable("the source has no commit yet"));
+        };
+        let folder = desired.file.rsplit_once('/').map_or("", |(folder, _)| folder);
+        let path = if folder.is_empty() { "trimtab.lock".to_owned() } else { format!("{folder}/trimtab.lock") };
+        let pins: Vec<String> = snapshots.iter().map(|(i, d)| format!("{i} → {}", d.short())).collect();
+        let commit = BotCommit {
+            files: vec![FileChange { path, content: Some(spec::lock::render(snapshots).into_bytes()) }],
+            message: format!("lock: {model}: {}\n\nTrimtab-Model: {model}\nTrimtab-Reason: {why}\n", pins.join(", ")),
+            name: settings.bot_name,
+            email: settings.bot_email,
+            decided_on: head.commit,
+            guard: folder.to_owned(),
+        };
+        let pushed = self.0.ports.source.push(&commit);
+        match &pushed {
+            Ok(Pushed::Done(revision)) => {
+                let message = format!("lock committed: {}", pins.join(", "));
+                let event = self.event(EventKind::LockCommitted, Some(model), Some(revision), message);
+                if let Err(e) = self.commit(Batch::new().event(event)) {
+                    tracing::error!(%model, "the store refused an event: {e}");
+                }
+                self.0.source.wake();
+            }
+            Ok(Pushed::AlreadyThere | Pushed::Superseded) => self.0.source.wake(),
+            Ok(Pushed::ReadOnly(why)) => self.0.source.pins_stay_in_store(why.clone()),
+            Err(e) => {
+                tracing::warn!(%model, "the lock could not be pushed: {e}");
+                self.0.source.hold_pushes_until(self.now().steady.plus(backoff(3)));
+            }
+        }
+        pushed
+    }
+
+    /// New snapshots of all of a model's inputs, pinned by a commit where trimtab may push, else in the store. Returns the inputs
+    /// that changed.
+    pub fn refresh(&self, model: &Name) -> PortResult<Vec<Name>> {
+        let Some(desired) = self.loaded().state().models.get(model).cloned() else {
+            return Err(PortError::permanent(format!("Git has no model `{model}`")));
+        };
+        let Some(cell) = self.cell(model) else {
+            return Err(PortError::retryable(format!("`{model}` was not looked at yet")));
+        };
+        let before = pins::resolve(&desired, &lock(&cell).observed).pinned;
+        let of = |(input, dataset): (&Name, &Name)| Some((input.clone(), desired.datasets.get(dataset)?.clone()));
+        let inputs: BTreeMap<Name, DatasetSpec> = desired.spec.data.iter().filter_map(of).collect();
+        let snapshots = self.take_snapshots(&inputs)?;
+        let after: BTreeMap<Name, Digest> = snapshots.iter().map(|(i, s)| (i.clone(), s.digest)).collect();
+        let changed: Vec<Name> =
+            after.iter().filter(|(i, d)| before.get(*i) != Some(d)).map(|(i, _)| i.clone()).collect();
+        if changed.is_empty() {
+            return Ok(changed);
+        }
+        // The snapshots are kept first; which one is wanted is then said by Git, or by the store where Git cannot be written to.
+        let mut batch = Batch::new();
+        for snapshot in snapshots.values() {
+            batch = batch.put_snapshot(snapshot);
+        }
+        self.commit(batch).map_err(|e| PortError::retryable(e.to_string()))?;
+        let pushed = if self.may_push() {
+            self.write_lock(model, &desired, &after, "refresh asked for by hand")?
+        } else {
+            Pushed::ReadOnly(String::new())
+        };
+        match pushed {
+            Pushed::Done(_) | Pushed::AlreadyThere => {}
+            Pushed::Superseded => return Err(PortError::retryable("a person changed the model meanwhile; try again")),
+            Pushed::ReadOnly(_) if !desired.lock.is_empty() => {
+                return Err(PortError::permanent(format!(
+                    "{model} is pinned by a lock file in Git that trimtab may not write to"
+                )));
+            }
+            Pushed::ReadOnly(_) => self.pin(model, &inputs, &snapshots, true),
+        }
+        self.wake(model);
+        Ok(changed)
+    }
+
+    /// What the store knows of a model, for its pipeline.
+    pub(super) fn pinned_snapshots(
+        &self,
+        model: &Name,
+        desired: &Arc<DesiredModel>,
+    ) -> PortResult<BTreeMap<Name, Snapshot>> {
+        let Some(cell) = self.cell(model) else { return Ok(BTreeMap::new()) };
+        let pins = pins::resolve(desired, &lock(&cell).observed).pinned;
+        let find = |(input, digest): (Name, Digest)| {
+            let dataset = desired.spec.data.get(&input).and_then(|d| desired.datasets.get(d));
+            let dataset = dataset.ok_or_else(|| PortError::permanent(format!("input `{input}` names no dataset")))?;
+            let found =
+                self.0.store.snapshot(&dataset.name, &digest).map_err(|e| PortError::retryable(e.to_string()))?;
+            if let Some(snapshot) = found {
+                return Ok((input, snapshot));
+            }
+            // A lock made elsewhere: the data is the same if its content is.
+            let now = self.0.ports.datasets.snapshot(dataset, self.now().wall)?;
+            if now.digest == digest {
+                return Ok((input, now));
+            }
+            Err(PortError::permanent(format!(
+                "snapshot {} of {} is pinned by trimtab.lock but not in this store, and the data is now {}: restore the data, or `trimtab refresh {model}`",
+                digest.short(),
+                dataset.name,
+                now.digest.short()
+            )))
+        };
+        pins.into_iter().map(find).collect()
+    }
+}

@@ -1,0 +1,69 @@
+//! What others may see of the loop's state: copies, taken under the lock and free of it.
+
+use super::{Reconciler, lock};
+use crate::model::*;
+
+/// A model as the loop sees it.
+#[derive(Debug, Clone)]
+pub struct ModelView {
+    pub observed: ObservedModel,
+    /// The plan of the newest look.
+    pub plan: Option<ModelPlan>,
+}
+
+/// The source as the loop sees it.
+#[derive(Debug, Clone)]
+pub struct SourceView {
+    pub status: SourceStatus,
+    /// Number of spec files and their diagnostics.
+    pub files: usize,
+    pub diagnostics: Vec<Diagnostic>,
+}
+
+impl Reconciler {
+    /// One model.
+    pub fn view(&self, model: &Name) -> Option<ModelView> {
+        let cell = self.cell(model)?;
+        let cell = lock(&cell);
+        Some(ModelView { observed: cell.observed.clone(), plan: cell.plan.clone() })
+    }
+
+    /// Every model that Git has or had and that is not retired, in the order of names.
+    pub fn views(&self) -> Vec<ModelView> {
+        self.known_models().iter().filter_map(|m| self.view(m)).filter(|v| !v.observed.retired).collect()
+    }
+
+    /// The source.
+    pub fn source_view(&self) -> SourceView {
+        let loaded = self.loaded();
+        let state = loaded.state();
+        SourceView { status: self.source_status(), files: state.files, diagnostics: state.diagnostics.clone() }
+    }
+
+    /// The plan of one model from the facts of now, executed by nobody.
+    pub fn fresh_plan(&self, model: &Name, desired: Option<&DesiredModel>) -> ModelPlan {
+        let (observed, past) = match self.cell(model) {
+            Some(cell) => {
+                let cell = lock(&cell);
+                (cell.observed.clone(), cell.past)
+            }
+            None => (ObservedModel::new(model.clone()), None),
+        };
+        self.plan_with(&observed, desired, past)
+    }
+
+    /// Tells subscribers that a model's state moved, without an event worth keeping.
+    pub(super) fn announce(&self, model: &Name) {
+        let event = Event {
+            seq: 0,
+            at: self.now().wall,
+            kind: EventKind::ModelChanged,
+            model: Some(model.clone()),
+            environment: None,
+            commit: None,
+            author: None,
+            message: String::new(),
+        };
+        let _ = self.0.events.send(event);
+    }
+}
