@@ -1,1 +1,455 @@
+use super::*;
+use proptest::prelude::*;
 
+/// A small world for one model: `train` → staging (at once) → production (canary).
+#[derive(Clone)]
+pub struct World {
+    pub desired: DesiredModel,
+    pub observed: ObservedModel,
+    pub versions: Vec<Version>,
+    pub replicas: BTreeMap<Name, Vec<ReplicaStatus>>,
+    pub traffic: BTreeMap<Name, TrafficStats>,
+    pub now: Now,
+    pub may_push: bool,
+}
+
+fn name(s: &str) -> Name {
+    Name::new(s).unwrap()
+}
+
+pub fn revision(commit: &str) -> Revision {
+    Revision {
+        commit: ObjectId(commit.into()),
+        tree: ObjectId("7ree".into()),
+        author: "Ada".into(),
+        email: "ada@example.com".into(),
+        summary: "fraud: deeper trees".into(),
+        time: WallMs(0),
+    }
+}
+
+fn stage(stage_name: &str) -> StageSpec {
+    StageSpec {
+        name: name(stage_name),
+        run: Command::Argv(vec!["python".into(), "train.py".into()]),
+        inputs: vec!["train".into()],
+        outputs: vec![],
+        python: Some("requirements.txt".into()),
+        params: Params::from([("depth".into(), 6.into())]),
+        timeout: None,
+        retries: 0,
+        secrets: vec![],
+    }
+}
+
+fn environment(n: &str) -> (Name, EnvironmentSpec) {
+    let spec = EnvironmentSpec {
+        name: name(n),
+        description: None,
+        target: name("local"),
+        rollback_at_once: true,
+        keep_warm: Millis(600_000),
+    };
+    (name(n), spec)
+}
+
+pub fn world() -> World {
+    let dataset = DatasetSpec {
+        name: name("transactions"),
+        owner: None,
+        description: None,
+        source: DataSource::Path("data/t.csv".into()),
+    };
+    let steps = vec![StepSpec { weight: 10.0, hold: Millis(1000) }, StepSpec { weight: 50.0, hold: Millis(1000) }];
+    let spec = ModelSpec {
+        name: name("fraud"),
+        owner: None,
+        description: None,
+        data: BTreeMap::from([(name("train"), name("transactions"))]),
+        stages: vec![stage("train")],
+        code: ".".into(),
+        executor: name("local"),
+        finish_superseded: false,
+        gates: vec![GateSpec {
+            metric: "recall".into(),
+            min: Some(0.9),
+            max: None,
+            no_worse_than_live: false,
+            tolerance: 0.0,
+            higher_is_better: true,
+        }],
+        serve: Some(ServeSpec {
+            run: Command::Argv(vec!["python".into(), "serve.py".into()]),
+            replicas: 1,
+            ready: "/".into(),
+            ready_timeout: Millis(60_000),
+            drain: Millis(1000),
+            secrets: vec![],
+        }),
+        deploy: vec![
+            DeploySpec { environment: name("staging"), after: None, strategy: crate::model::Strategy::AtOnce, analysis: vec![] },
+            DeploySpec {
+                environment: name("production"),
+                after: Some(name("staging")),
+                strategy: crate::model::Strategy::Canary { steps },
+                analysis: vec![],
+            },
+        ],
+    };
+    let desired = DesiredModel {
+        spec,
+        file: "specs/models/fraud/model.toml".into(),
+        content: Digest::of(b"content"),
+        code_path: "specs/models/fraud".into(),
+        code: Digest::of(b"code"),
+        python: BTreeMap::from([("requirements.txt".into(), Digest::of(b"lock"))]),
+        datasets: BTreeMap::from([(name("transactions"), dataset)]),
+        environments: BTreeMap::from([environment("staging"), environment("production")]),
+        lock: BTreeMap::new(),
+        lines: BTreeMap::from([("train.params.depth".into(), 14)]),
+        changed_by: revision("4f1c2ab0"),
+    };
+    World {
+        desired,
+        observed: ObservedModel::new(name("fraud")),
+        versions: vec![],
+        replicas: BTreeMap::new(),
+        traffic: BTreeMap::new(),
+        now: Now { wall: WallMs(1_000_000), steady: SteadyMs(1_000_000) },
+        may_push: false,
+    }
+}
+
+impl World {
+    pub fn plan(&self, desired: Option<&DesiredModel>) -> ModelPlan {
+        let live = self.observed.deployments.get("production").and_then(|d| d.stable);
+        plan(&Input {
+            now: self.now,
+            desired,
+            observed: &self.observed,
+            version: &|f| self.versions.iter().find(|v| v.fingerprint == *f).cloned().map(Arc::new),
+            live: self.versions.iter().find(|v| Some(v.number) == live.map(|l| l.version)),
+            replicas: &self.replicas,
+            traffic: &self.traffic,
+            may_push: self.may_push,
+            past: Some(Millis(250_000)),
+        })
+    }
+
+    /// Executes a plan's actions in the simplest possible way, as the reconciler would with effects that succeed at once.
+    pub fn execute(&mut self, plan: &ModelPlan) {
+        for planned in &plan.actions {
+            match &planned.action {
+                Action::ResolveData { inputs } => {
+                    for (input, dataset) in inputs {
+                        let pin = Pin { dataset: dataset.clone(), snapshot: Digest::of(b"data") };
+                        self.observed.pins.insert(input.clone(), pin);
+                    }
+                }
+                Action::WriteLock { snapshots } => self.desired.lock = snapshots.clone(),
+                Action::Train { fingerprint, snapshots, .. } => {
+                    self.observed.last_version += 1;
+                    let metrics = BTreeMap::from([("recall".to_owned(), 0.95)]);
+                    let v = version(self.observed.last_version, *fingerprint, snapshots, metrics, &self.desired);
+                    self.versions.push(v);
+                }
+                Action::CancelTraining { .. } => self.observed.pipeline = None,
+                Action::JudgeGates { version, results } => {
+                    let v = self.versions.iter_mut().find(|v| v.number == *version).unwrap();
+                    v.gates = results.clone();
+                }
+                Action::SetRollout { environment, rollout } => {
+                    self.observed.deployments.entry(environment.clone()).or_default().rollout = rollout.clone();
+                    if let Some(r) = rollout {
+                        self.make_ready(environment, r.to);
+                    }
+                }
+                Action::FinishRollout { environment, release } => {
+                    let d = self.observed.deployments.entry(environment.clone()).or_default();
+                    d.stable = Some(*release);
+                    d.rollout = None;
+                    d.served.push(*release);
+                }
+                Action::Reject { environment, release, reason } => {
+                    let d = self.observed.deployments.entry(environment.clone()).or_default();
+                    d.rollout = None;
+                    d.rejected = Some(Rejection { release: *release, reason: reason.clone(), at: self.now.wall });
+                }
+                Action::Cool { environment, .. } => {
+                    self.observed.deployments.entry(environment.clone()).or_default().warm = None;
+                }
+                Action::Undeploy { environment } => drop(self.observed.deployments.remove(environment)),
+                Action::Retire => {
+                    self.observed.retired = true;
+                    self.observed.desired = None;
+                }
+            }
+        }
+    }
+
+    fn make_ready(&mut self, environment: &Name, release: Release) {
+        let replica = ReplicaStatus { release, index: 0, address: None, ready: true, restarts: 0, message: None };
+        let all = self.replicas.entry(environment.clone()).or_default();
+        if !all.iter().any(|r| r.release == release) {
+            all.push(replica);
+        }
+    }
+
+    /// Plans and executes until a plan has no actions, with time passing; returns all actions.
+    pub fn settle(&mut self) -> Vec<Action> {
+        let mut all = Vec::new();
+        for _ in 0..40 {
+            let desired = self.desired.clone();
+            let plan = self.plan(Some(&desired));
+            check_invariants(&self.observed);
+            if plan.actions.is_empty() && plan.look_again.is_none_or(|at| at <= self.now.steady) {
+                return all;
+            }
+            self.execute(&plan);
+            self.observed.desired = Some(Arc::new(desired));
+            all.extend(plan.actions.into_iter().map(|p| p.action));
+            self.now.steady = self.now.steady.plus(700);
+        }
+        panic!("no fixpoint: {:?}", self.plan(Some(&self.desired)));
+    }
+}
+
+fn check_invariants(observed: &ObservedModel) {
+    for d in observed.deployments.values() {
+        let shares = d.shares();
+        let total: f64 = shares.iter().map(|s| s.1).sum();
+        assert!(
+            shares.is_empty() || (total - 100.0).abs() < 1e-9 || (d.stable.is_none() && d.rollout.is_none()),
+            "{shares:?}"
+        );
+    }
+}
+
+fn version(
+    number: u32,
+    fingerprint: Digest,
+    snapshots: &BTreeMap<Name, Digest>,
+    metrics: BTreeMap<String, f64>,
+    desired: &DesiredModel,
+) -> Version {
+    Version {
+        model: name("fraud"),
+        number: VersionNumber(number),
+        fingerprint,
+        revision: revision("4f1c2ab0"),
+        code_path: desired.code_path.clone(),
+        code: desired.code,
+        code_files: Manifest::default(),
+        params: Params::new(),
+        snapshots: snapshots.clone(),
+        python: None,
+        packages: vec![],
+        host: String::new(),
+        gates: gates::judge(&desired.spec.gates, &metrics, None, &[]),
+        metrics,
+        stages: vec![],
+        artifact: Manifest::default(),
+        created: WallMs(0),
+        duration: Millis(0),
+    }
+}
+
+fn trains(actions: &[Action]) -> usize {
+    actions.iter().filter(|a| matches!(a, Action::Train { .. })).count()
+}
+
+fn stable(w: &World, environment: &str) -> Option<VersionNumber> {
+    w.observed.deployments.get(environment).and_then(|d| d.stable).map(|r| r.version)
+}
+
+#[test]
+fn a_new_model_is_trained_once_and_reaches_production_through_staging() {
+    let mut w = world();
+    let actions = w.settle();
+    assert_eq!(trains(&actions), 1);
+    assert_eq!(stable(&w, "staging"), Some(VersionNumber(1)));
+    assert_eq!(stable(&w, "production"), Some(VersionNumber(1)));
+    let plan = w.plan(Some(&w.desired));
+    assert_eq!((plan.sync, plan.health), (SyncStatus::Synced, Health::Healthy));
+}
+
+#[test]
+fn a_change_goes_through_every_canary_step_and_its_revert_trains_nothing() {
+    let mut w = world();
+    w.settle();
+    let before = w.desired.clone();
+    w.desired.spec.stages[0].params.insert("depth".into(), 8.into());
+    let actions = w.settle();
+    assert_eq!(trains(&actions), 1);
+    let weights: Vec<f64> = actions
+        .iter()
+        .filter_map(|a| match a {
+            Action::SetRollout { rollout: Some(r), .. } if !r.steps.is_empty() => Some(r.weight()),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(weights, [0.0, 10.0, 50.0]);
+    assert_eq!(stable(&w, "production"), Some(VersionNumber(2)));
+
+    w.desired = before;
+    let actions = w.settle();
+    assert_eq!(trains(&actions), 0);
+    assert_eq!(stable(&w, "production"), Some(VersionNumber(1)));
+    let at_once = actions.iter().all(|a| matches!(a, Action::FinishRollout { .. }));
+    assert!(at_once, "a warm release takes over in the first plan: {actions:?}");
+}
+
+#[test]
+fn a_failed_gate_keeps_the_version_out_with_its_figure() {
+    let mut w = world();
+    w.desired.spec.gates[0].min = Some(0.99);
+    w.settle();
+    let plan = w.plan(Some(&w.desired));
+    assert_eq!(stable(&w, "staging"), None);
+    assert_eq!(plan.health, Health::Degraded);
+    let failed = vec!["recall ≥ 0.99: 0.95".to_owned()];
+    assert!(plan.waiting.contains(&Waiting::Gates { version: VersionNumber(1), failed }), "{:?}", plan.waiting);
+
+    // Loosening the gate judges the recorded metrics anew and trains nothing.
+    w.desired.spec.gates[0].min = Some(0.9);
+    assert_eq!(trains(&w.settle()), 0);
+    assert_eq!(stable(&w, "production"), Some(VersionNumber(1)));
+}
+
+#[test]
+fn deleting_the_spec_undeploys_everything_then_retires() {
+    let mut w = world();
+    w.settle();
+    let plan = w.plan(None);
+    let kinds: Vec<&Action> = plan.actions.iter().map(|p| &p.action).collect();
+    assert!(matches!(kinds[..], [Action::Undeploy { .. }, Action::Undeploy { .. }, Action::Retire]), "{kinds:?}");
+    w.execute(&plan);
+    assert!(w.plan(None).actions.is_empty());
+}
+
+#[test]
+fn a_suspended_model_is_left_alone() {
+    let mut w = world();
+    w.observed.suspended = true;
+    let plan = w.plan(Some(&w.desired));
+    assert!(plan.actions.is_empty());
+    assert_eq!(plan.health, Health::Suspended);
+}
+
+#[test]
+fn a_rejected_release_is_not_tried_again() {
+    let mut w = world();
+    w.settle();
+    w.desired.spec.stages[0].params.insert("depth".into(), 8.into());
+    w.desired.spec.deploy[1].analysis =
+        vec![AnalysisSpec { metric: AnalysisMetric::ErrorRate, min: None, max: Some(0.01), min_requests: 10 }];
+    w.traffic.insert(name("production"), TrafficStats { requests: 100, errors: 50, p50_ms: 1.0, p99_ms: 2.0 });
+    let actions = w.settle();
+    assert!(actions.iter().any(|a| matches!(a, Action::Reject { .. })), "{actions:?}");
+    assert_eq!(stable(&w, "production"), Some(VersionNumber(1)));
+    let plan = w.plan(Some(&w.desired));
+    assert_eq!((plan.sync, plan.health), (SyncStatus::OutOfSync, Health::Degraded));
+}
+
+#[test]
+fn a_running_training_of_other_content_is_cancelled_unless_the_spec_wants_it_finished() {
+    let mut w = world();
+    w.observed.pins.insert(
+        name("train"),
+        Pin { dataset: w.desired.datasets[&name("transactions")].clone(), snapshot: Digest::of(b"data") },
+    );
+    w.observed.pipeline = Some(Pipeline {
+        fingerprint: Digest::of(b"other"),
+        revision: revision("91ab3cd0"),
+        attempt: 1,
+        state: PipelineState::Running,
+        started: WallMs(0),
+        stages: vec![],
+    });
+    let actions = w.plan(Some(&w.desired)).actions;
+    assert!(matches!(actions[0].action, Action::CancelTraining { .. }));
+    assert!(matches!(actions[1].action, Action::Train { attempt: 1, .. }));
+    w.desired.spec.finish_superseded = true;
+    assert!(w.plan(Some(&w.desired)).actions.is_empty());
+}
+
+#[test]
+fn reasons_name_field_values_line_commit_and_author() {
+    let mut w = world();
+    w.settle();
+    w.desired.spec.stages[0].params.insert("depth".into(), 8.into());
+    let plan = w.plan(Some(&w.desired));
+    insta::assert_snapshot!(render::one(&plan), @r"
+    ~ fraud            retrain      new version b3:31a1d185   ~ 4m 10s
+        because      train.params.depth 6 → 8 (specs/models/fraud/model.toml:14, 4f1c2ab by Ada)
+        gates        recall ≥ 0.9
+        staging      v1 → new, at once
+        production   v1 → new, canary 10 % → 50 % → 100 %, after staging   ~ 2s
+    ");
+}
+
+#[test]
+fn a_lock_is_written_when_trimtab_may_push_and_changes_nothing_else() {
+    let mut w = world();
+    w.may_push = true;
+    let actions = w.settle();
+    assert_eq!(actions.iter().filter(|a| matches!(a, Action::WriteLock { .. })).count(), 1);
+    assert_eq!(trains(&actions), 1);
+}
+
+/// Edits that must change the fingerprint, and edits that must not.
+#[test]
+fn the_fingerprint_changes_with_what_trains_and_with_nothing_else() {
+    let w = world();
+    let pins = BTreeMap::from([(name("train"), Digest::of(b"data"))]);
+    let base = fingerprint(&w.desired, &pins);
+    let same: [fn(&mut DesiredModel); 8] = [
+        |d| d.spec.owner = Some("x".into()),
+        |d| d.spec.description = Some("x".into()),
+        |d| d.spec.gates.clear(),
+        |d| d.spec.deploy.clear(),
+        |d| d.spec.stages[0].timeout = Some(Millis(1)),
+        |d| d.spec.stages[0].retries = 9,
+        |d| d.spec.serve = None,
+        |d| d.lines.clear(),
+    ];
+    for (i, edit) in same.iter().enumerate() {
+        let mut d = w.desired.clone();
+        edit(&mut d);
+        assert_eq!(fingerprint(&d, &pins), base, "harmless edit {i}");
+    }
+    let other: [fn(&mut DesiredModel); 6] = [
+        |d| d.code = Digest::of(b"other"),
+        |d| d.spec.stages[0].run = Command::Shell("python train.py".into()),
+        |d| drop(d.spec.stages[0].params.insert("depth".into(), 6.5.into())),
+        |d| *d.python.values_mut().next().unwrap() = Digest::of(b"other"),
+        |d| d.spec.stages[0].inputs.clear(),
+        |d| d.spec.stages.push(stage("evaluate")),
+    ];
+    for (i, edit) in other.iter().enumerate() {
+        let mut d = w.desired.clone();
+        edit(&mut d);
+        assert_ne!(fingerprint(&d, &pins), base, "training-relevant edit {i}");
+    }
+    assert_ne!(fingerprint(&w.desired, &BTreeMap::from([(name("train"), Digest::of(b"new data"))])), base);
+}
+
+proptest! {
+    /// Any sequence of edits settles, never trains one content twice, and ends in production with what Git asks for.
+    #[test]
+    fn any_history_converges(depths in proptest::collection::vec(0i64..4, 1..8), push in any::<bool>()) {
+        let mut w = world();
+        w.may_push = push;
+        let mut trained = 0;
+        let mut distinct = std::collections::BTreeSet::new();
+        for depth in depths {
+            w.desired.spec.stages[0].params.insert("depth".into(), depth.into());
+            distinct.insert(depth);
+            trained += trains(&w.settle());
+            let plan = w.plan(Some(&w.desired));
+            prop_assert_eq!((plan.sync, plan.health), (SyncStatus::Synced, Health::Healthy));
+            prop_assert_eq!(stable(&w, "production"), plan.version);
+        }
+        prop_assert_eq!(trained, distinct.len());
+    }
+}
