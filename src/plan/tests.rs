@@ -87,7 +87,12 @@ pub fn world() -> World {
             secrets: vec![],
         }),
         deploy: vec![
-            DeploySpec { environment: name("staging"), after: None, strategy: crate::model::Strategy::AtOnce, analysis: vec![] },
+            DeploySpec {
+                environment: name("staging"),
+                after: None,
+                strategy: crate::model::Strategy::AtOnce,
+                analysis: vec![],
+            },
             DeploySpec {
                 environment: name("production"),
                 after: Some(name("staging")),

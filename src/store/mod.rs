@@ -1,1 +1,204 @@
 //! The observed state on disk: records, group commit, backup. The only folder that names sled.
+//!
+//! Promise: once [`Store::commit`] returned, the change survives `kill -9` and power loss; before, it is there whole or not at all. What is
+//! damaged is said, never guessed over.
+
+mod backup;
+mod batch;
+mod content;
+mod error;
+mod journal;
+mod key;
+mod lockfile;
+mod record;
+mod writer;
+
+pub use backup::restore;
+pub use batch::{Batch, NewEvent};
+pub use error::StoreError;
+
+use crate::model::*;
+use lockfile::LockFile;
+use serde::de::DeserializeOwned;
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::Path,
+    sync::Arc,
+};
+use writer::Writer;
+
+/// What a commit gave a place in the order.
+#[derive(Debug, Clone, Default)]
+pub struct Committed {
+    pub events: Vec<Event>,
+}
+
+struct Inner {
+    writer: Writer,
+    db: sled::Db,
+    _lock: LockFile,
+}
+
+/// The open store; cheap to clone.
+#[derive(Clone)]
+pub struct Store(Arc<Inner>);
+
+/// sled's page cache, in bytes: records are small and the loop holds what it needs itself.
+const CACHE_BYTES: u64 = 16 * 1024 * 1024;
+
+fn open_db(state: &Path) -> Result<sled::Db, StoreError> {
+    let config = sled::Config::new()
+        .path(state.join("db"))
+        .cache_capacity(CACHE_BYTES)
+        .mode(sled::Mode::LowSpace)
+        .flush_every_ms(None);
+    // sled 0.34 answers some kinds of damage with a panic.
+    catch_unwind(AssertUnwindSafe(|| config.open()))
+        .map_err(|_| StoreError::Damaged { what: "sled cannot read it".into() })?
+        .map_err(Into::into)
+}
+
+impl Store {
+    /// Opens the state folder, made if it is missing. Refused while another daemon holds it.
+    pub fn open(state: &Path) -> Result<Self, StoreError> {
+        let io = |source| StoreError::Io { path: state.to_owned(), source };
+        std::fs::create_dir_all(state).map_err(io)?;
+        let lock = LockFile::take(state)?;
+        let db = open_db(state)?;
+        let writer = Writer::start(&db, state)?;
+        Ok(Self(Arc::new(Inner { writer, db, _lock: lock })))
+    }
+
+    /// Makes a batch durable. Many callers share one flush.
+    pub fn commit(&self, batch: Batch) -> Result<Committed, StoreError> {
+        self.0.writer.commit(batch)
+    }
+
+    fn get<T: DeserializeOwned>(&self, key: &[u8]) -> Result<Option<T>, StoreError> {
+        let value = guarded(|| self.0.db.get(key))?;
+        value.map(|v| record::decode(key, &v)).transpose()
+    }
+
+    fn each(
+        &self,
+        prefix: &[u8],
+        mut visit: impl FnMut(&[u8], &[u8]) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        let mut items = self.0.db.scan_prefix(prefix);
+        while let Some((key, value)) = guarded(|| items.next().transpose())? {
+            visit(&key, &value)?;
+        }
+        Ok(())
+    }
+
+    fn all<T: DeserializeOwned>(&self, prefix: &[u8]) -> Result<Vec<T>, StoreError> {
+        let mut out = Vec::new();
+        self.each(prefix, |k, v| {
+            out.push(record::decode(k, v)?);
+            Ok(())
+        })?;
+        Ok(out)
+    }
+
+    /// The newest `limit` records of a range, oldest first.
+    fn newest<T: DeserializeOwned>(&self, prefix: &[u8], limit: usize) -> Result<Vec<T>, StoreError> {
+        let mut items = self.0.db.scan_prefix(prefix).rev().take(limit);
+        let mut out = Vec::new();
+        while let Some((key, value)) = guarded(|| items.next().transpose())? {
+            out.push(record::decode(&key, &value)?);
+        }
+        out.reverse();
+        Ok(out)
+    }
+
+    /// Every model.
+    pub fn models(&self) -> Result<Vec<ObservedModel>, StoreError> {
+        self.all(key::MODELS)
+    }
+    /// One model.
+    pub fn model(&self, name: &Name) -> Result<Option<ObservedModel>, StoreError> {
+        self.get(&key::model(name))
+    }
+    /// A model's versions by number.
+    pub fn versions(&self, model: &Name) -> Result<Vec<Version>, StoreError> {
+        self.all(&key::versions(model))
+    }
+    /// One version.
+    pub fn version(&self, model: &Name, number: VersionNumber) -> Result<Option<Version>, StoreError> {
+        self.get(&key::version(model, number))
+    }
+    /// The version of this content.
+    pub fn version_by_fingerprint(&self, model: &Name, fingerprint: &Digest) -> Result<Option<Version>, StoreError> {
+        let number: Option<VersionNumber> = self.get(&key::fingerprint(model, fingerprint))?;
+        number.map_or(Ok(None), |n| self.version(model, n))
+    }
+    /// A model's newest runs, newest first.
+    pub fn runs(&self, model: &Name, limit: usize) -> Result<Vec<Run>, StoreError> {
+        let ids: Vec<RunId> = self.newest(&key::runs_of_model(model), limit)?;
+        let runs: Result<Vec<_>, _> = ids.iter().rev().map(|id| self.run(id)).collect();
+        Ok(runs?.into_iter().flatten().collect())
+    }
+    /// One run.
+    pub fn run(&self, id: &RunId) -> Result<Option<Run>, StoreError> {
+        self.get(&key::run(id))
+    }
+    /// The newest run that succeeded with this stage key.
+    pub fn run_by_key(&self, stage: &Digest) -> Result<Option<Run>, StoreError> {
+        let id: Option<RunId> = self.get(&key::stage(stage))?;
+        id.map_or(Ok(None), |id| self.run(&id))
+    }
+    /// One snapshot.
+    pub fn snapshot(&self, dataset: &Name, digest: &Digest) -> Result<Option<Snapshot>, StoreError> {
+        self.get(&key::snapshot(dataset, digest))
+    }
+    /// A dataset's snapshots.
+    pub fn snapshots(&self, dataset: &Name) -> Result<Vec<Snapshot>, StoreError> {
+        self.all(&key::snapshots(dataset))
+    }
+    /// How the source stood.
+    pub fn source(&self) -> Result<Option<SourceStatus>, StoreError> {
+        self.get(key::SOURCE)
+    }
+    /// A small fact of the daemon.
+    pub fn fact<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>, StoreError> {
+        self.get(&key::fact(name))
+    }
+
+    /// Events after `seq`, oldest first, at most `limit`.
+    pub fn events(&self, after: u64, limit: usize) -> Result<Vec<Event>, StoreError> {
+        let mut items = self.0.db.range(key::event(after.saturating_add(1))..key::event(u64::MAX)).take(limit);
+        let mut out = Vec::new();
+        while let Some((key, value)) = guarded(|| items.next().transpose())? {
+            out.push(record::decode(&key, &value)?);
+        }
+        Ok(out)
+    }
+    /// The newest `limit` events, oldest first.
+    pub fn newest_events(&self, limit: usize) -> Result<Vec<Event>, StoreError> {
+        self.newest(key::EVENTS, limit)
+    }
+    /// A model's newest `limit` events, oldest first.
+    pub fn events_of_model(&self, model: &Name, limit: usize) -> Result<Vec<Event>, StoreError> {
+        let seqs: Vec<u64> = self.newest(&key::events_of_model(model), limit)?;
+        let events: Result<Vec<Option<Event>>, _> = seqs.iter().map(|s| self.get(&key::event(*s))).collect();
+        Ok(events?.into_iter().flatten().collect())
+    }
+    /// The sequence number of the newest event; 0 before the first.
+    pub fn last_event(&self) -> Result<u64, StoreError> {
+        Ok(self.newest_events(1)?.first().map_or(0, |e| e.seq))
+    }
+
+    /// Writes every record to one file, while the store goes on.
+    pub fn backup(&self, file: &Path) -> Result<(), StoreError> {
+        backup::write(&self.0.db, file)
+    }
+}
+
+/// sled 0.34 panics on some damaged pages; here a panic is an error like any other.
+fn guarded<T>(call: impl FnOnce() -> Result<T, sled::Error>) -> Result<T, StoreError> {
+    let caught = catch_unwind(AssertUnwindSafe(call));
+    caught.map_err(|_| StoreError::Damaged { what: "sled cannot read a page".into() })?.map_err(Into::into)
+}
+
+#[cfg(test)]
+mod tests;

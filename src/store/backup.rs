@@ -1,0 +1,102 @@
+//! Backup and restore: one file of checked records.
+//!
+//! Layout: the line `trimtab backup 1`, then for each record length (u32), crc32 (u32), the key's length (u32), key and value,
+//! and at the end a record with an empty key that holds the number of records, so that a cut file is noticed.
+
+use super::{StoreError, guarded, journal, lockfile::LockFile, open_db};
+use std::{
+    fs::File,
+    io::{BufReader, BufWriter, Read, Write},
+    path::Path,
+};
+
+const MAGIC: &[u8] = b"trimtab backup 1\n";
+
+/// Writes every record of `db` beside `file`, then renames.
+pub(super) fn write(db: &sled::Db, file: &Path) -> Result<(), StoreError> {
+    let io = |source| StoreError::Io { path: file.to_owned(), source };
+    let part = file.with_extension("part");
+    let mut out = BufWriter::new(File::create(&part).map_err(io)?);
+    out.write_all(MAGIC).map_err(io)?;
+    let (mut count, mut items) = (0u64, db.iter());
+    while let Some((key, value)) = guarded(|| items.next().transpose())? {
+        out.write_all(&frame(&key, &value)).map_err(io)?;
+        count += 1;
+    }
+    out.write_all(&frame(b"", &count.to_le_bytes())).map_err(io)?;
+    let inner = out.into_inner().map_err(|e| io(e.into_error()))?;
+    inner.sync_all().map_err(io)?;
+    std::fs::rename(&part, file).map_err(io)
+}
+
+fn frame(key: &[u8], value: &[u8]) -> Vec<u8> {
+    let mut body = (key.len() as u32).to_le_bytes().to_vec();
+    body.extend_from_slice(key);
+    body.extend_from_slice(value);
+    let mut out = (body.len() as u32).to_le_bytes().to_vec();
+    out.extend_from_slice(&crc32fast::hash(&body).to_le_bytes());
+    out.extend_from_slice(&body);
+    out
+}
+
+/// Puts the records of a backup in the place of the state folder's database. The old database is kept as `db.before-restore`.
+pub fn restore(file: &Path, state: &Path) -> Result<u64, StoreError> {
+    let io = |source| StoreError::Io { path: file.to_owned(), source };
+    let records = read(file)?;
+    std::fs::create_dir_all(state).map_err(io)?;
+    let _lock = LockFile::take(state)?;
+    let aside = state.join("db.before-restore");
+    if state.join("db").exists() {
+        if aside.exists() {
+            std::fs::remove_dir_all(&aside).map_err(io)?;
+        }
+        std::fs::rename(state.join("db"), &aside).map_err(io)?;
+    }
+    let journal = state.join("journal");
+    if journal.exists() {
+        std::fs::rename(&journal, state.join("journal.before-restore")).map_err(io)?;
+    }
+    let db = open_db(state)?;
+    let changes: Vec<journal::Change> = records.into_iter().map(|(k, v)| (k, Some(v))).collect();
+    for part in changes.chunks(1000) {
+        let mut batch = sled::Batch::default();
+        part.iter().for_each(|(k, v)| batch.insert(k.as_slice(), v.clone().unwrap_or_default()));
+        guarded(|| db.apply_batch(batch))?;
+    }
+    guarded(|| db.flush())?;
+    super::content::forget_durable(state)?;
+    Ok(changes.len() as u64)
+}
+
+type Record = (Vec<u8>, Vec<u8>);
+
+fn read(file: &Path) -> Result<Vec<Record>, StoreError> {
+    let io = |source| StoreError::Io { path: file.to_owned(), source };
+    let bad = |what: &str| StoreError::Damaged { what: format!("{}: {what}", file.display()) };
+    let mut input = BufReader::new(File::open(file).map_err(io)?);
+    let mut magic = vec![0; MAGIC.len()];
+    input.read_exact(&mut magic).map_err(|_| bad("not a trimtab backup"))?;
+    if magic != MAGIC {
+        return Err(bad("not a trimtab backup, or of another version"));
+    }
+    let mut records = Vec::new();
+    loop {
+        let mut head = [0; 8];
+        input.read_exact(&mut head).map_err(|_| bad("it was cut short"))?;
+        let (length, crc) = head.split_at(4);
+        let length = u32::from_le_bytes(length.try_into().unwrap_or_default());
+        let mut body = Vec::new();
+        (&mut input).take(length.into()).read_to_end(&mut body).map_err(io)?;
+        if body.len() != length as usize || crc32fast::hash(&body).to_le_bytes() != *crc {
+            return Err(bad("a record is damaged"));
+        }
+        let (key_length, rest) = body.split_at_checked(4).ok_or_else(|| bad("a record is too short"))?;
+        let key_length = u32::from_le_bytes(key_length.try_into().unwrap_or_default()) as usize;
+        let (key, value) = rest.split_at_checked(key_length).ok_or_else(|| bad("a record is too short"))?;
+        if key.is_empty() {
+            let whole = value == (records.len() as u64).to_le_bytes();
+            return whole.then_some(records).ok_or_else(|| bad("records are missing"));
+        }
+        records.push((key.to_vec(), value.to_vec()));
+    }
+}

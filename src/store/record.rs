@@ -1,0 +1,66 @@
+//! Records as bytes: a schema version, a checksum, then JSON.
+
+use super::StoreError;
+use serde::{Serialize, de::DeserializeOwned};
+
+/// The schema that this binary writes.
+pub const SCHEMA: u8 = 1;
+
+/// Encodes a record.
+pub fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>, StoreError> {
+    let json = serde_json::to_vec(value)
+        .map_err(|e| StoreError::Damaged { what: format!("a record cannot be written: {e}") })?;
+    let mut bytes = Vec::with_capacity(json.len() + 5);
+    bytes.push(SCHEMA);
+    bytes.extend_from_slice(&crc32fast::hash(&json).to_le_bytes());
+    bytes.extend_from_slice(&json);
+    Ok(bytes)
+}
+
+/// Decodes a record; `key` is named when it is damaged.
+pub fn decode<T: DeserializeOwned>(key: &[u8], bytes: &[u8]) -> Result<T, StoreError> {
+    let damaged = |what: &str| StoreError::Damaged { what: format!("record {}: {what}", key.escape_ascii()) };
+    let (head, json) = bytes.split_at_checked(5).ok_or_else(|| damaged("too short"))?;
+    if head[0] > SCHEMA {
+        return Err(StoreError::Newer { found: head[0], known: SCHEMA });
+    }
+    if crc32fast::hash(json).to_le_bytes() != head[1..5] {
+        return Err(damaged("its checksum does not match"));
+    }
+    serde_json::from_slice(json).map_err(|e| damaged(&e.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn what_is_written_is_read(text in ".*", number in any::<u64>()) {
+            let bytes = encode(&(text.clone(), number)).unwrap();
+            prop_assert_eq!(decode::<(String, u64)>(b"k", &bytes).unwrap(), (text, number));
+        }
+
+        #[test]
+        fn a_flipped_bit_is_noticed(text in ".{1,40}", at in any::<prop::sample::Index>(), bit in 0u8..8) {
+            let mut bytes = encode(&text).unwrap();
+            let at = at.index(bytes.len() - 1) + 1;
+            bytes[at] ^= 1 << bit;
+            prop_assert!(decode::<String>(b"k", &bytes).is_err());
+        }
+
+        #[test]
+        fn random_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..64)) {
+            let _ = decode::<serde_json::Value>(b"k", &bytes);
+        }
+    }
+
+    #[test]
+    fn a_newer_schema_is_refused_by_name() {
+        let mut bytes = encode(&1).unwrap();
+        bytes[0] = SCHEMA + 1;
+        let error = decode::<i32>(b"k", &bytes).unwrap_err();
+        assert!(matches!(error, StoreError::Newer { found: 2, known: 1 }), "{error}");
+    }
+}

@@ -1,0 +1,205 @@
+//! Group commit: one thread takes every batch that waits, makes them durable with one flush, then answers all.
+
+use super::{
+    Batch, Committed, StoreError,
+    batch::Op,
+    content::{self, Content},
+    guarded,
+    journal::{Change, Journal},
+    key, record,
+};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+    sync::{
+        Mutex, PoisonError,
+        mpsc::{Receiver, Sender, SyncSender, channel, sync_channel},
+    },
+    thread::JoinHandle,
+};
+
+type Answer = Result<Committed, StoreError>;
+type Request = (Batch, Sender<Answer>);
+
+/// Past this size the journal's content is flushed into sled and the journal starts anew.
+const JOURNAL_BYTES: u64 = 8 * 1024 * 1024;
+/// Batches that wait, at most; further callers wait in line.
+const WAITING: usize = 4096;
+/// Batches in one flush, at most.
+const GROUP: usize = 1024;
+
+/// The writer thread's handle.
+pub struct Writer {
+    queue: Mutex<Option<SyncSender<Request>>>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Writer {
+    /// Checks that sled holds what it acknowledged, applies what the journal holds beyond that, then starts the thread.
+    pub fn start(db: &sled::Db, state: &Path) -> Result<Self, StoreError> {
+        let (mut journal, groups) = Journal::open(&state.join("journal"))?;
+        let mut content = content::verify(db, state, groups.first().map(|g| g.seq))?;
+        let held = content.seq;
+        for group in groups.into_iter().filter(|g| g.seq > held) {
+            content = apply(db, &content, &group.changes)?;
+        }
+        checkpoint(db, state, &content, &mut journal)?;
+        let last = guarded(|| db.scan_prefix(key::EVENTS).next_back().transpose())?;
+        let next_event = match last {
+            Some((k, v)) => record::decode::<crate::model::Event>(&k, &v)?.seq + 1,
+            None => 1,
+        };
+        let (send, receive) = sync_channel(WAITING);
+        let mut writer = State { db: db.clone(), folder: state.to_owned(), journal, content, next_event };
+        let body = move || writer.serve(&receive);
+        let io = |source| StoreError::Io { path: "store thread".into(), source };
+        let thread = std::thread::Builder::new().name("store".into()).spawn(body).map_err(io)?;
+        Ok(Self { queue: Mutex::new(Some(send)), thread: Mutex::new(Some(thread)) })
+    }
+
+    /// Hands a batch in and waits until it is durable.
+    pub fn commit(&self, mut batch: Batch) -> Answer {
+        if let Some(e) = batch.failed.take() {
+            return Err(e);
+        }
+        let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner).clone().ok_or(StoreError::Closed)?;
+        let (send, receive) = channel();
+        queue.send((batch, send)).map_err(|_| StoreError::Closed)?;
+        receive.recv().map_err(|_| StoreError::Closed)?
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(thread) = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            // A panic of the thread was answered to its callers as `Closed`.
+            let _ = thread.join();
+        }
+    }
+}
+
+struct State {
+    db: sled::Db,
+    folder: std::path::PathBuf,
+    journal: Journal,
+    content: Content,
+    next_event: u64,
+}
+
+impl State {
+    fn serve(&mut self, queue: &Receiver<Request>) {
+        while let Ok(first) = queue.recv() {
+            let mut group = vec![first];
+            group.extend(queue.try_iter().take(GROUP - 1));
+            self.commit(group);
+            if self.journal.len() > JOURNAL_BYTES
+                && let Err(e) = checkpoint(&self.db, &self.folder, &self.content, &mut self.journal)
+            {
+                tracing::error!("the journal cannot be emptied: {e}");
+            }
+        }
+        if let Err(e) = checkpoint(&self.db, &self.folder, &self.content, &mut self.journal) {
+            tracing::error!("the journal cannot be emptied: {e}");
+        }
+    }
+
+    fn commit(&mut self, group: Vec<Request>) {
+        let mut changes = BTreeMap::new();
+        let mut created = BTreeSet::new();
+        let mut next_event = self.next_event;
+        let mut answers = Vec::new();
+        for (batch, reply) in group {
+            let answer = self.prepare(batch, &mut created, &mut next_event, &mut changes);
+            answers.push((answer, reply));
+        }
+        let changes: Vec<Change> = changes.into_iter().collect();
+        let written = self.journal.append(self.content.seq + 1, &changes);
+        match written.and_then(|()| apply(&self.db, &self.content, &changes)) {
+            Ok(content) => {
+                self.content = content;
+                self.next_event = next_event;
+                answers.into_iter().for_each(|(answer, reply)| drop(reply.send(answer)));
+            }
+            Err(e) => answers.into_iter().for_each(|(_, reply)| drop(reply.send(Err(again(&e))))),
+        }
+    }
+
+    /// Turns a batch into changes; a refused batch adds none.
+    fn prepare(
+        &self,
+        batch: Batch,
+        created: &mut BTreeSet<Vec<u8>>,
+        next_event: &mut u64,
+        changes: &mut BTreeMap<Vec<u8>, Option<Vec<u8>>>,
+    ) -> Answer {
+        for op in &batch.ops {
+            if let Op::Create(key, _) = op
+                && (created.contains(key) || guarded(|| self.db.contains_key(key))?)
+            {
+                return Err(StoreError::Immutable(key.escape_ascii().to_string()));
+            }
+        }
+        let mut committed = Committed::default();
+        let mut encoded = Vec::new();
+        for (place, event) in (*next_event..).zip(batch.events) {
+            let event = event.at(place);
+            encoded.push((key::event(event.seq), Some(record::encode(&event)?)));
+            if let Some(model) = &event.model {
+                encoded.push((key::event_of_model(model, event.seq), Some(record::encode(&event.seq)?)));
+            }
+            committed.events.push(event);
+        }
+        *next_event += committed.events.len() as u64;
+        changes.extend(encoded);
+        for op in batch.ops {
+            changes.extend([match op {
+                Op::Put(key, value) => (key, Some(value)),
+                Op::Delete(key) => (key, None),
+                Op::Create(key, value) => {
+                    created.insert(key.clone());
+                    (key, Some(value))
+                }
+            }]);
+        }
+        Ok(committed)
+    }
+}
+
+/// The same error for every caller of the group.
+fn again(e: &StoreError) -> StoreError {
+    match e {
+        StoreError::Io { path, source } => {
+            StoreError::Io { path: path.clone(), source: std::io::Error::new(source.kind(), source.to_string()) }
+        }
+        other => StoreError::Damaged { what: other.to_string() },
+    }
+}
+
+/// Applies a group; returns the content after it.
+fn apply(db: &sled::Db, before: &Content, changes: &[Change]) -> Result<Content, StoreError> {
+    let mut batch = sled::Batch::default();
+    let mut after = Content { seq: before.seq + 1, ..before.clone() };
+    for (key, value) in changes {
+        if let Some(old) = guarded(|| db.get(key))? {
+            after.toggle(key, &old);
+        }
+        match value {
+            Some(value) => {
+                after.toggle(key, value);
+                batch.insert(key.as_slice(), value.as_slice());
+            }
+            None => batch.remove(key.as_slice()),
+        }
+    }
+    batch.insert(key::CONTENT, record::encode(&after)?);
+    guarded(|| db.apply_batch(batch))?;
+    Ok(after)
+}
+
+/// Makes sled durable without the journal, notes how far it got, then empties the journal.
+fn checkpoint(db: &sled::Db, state: &Path, content: &Content, journal: &mut Journal) -> Result<(), StoreError> {
+    guarded(|| db.flush())?;
+    content::note_durable(state, content.seq)?;
+    journal.clear()
+}
