@@ -179,7 +179,8 @@ fn again(e: &StoreError) -> StoreError {
 /// Applies a group; returns the content after it.
 fn apply(db: &sled::Db, before: &Content, changes: &[Change]) -> Result<Content, StoreError> {
     let mut batch = sled::Batch::default();
-    let mut after = Content { seq: before.seq + 1, ..before.clone() };
+    let mut after = before.clone();
+    after.seq += 1;
     for (key, value) in changes {
         if let Some(old) = guarded(|| db.get(key))? {
             after.toggle(key, &old);
