@@ -142,7 +142,7 @@ impl Reconciler {
     /// The source thread.
     pub(super) fn follow_source(&self) {
         let this = self.clone();
-        let watch = self.0.ports.source.watch(Arc::new(move || drop(this.0.source.wake())));
+        let watch = self.0.ports.source.watch(Arc::new(move || this.wake_source()));
         let _guard = watch.map_err(|e| tracing::warn!("the source is polled, not watched: {e}"));
         self.0.source.wake();
         let mut pause = Duration::ZERO;

@@ -18,7 +18,8 @@ impl Reconciler {
                     let (snapshots, desired) = (snapshots.clone(), cell.observed.desired.clone());
                     self.begin(&name, Task::Lock, move |r, model, _| {
                         if let Some(desired) = desired {
-                            r.write_lock(model, &desired, &snapshots, "data resolved for the first time");
+                            // Its failure was noted; the next look asks again.
+                            let _ = r.write_lock(model, &desired, &snapshots, "data resolved for the first time");
                         }
                     });
                 }
@@ -178,9 +179,9 @@ impl Reconciler {
                 if let Err(e) = self.commit(Batch::new().event(event)) {
                     tracing::error!(%model, "the store refused an event: {e}");
                 }
-                self.0.source.wake();
+                self.wake_source();
             }
-            Ok(Pushed::AlreadyThere | Pushed::Superseded) => self.0.source.wake(),
+            Ok(Pushed::AlreadyThere | Pushed::Superseded) => self.wake_source(),
             Ok(Pushed::ReadOnly(why)) => self.0.source.pins_stay_in_store(why.clone()),
             Err(e) => {
                 tracing::warn!(%model, "the lock could not be pushed: {e}");

@@ -1,1 +1,14 @@
 //! The watched Git repository: fetch, read by object id, push bot commits, notifications.
+
+pub mod backoff;
+mod commit;
+mod git;
+mod location;
+mod remote;
+mod tree;
+pub mod webhook;
+mod worktree;
+
+pub use git::{GitSource, SourceConfig};
+pub use location::{Credentials, Location};
+pub use worktree::Worktree;

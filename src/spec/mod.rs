@@ -1,1 +1,17 @@
-//! TOML text to typed specs with positions, and specs to the desired state. Pure.
+//! TOML text to typed specs with positions, and specs to the desired state. Pure: reads only through a given tree.
+
+mod decode;
+mod load;
+pub mod lock;
+mod model;
+mod others;
+mod paths;
+pub mod pipeline;
+pub mod render;
+mod units;
+
+pub use load::{Loaded, code_files};
+pub use units::duration;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,282 @@
+//! The watched repository.
+
+use super::{
+    commit,
+    location::{Credentials, Location, branch as checked_branch},
+    remote::{self, Remote},
+    tree::{failed, id, oid},
+};
+use crate::{model::*, ports::*};
+use git2::{ErrorCode, Repository};
+use notify::{RecursiveMode, Watcher};
+use std::{
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+/// What is watched, and how.
+#[derive(Debug, Clone)]
+pub struct SourceConfig {
+    /// A path or URL, as a person writes it.
+    pub location: String,
+    /// `None`: the repository's default branch.
+    pub branch: Option<String>,
+    /// Folder of specs inside the repository; empty for its root.
+    pub folder: String,
+    pub state: PathBuf,
+    /// Used where the URL holds none.
+    pub credentials: Credentials,
+    pub timeout: Duration,
+    pub ca: Option<PathBuf>,
+}
+
+/// A Git repository as a source.
+pub struct GitSource {
+    /// Where the objects are: the local repository itself, or the mirror of a remote.
+    path: PathBuf,
+    remote: Option<Remote>,
+    branch: Mutex<Option<String>>,
+    folder: String,
+    shown: String,
+    /// libgit2's handles are for one thread at a time; free ones wait here.
+    pool: Mutex<Vec<Repository>>,
+}
+
+impl GitSource {
+    /// Checks the location and opens what is local. A remote is first asked by [`Source::fetch`].
+    pub fn open(config: &SourceConfig) -> PortResult<Self> {
+        let (location, in_url) = Location::parse(&config.location).map_err(PortError::permanent)?;
+        let branch = config.branch.as_deref().map(checked_branch).transpose().map_err(PortError::permanent)?;
+        let shown = location.to_string();
+        let given = &config.credentials;
+        let credentials = Credentials {
+            username: in_url.username.or_else(|| given.username.clone()),
+            secret: in_url.secret.or_else(|| given.secret.clone()),
+            ssh_key: given.ssh_key.clone(),
+        };
+        let (path, remote) = match &location {
+            Location::Local(path) => (path.clone(), None),
+            _ => {
+                let mirror = config.state.join("sources").join(&Digest::of(shown.as_bytes()).hex()[..16]);
+                remote::mirror(&mirror)?;
+                let remote = Remote {
+                    location,
+                    credentials,
+                    timeout: config.timeout,
+                    mirror: mirror.clone(),
+                    ca: config.ca.clone(),
+                };
+                (mirror, Some(remote))
+            }
+        };
+        let source = Self {
+            path,
+            remote,
+            branch: Mutex::new(branch),
+            folder: config.folder.clone(),
+            shown,
+            pool: Mutex::default(),
+        };
+        source.with_repo(|_| Ok(()))?;
+        Ok(source)
+    }
+
+    /// Lends a handle.
+    pub(super) fn with_repo<T>(&self, body: impl FnOnce(&Repository) -> PortResult<T>) -> PortResult<T> {
+        let free = self.pool.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let repo = match free {
+            Some(repo) => repo,
+            None => Repository::open(&self.path).map_err(|e| {
+                PortError::permanent(format!("cannot open the repository {}: {}", self.shown, e.message()))
+            })?,
+        };
+        let result = body(&repo);
+        self.pool.lock().unwrap_or_else(PoisonError::into_inner).push(repo);
+        result
+    }
+
+    fn branch(&self) -> Option<String> {
+        self.branch.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The branch, once known: the one given, or the repository's default.
+    fn local_branch(&self, repo: &Repository) -> PortResult<String> {
+        if let Some(b) = self.branch() {
+            return Ok(b);
+        }
+        let head = repo.find_reference("HEAD").map_err(|e| failed(&e))?;
+        let name = head.symbolic_target().ok().flatten().and_then(|t| t.strip_prefix("refs/heads/")).map(str::to_owned);
+        name.ok_or_else(|| PortError::permanent("HEAD is detached: say which branch to follow with --branch"))
+    }
+
+    /// The newest commit on the branch, of the objects that are here.
+    pub(super) fn local_head(&self, repo: &Repository) -> PortResult<Option<git2::Oid>> {
+        let branch = self.local_branch(repo)?;
+        match repo.refname_to_id(&format!("refs/heads/{branch}")) {
+            Ok(id) => Ok(Some(id)),
+            Err(e) if e.code() == ErrorCode::NotFound => Ok(None),
+            Err(e) => Err(failed(&e)),
+        }
+    }
+
+    /// Brings the mirror of a remote up to date; `Err(Ok(..))` says that there is nothing to bring.
+    fn bring(&self, previous: Option<&ObjectId>) -> PortResult<Option<Fetched>> {
+        let Some(remote) = &self.remote else { return Ok(None) };
+        let (branch, head, empty) = remote.head(self.branch().as_deref())?;
+        if empty {
+            return Ok(Some(Fetched::Empty));
+        }
+        let (Some(branch), Some(head)) = (branch, head) else {
+            return Ok(Some(if previous.is_some() { Fetched::BranchGone } else { Fetched::Empty }));
+        };
+        *self.branch.lock().unwrap_or_else(PoisonError::into_inner) = Some(branch.clone());
+        let here = self.with_repo(|repo| self.local_head(repo))?.map(|o| o.to_string());
+        if here.as_deref() != Some(&head) {
+            remote.fetch(&branch)?;
+        }
+        Ok(None)
+    }
+
+    /// Moves the branch to a commit made on `parent`; `false` when it moved meanwhile.
+    fn publish(&self, repo: &Repository, commit: git2::Oid, parent: git2::Oid) -> PortResult<bool> {
+        let branch = self.local_branch(repo)?;
+        if let Some(remote) = &self.remote {
+            return remote.push(&commit.to_string(), &branch);
+        }
+        match repo.reference_matching(&format!("refs/heads/{branch}"), commit, true, parent, "trimtab") {
+            Ok(_) => Ok(true),
+            Err(e) if matches!(e.code(), ErrorCode::Modified | ErrorCode::Locked | ErrorCode::Exists) => Ok(false),
+            Err(e) => Err(failed(&e)),
+        }
+    }
+
+    /// Why nothing is ever written to this source.
+    fn read_only(&self, repo: &Repository) -> PortResult<Option<String>> {
+        if self.remote.is_some() || repo.is_bare() {
+            return Ok(None);
+        }
+        let branch = self.local_branch(repo)?;
+        let checked_out = repo.head().ok().and_then(|h| h.shorthand().ok().map(str::to_owned));
+        Ok((checked_out.as_deref() == Some(&branch))
+            .then(|| format!("`{branch}` is checked out in {}: data stays pinned in the store", self.shown)))
+    }
+
+    /// Makes a commit by `make` on the newest head and publishes it, again when others were faster.
+    fn write(&self, make: impl Fn(&Repository, git2::Oid) -> PortResult<commit::Made>) -> PortResult<Pushed> {
+        const TRIES: usize = 16;
+        for _ in 0..TRIES {
+            if self.bring(None)?.is_some() {
+                return Err(PortError::retryable("the branch is gone"));
+            }
+            let outcome = self.with_repo(|repo| {
+                if let Some(why) = self.read_only(repo)? {
+                    return Ok(Some(Pushed::ReadOnly(why)));
+                }
+                let head = self.local_head(repo)?.ok_or_else(|| PortError::retryable("the branch has no commit"))?;
+                match make(repo, head)? {
+                    commit::Made::Already => Ok(Some(Pushed::AlreadyThere)),
+                    commit::Made::Superseded => Ok(Some(Pushed::Superseded)),
+                    commit::Made::Commit(new) if self.publish(repo, new, head)? => {
+                        if let (Some(_), Ok(branch)) = (&self.remote, self.local_branch(repo)) {
+                            // The mirror follows at once; the next fetch would do it too.
+                            let _ = repo.reference(&format!("refs/heads/{branch}"), new, true, "trimtab");
+                        }
+                        Ok(Some(Pushed::Done(revision(&repo.find_commit(new).map_err(|e| failed(&e))?))))
+                    }
+                    commit::Made::Commit(_) => Ok(None),
+                }
+            })?;
+            if let Some(done) = outcome {
+                return Ok(done);
+            }
+        }
+        Err(PortError::retryable(format!("others pushed {TRIES} times in between; tried again later")))
+    }
+}
+
+/// What people are shown of a commit.
+pub(super) fn revision(commit: &git2::Commit) -> Revision {
+    let author = commit.author();
+    let text = |b: &[u8]| String::from_utf8_lossy(b).chars().take(200).collect::<String>();
+    Revision {
+        commit: id(commit.id()),
+        tree: id(commit.tree_id()),
+        author: text(author.name_bytes()),
+        email: text(author.email_bytes()),
+        summary: commit.summary_bytes().map(text).unwrap_or_default(),
+        time: WallMs(author.when().seconds().saturating_mul(1000)),
+    }
+}
+
+impl Source for GitSource {
+    fn describe(&self) -> SourceStatus {
+        let branch = self.with_repo(|r| self.local_branch(r)).ok().or_else(|| self.branch()).unwrap_or_default();
+        SourceStatus {
+            url: self.shown.clone(),
+            branch,
+            path: self.folder.clone(),
+            pins_in_store: self.with_repo(|r| self.read_only(r)).ok().flatten(),
+            ..SourceStatus::default()
+        }
+    }
+
+    fn fetch(&self, previous: Option<&ObjectId>) -> PortResult<Fetched> {
+        if let Some(nothing) = self.bring(previous)? {
+            return Ok(nothing);
+        }
+        self.with_repo(|repo| {
+            let Some(head) = self.local_head(repo)? else {
+                return Ok(if previous.is_some() { Fetched::BranchGone } else { Fetched::Empty });
+            };
+            let commit = repo.find_commit(head).map_err(|e| failed(&e))?;
+            let rewritten = match previous.map(oid).transpose()? {
+                Some(old) if old != head => !repo.graph_descendant_of(head, old).unwrap_or(false),
+                _ => false,
+            };
+            Ok(Fetched::Head { revision: revision(&commit), rewritten })
+        })
+    }
+
+    fn log(&self, old: Option<&ObjectId>, new: &ObjectId, path: &str, limit: usize) -> PortResult<Vec<Revision>> {
+        self.with_repo(|repo| commit::log(repo, old, new, path, limit))
+    }
+
+    fn push(&self, bot: &BotCommit) -> PortResult<Pushed> {
+        self.write(|repo, head| commit::files(repo, head, bot))
+    }
+
+    fn revert(&self, target: &ObjectId, message: &str, name: &str, email: &str) -> PortResult<Pushed> {
+        let target = oid(target)?;
+        let outcome = self.write(|repo, head| commit::revert(repo, head, target, message, name, email))?;
+        Ok(match outcome {
+            Pushed::ReadOnly(why) => {
+                Pushed::ReadOnly(format!("{why}; run `git -C {} revert {target}` yourself", self.shown))
+            }
+            other => other,
+        })
+    }
+
+    fn watch(&self, wake: Arc<dyn Fn() + Send + Sync>) -> PortResult<Box<dyn Send>> {
+        if self.remote.is_some() {
+            return Ok(Box::new(()));
+        }
+        let git_dir = self.with_repo(|r| Ok(r.commondir().to_path_buf()))?;
+        let refused = |e: notify::Error| PortError::retryable(format!("cannot watch {}: {e}", self.shown));
+        let relevant = |p: &Path| {
+            let name = p.file_name().and_then(|n| n.to_str()).unwrap_or_default();
+            !name.ends_with(".lock")
+                && (name == "packed-refs" || name == "HEAD" || p.components().any(|c| c.as_os_str() == "refs"))
+        };
+        let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
+            // An error means that events may be lost, which is a reason to look.
+            if event.map_or(true, |e| !e.kind.is_access() && e.paths.iter().any(|p| relevant(p))) {
+                wake();
+            }
+        })
+        .map_err(refused)?;
+        watcher.watch(&git_dir, RecursiveMode::NonRecursive).map_err(refused)?;
+        watcher.watch(&git_dir.join("refs"), RecursiveMode::Recursive).map_err(refused)?;
+        Ok(Box::new(watcher))
+    }
+}

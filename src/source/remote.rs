@@ -1,0 +1,209 @@
+//! Talking to remotes: the `git` program fetches and pushes, so that every transport, proxy, key and certificate setting of the user's
+//! git holds here too. It is given an argument list, never a shell line, a bounded time, and no hooks.
+
+use super::location::{Credentials, Location};
+use crate::ports::{PortError, PortResult};
+use std::{
+    ffi::OsStr,
+    io::Read,
+    os::unix::process::CommandExt,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    sync::mpsc::channel,
+    time::Duration,
+};
+
+/// A remote and how to talk to it.
+#[derive(Debug)]
+pub struct Remote {
+    pub location: Location,
+    pub credentials: Credentials,
+    pub timeout: Duration,
+    /// Bare repository that holds what was fetched.
+    pub mirror: PathBuf,
+    /// More certificate authorities.
+    pub ca: Option<PathBuf>,
+}
+
+impl Remote {
+    fn url(&self) -> String {
+        match &self.location {
+            Location::Local(path) => path.display().to_string(),
+            Location::Http(url) => url.clone(),
+            Location::Ssh { user, host, port, path } => {
+                let user = user.as_ref().map(|u| format!("{u}@")).unwrap_or_default();
+                let port = port.map(|p| format!(":{p}")).unwrap_or_default();
+                format!("ssh://{user}{host}{port}{path}")
+            }
+        }
+    }
+
+    fn command(&self) -> Command {
+        let mut git = Command::new("git");
+        git.env_clear();
+        for name in [
+            "PATH",
+            "HOME",
+            "SSH_AUTH_SOCK",
+            "HTTP_PROXY",
+            "HTTPS_PROXY",
+            "NO_PROXY",
+            "http_proxy",
+            "https_proxy",
+            "no_proxy",
+        ] {
+            if let Some(value) = std::env::var_os(name) {
+                git.env(name, value);
+            }
+        }
+        git.env("LC_ALL", "C").env("GIT_TERMINAL_PROMPT", "0").env("GIT_ALLOW_PROTOCOL", "http:https:ssh");
+        let mut ssh = format!("ssh -o BatchMode=yes -o ConnectTimeout={}", self.timeout.as_secs().max(1));
+        if let Some(key) = &self.credentials.ssh_key {
+            let quoted = key.display().to_string().replace('\'', "'\\''");
+            ssh.push_str(&format!(" -o IdentitiesOnly=yes -i '{quoted}'"));
+        }
+        git.env("GIT_SSH_COMMAND", ssh).env("GIT_SSH_VARIANT", "ssh");
+        if let Some(ca) = &self.ca {
+            git.env("GIT_SSL_CAINFO", ca);
+        }
+        self.authorise(&mut git);
+        git.arg("-C").arg(&self.mirror).args(["-c", "core.hooksPath=/dev/null", "-c", "gc.auto=0"]);
+        git.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
+        git
+    }
+
+    /// Credentials go through the environment and only to this very host, never through arguments that others can list.
+    fn authorise(&self, git: &mut Command) {
+        let (Location::Http(url), Some(secret)) = (&self.location, &self.credentials.secret) else { return };
+        use base64::Engine;
+        let user = self.credentials.username.as_deref().unwrap_or("x-access-token");
+        let pair = base64::engine::general_purpose::STANDARD.encode(format!("{user}:{secret}"));
+        let root: String = url.splitn(4, '/').take(3).collect::<Vec<_>>().join("/");
+        git.env("GIT_CONFIG_COUNT", "1")
+            .env("GIT_CONFIG_KEY_0", format!("http.{root}/.extraHeader"))
+            .env("GIT_CONFIG_VALUE_0", format!("Authorization: Basic {pair}"));
+    }
+
+    /// Runs git within the time limit; returns its output.
+    fn run(&self, args: &[&OsStr]) -> PortResult<String> {
+        let mut command = self.command();
+        let child = command
+            .args(args)
+            .spawn()
+            .map_err(|e| PortError::retryable(format!("cannot start git: {e}; install it")))?;
+        let (done, out, err) = wait(child, self.timeout)?;
+        if done.is_some_and(|s| s.success()) {
+            return Ok(out);
+        }
+        if done.is_none() {
+            return Err(PortError::retryable(format!(
+                "{} did not answer within {} s",
+                self.location,
+                self.timeout.as_secs()
+            )));
+        }
+        Err(PortError::retryable(self.explain(&err)))
+    }
+
+    /// Git's words without credentials, and what to do.
+    fn explain(&self, stderr: &str) -> String {
+        let mut text: String = stderr.lines().filter(|l| !l.trim().is_empty()).take(4).collect::<Vec<_>>().join("; ");
+        if let Some(secret) = self.credentials.secret.as_deref().filter(|s| !s.is_empty()) {
+            text = text.replace(secret, "***");
+        }
+        let hint = if text.contains("Authentication failed")
+            || text.contains("could not read Username")
+            || text.contains("403")
+        {
+            ": set TRIMTAB_GIT_TOKEN, or TRIMTAB_GIT_USERNAME and TRIMTAB_GIT_PASSWORD"
+        } else if text.contains("certificate") {
+            ": its TLS certificate does not check out; set TRIMTAB_GIT_CA for an authority of your own"
+        } else if text.contains("Permission denied (publickey") {
+            ": set TRIMTAB_GIT_SSH_KEY or start an ssh agent"
+        } else {
+            ""
+        };
+        format!("{}: {text}{hint}", self.location)
+    }
+
+    /// The remote's object id for `reference` (`HEAD` gives the default branch too).
+    pub fn head(&self, branch: Option<&str>) -> PortResult<(Option<String>, Option<String>, bool)> {
+        let url = self.url();
+        let all = self.run(&["ls-remote", "--symref", "--", &url, "HEAD", "refs/heads/*"].map(OsStr::new))?;
+        let default =
+            all.lines().find_map(|l| l.strip_prefix("ref: refs/heads/")?.strip_suffix("\tHEAD")).map(str::to_owned);
+        let branch = branch.map(str::to_owned).or(default);
+        let wanted = branch.as_ref().map(|b| format!("\trefs/heads/{b}"));
+        let id = wanted.and_then(|w| all.lines().find_map(|l| l.strip_suffix(&w)).map(str::to_owned));
+        Ok((branch, id, all.trim().is_empty()))
+    }
+
+    /// Fetches a branch into the mirror.
+    pub fn fetch(&self, branch: &str) -> PortResult<()> {
+        let spec = format!("+refs/heads/{branch}:refs/heads/{branch}");
+        let url = self.url();
+        self.run(
+            &["fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--no-recurse-submodules", "--", &url, &spec]
+                .map(OsStr::new),
+        )
+        .map(drop)
+    }
+
+    /// Pushes a commit; `Ok(false)` when the remote's branch moved meanwhile.
+    pub fn push(&self, commit: &str, branch: &str) -> PortResult<bool> {
+        let spec = format!("{commit}:refs/heads/{branch}");
+        let url = self.url();
+        match self.run(&["push", "--quiet", "--no-verify", "--porcelain", "--", &url, &spec].map(OsStr::new)) {
+            Ok(_) => Ok(true),
+            Err(e)
+                if ["fetch first", "non-fast-forward", "cannot lock ref", "stale info", "failed to update ref"]
+                    .iter()
+                    .any(|w| e.message.contains(w)) =>
+            {
+                Ok(false)
+            }
+            Err(e) => Err(e),
+        }
+    }
+}
+
+type Ended = (Option<std::process::ExitStatus>, String, String);
+
+/// Waits for a child, at most `limit`; then kills its whole group. Output past 1 MiB is dropped.
+fn wait(mut child: Child, limit: Duration) -> PortResult<Ended> {
+    let group = nix::unistd::Pid::from_raw(child.id() as i32);
+    let drain = |pipe: Option<Box<dyn Read + Send>>| {
+        std::thread::spawn(move || {
+            let mut bytes = Vec::new();
+            if let Some(pipe) = pipe {
+                // What was read before an error is still worth showing.
+                let _ = pipe.take(1 << 20).read_to_end(&mut bytes);
+            }
+            String::from_utf8_lossy(&bytes).into_owned()
+        })
+    };
+    let out = drain(child.stdout.take().map(|p| Box::new(p) as Box<dyn Read + Send>));
+    let err = drain(child.stderr.take().map(|p| Box::new(p) as Box<dyn Read + Send>));
+    let (send, receive) = channel();
+    let waiter = std::thread::spawn(move || drop(send.send(child.wait())));
+    let status = match receive.recv_timeout(limit) {
+        Ok(status) => Some(status.map_err(|e| PortError::retryable(e.to_string()))?),
+        Err(_) => {
+            // A group that just ended needs no kill.
+            let _ = nix::sys::signal::killpg(group, nix::sys::signal::Signal::SIGKILL);
+            None
+        }
+    };
+    let _ = waiter.join();
+    Ok((status, out.join().unwrap_or_default(), err.join().unwrap_or_default()))
+}
+
+/// Makes the bare mirror when it is missing.
+pub fn mirror(path: &Path) -> PortResult<()> {
+    if git2::Repository::open_bare(path).is_ok() {
+        return Ok(());
+    }
+    git2::Repository::init_bare(path)
+        .map(drop)
+        .map_err(|e| PortError::permanent(format!("cannot make {}: {}", path.display(), e.message())))
+}

@@ -1,0 +1,323 @@
+//! `model.toml`: everything that can be checked from its own text.
+
+use super::{
+    decode::{Extra, File, Table},
+    paths, pipeline,
+    units::duration,
+};
+use crate::model::*;
+use std::collections::BTreeMap;
+
+/// Reads a model spec.
+pub fn parse(path: &str, bytes: &[u8]) -> Result<(ModelSpec, Extra), Vec<Diagnostic>> {
+    File::read(path, bytes, super::load::SCHEMA, |root| model(root)).and_then(|(spec, extra)| match spec {
+        Some(spec) => Ok((spec, extra)),
+        // A missing part was noted as an error, so this is not reached; the type asks for it.
+        None => Err(extra.warnings),
+    })
+}
+
+fn model(root: &mut Table) -> Option<ModelSpec> {
+    let head = match root.table("model") {
+        Some(mut t) => {
+            let name = if t.has("name") { t.name("name") } else { t.required("name").and(None) };
+            let (owner, description) = (t.text("owner"), t.text("description"));
+            t.finish();
+            name.map(|n| (n, owner, description))
+        }
+        None => {
+            root.error("missing table `[model]` with a `name`".into());
+            None
+        }
+    };
+    let data = data(root);
+    let train = train(root);
+    let stages: Vec<StageSpec> = root.tables("stage").into_iter().filter_map(|t| stage(t, &data)).collect();
+    let gates = root.tables("gate").into_iter().filter_map(gate).collect();
+    let serve = root.table("serve").and_then(serve);
+    let deploy: Vec<DeploySpec> = root.tables("deploy").into_iter().filter_map(deploy).collect();
+    if serve.is_none() && !deploy.is_empty() && !root.has("serve") {
+        root.error_at("deploy", "there is nothing to deploy".into(), "add a [serve] table with `run`".into());
+    }
+    check_chain(root, &deploy);
+    monitor(root);
+    let train = train?;
+    let ordered = pipeline::order(&train.stage, stages, &data)
+        .map_err(|e| root.error_at("stage", e, "change `inputs` or `outputs`".into()))
+        .ok();
+    let (name, owner, description) = head?;
+    Some(ModelSpec {
+        name,
+        owner,
+        description,
+        data,
+        stages: ordered?,
+        code: train.code,
+        executor: train.executor,
+        finish_superseded: train.finish_superseded,
+        gates,
+        serve,
+        deploy,
+    })
+}
+
+fn data(root: &mut Table) -> BTreeMap<Name, Name> {
+    let mut out = BTreeMap::new();
+    let Some(mut table) = root.table("data") else { return out };
+    for key in table.keys() {
+        let input = table.checked_key(&key, |k| Name::new(k).map_err(|e| e.to_string()));
+        let dataset = table.checked(&key, |s| Name::new(s).map_err(|e| e.to_string()));
+        if let (Some(input), Some(dataset)) = (input, dataset) {
+            out.insert(input, dataset);
+        }
+    }
+    table.finish();
+    out
+}
+
+struct Train {
+    stage: StageSpec,
+    code: String,
+    executor: Name,
+    finish_superseded: bool,
+}
+
+fn train(root: &mut Table) -> Option<Train> {
+    let Some(mut t) = root.table("train") else {
+        root.error("missing table `[train]` with `run`".into());
+        return None;
+    };
+    let code = t.parsed("code", paths::relative);
+    let has_code = t.has("code");
+    let executor = t.parsed("executor", |s| match s {
+        "local" => Name::new(s).map_err(|e| e.to_string()),
+        _ => Err("this version has the executor \"local\"".into()),
+    });
+    let local = || Name::new("local").ok();
+    let executor = if t.has("executor") { executor } else { local() };
+    let finish_superseded = t.flag("finish_superseded").unwrap_or(false);
+    let stage = common(&mut t, Name::new("train").ok()?);
+    t.finish();
+    let code = if has_code { code? } else { ".".into() };
+    Some(Train { stage: stage?, code, executor: executor?, finish_superseded })
+}
+
+fn common(t: &mut Table, name: Name) -> Option<StageSpec> {
+    let run = t.command("run");
+    let inputs = t.texts("inputs").unwrap_or_default();
+    let python = t.parsed("python", paths::relative);
+    let params = t.params("params");
+    let timeout = t.parsed("timeout", duration);
+    if timeout == Some(Millis(0)) {
+        t.error_at("timeout", "a time limit of 0 stops every run".into(), "leave it out for no limit".into());
+    }
+    let retries = t.whole("retries", 0, 20).unwrap_or(0) as u32;
+    let secrets = secrets(t);
+    Some(StageSpec { name, run: run?, inputs, outputs: vec![], python, params, timeout, retries, secrets })
+}
+
+fn secrets(t: &mut Table) -> Vec<String> {
+    let names = t.texts("secrets").unwrap_or_default();
+    let good = |n: &String| {
+        !n.is_empty()
+            && n.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+            && !n.starts_with(|c: char| c.is_ascii_digit())
+    };
+    if let Some(bad) = names.iter().find(|n| !good(n)) {
+        t.error_at(
+            "secrets",
+            format!("`{bad}` is no name of an environment variable"),
+            "write names, never values".into(),
+        );
+    }
+    names
+}
+
+fn stage(mut t: Table, data: &BTreeMap<Name, Name>) -> Option<StageSpec> {
+    let name = if t.has("name") { t.name("name") } else { t.required("name").and(None) };
+    let path = name.as_ref().map(|n| format!("stage.{n}"));
+    let mut t = match path {
+        Some(p) => t.under(&p),
+        None => t,
+    };
+    if name.as_ref().is_some_and(|n| n.as_str() == "train") {
+        t.error_at("name", "the stage `train` is the table [train]".into(), "take another name".into());
+    }
+    let outputs = t.texts("outputs").unwrap_or_default();
+    for output in &outputs {
+        if let Err(e) = paths::relative(output) {
+            t.error_at("outputs", format!("bad output `{output}`"), e);
+        }
+        if output == "artifact" || data.keys().any(|d| d.as_str() == output) {
+            t.error_at("outputs", format!("`{output}` is the name of an input"), "take another path".into());
+        }
+    }
+    let stage = name.and_then(|n| common(&mut t, n));
+    t.finish();
+    stage.map(|s| StageSpec { outputs, ..s })
+}
+
+fn gate(mut t: Table) -> Option<GateSpec> {
+    let metric = t.required("metric");
+    let (min, max) = (t.number("min"), t.number("max"));
+    let live = t.parsed("no_worse_than", |s| if s == "live" { Ok(()) } else { Err("write \"live\"".into()) });
+    let tolerance = t.number("tolerance").unwrap_or(0.0);
+    let better = t.parsed("better", |s| match s {
+        "higher" => Ok(true),
+        "lower" => Ok(false),
+        _ => Err("write \"higher\" or \"lower\"".into()),
+    });
+    if min.is_none() && max.is_none() && !t.has("no_worse_than") {
+        t.error("a gate needs `min`, `max` or `no_worse_than = \"live\"`".into());
+    }
+    if tolerance < 0.0 {
+        t.error_at("tolerance", "`tolerance` is negative".into(), "write 0 or more".into());
+    }
+    if let (Some(a), Some(b)) = (min, max)
+        && a > b
+    {
+        t.error_at("min", "`min` is larger than `max`: no version can pass".into(), "swap them".into());
+    }
+    t.finish();
+    Some(GateSpec {
+        metric: metric?,
+        min,
+        max,
+        no_worse_than_live: live.is_some(),
+        tolerance,
+        higher_is_better: better.unwrap_or(true),
+    })
+}
+
+fn serve(mut t: Table) -> Option<ServeSpec> {
+    if t.has("runtime") {
+        let _ = t.text("runtime");
+        t.error_at(
+            "runtime",
+            "`runtime` is not in this version".into(),
+            "serve with run = [\"python\", \"serve.py\"]".into(),
+        );
+        return None;
+    }
+    let run = t.command("run");
+    let replicas = t.whole("replicas", 1, 1000).unwrap_or(1) as u32;
+    let ready = t.parsed("ready", |s| {
+        let good = s.starts_with('/') && !s.chars().any(|c| c.is_control() || c.is_whitespace());
+        good.then(|| s.to_owned()).ok_or("write an HTTP path that begins with `/`".into())
+    });
+    let ready_timeout = t.parsed("ready_timeout", duration).unwrap_or(Millis(60_000));
+    let drain = t.parsed("drain", duration).unwrap_or(Millis(30_000));
+    let secrets = secrets(&mut t);
+    t.finish();
+    let ready = ready.unwrap_or_else(|| "/v2/health/ready".into());
+    Some(ServeSpec { run: run?, replicas, ready, ready_timeout, drain, secrets })
+}
+
+fn deploy(mut t: Table) -> Option<DeploySpec> {
+    let environment = if t.has("environment") { t.name("environment") } else { t.required("environment").and(None) };
+    let after = t.name("after");
+    let canary = t.parsed("strategy", |s| match s {
+        "canary" => Ok(true),
+        "at_once" => Ok(false),
+        _ => Err("this version has \"at_once\" and \"canary\"".into()),
+    });
+    let steps: Vec<StepSpec> = t.tables("steps").into_iter().filter_map(step).collect();
+    let rising = steps.windows(2).all(|w| w[0].weight < w[1].weight);
+    if !rising {
+        t.error_at("steps", "the weights of the steps must rise".into(), "order them".into());
+    }
+    let strategy = match canary {
+        Some(true) if !t.has("steps") => {
+            t.error("a canary needs `steps`, such as [{ weight = 10, hold = \"5m\" }]".into());
+            Strategy::AtOnce
+        }
+        Some(true) => Strategy::Canary { steps },
+        _ if !steps.is_empty() => {
+            t.error_at("steps", "`steps` belong to strategy = \"canary\"".into(), "add it".into());
+            Strategy::AtOnce
+        }
+        _ => Strategy::AtOnce,
+    };
+    let analysis = t.tables("analysis").into_iter().filter_map(analysis).collect();
+    t.finish();
+    Some(DeploySpec { environment: environment?, after, strategy, analysis })
+}
+
+fn step(mut t: Table) -> Option<StepSpec> {
+    let weight = t.number("weight");
+    let good = weight.filter(|w| *w > 0.0 && *w <= 100.0);
+    if good.is_none() {
+        t.error_at("weight", "`weight` must be above 0 and at most 100".into(), "percent of the traffic".into());
+    }
+    let hold = t.parsed("hold", duration);
+    if !t.has("hold") {
+        t.error("a step needs `hold`, such as \"5m\"".into());
+    }
+    t.finish();
+    Some(StepSpec { weight: good?, hold: hold? })
+}
+
+fn analysis(mut t: Table) -> Option<AnalysisSpec> {
+    let metric = t.parsed("metric", |s| match s {
+        "error_rate" => Ok(AnalysisMetric::ErrorRate),
+        "latency_p50" => Ok(AnalysisMetric::LatencyP50),
+        "latency_p99" => Ok(AnalysisMetric::LatencyP99),
+        _ => Err("the router measures error_rate, latency_p50 and latency_p99".into()),
+    });
+    if !t.has("metric") {
+        t.error("an analysis needs `metric`".into());
+    }
+    let rate = metric == Some(AnalysisMetric::ErrorRate);
+    let mut bound = |key| {
+        if rate { t.number(key) } else { t.parsed(key, duration).map(|m| m.0 as f64) }
+    };
+    let (min, max) = (bound("min"), bound("max"));
+    if !t.has("min") && !t.has("max") {
+        t.error("an analysis needs `max` or `min`".into());
+    }
+    let min_requests = t.whole("min_requests", 1, 1_000_000_000).unwrap_or(20);
+    t.finish();
+    Some(AnalysisSpec { metric: metric?, min, max, min_requests })
+}
+
+/// Environments once each; `after` names one that stands before.
+fn check_chain(root: &Table, deploy: &[DeploySpec]) {
+    for (i, d) in deploy.iter().enumerate() {
+        if deploy[..i].iter().any(|other| other.environment == d.environment) {
+            root.error_at("deploy", format!("environment `{}` is deployed to twice", d.environment), "keep one".into());
+        }
+        if let Some(after) = &d.after
+            && !deploy[..i].iter().any(|other| other.environment == *after)
+        {
+            let message = format!("`{}` comes after `{after}`, which does not stand before it", d.environment);
+            root.error_at("deploy", message, "order the [[deploy]] tables; a circle is refused".into());
+        }
+    }
+}
+
+/// `[monitor]` is checked, so that specs written for it stay valid; this version does not act on it, and says so.
+fn monitor(root: &mut Table) {
+    let Some(mut t) = root.table("monitor") else { return };
+    root.warn_at(
+        "monitor",
+        "`[monitor]` is checked but not acted on by this version".into(),
+        "no drift is watched yet".into(),
+    );
+    if let Some(mut d) = t.table("drift") {
+        d.text("method");
+        d.number("share");
+        d.parsed("window", duration);
+        d.parsed("every", duration);
+        d.parsed("on_drift", |s| match s {
+            "retrain" | "alert" => Ok(()),
+            _ => Err("write \"retrain\" or \"alert\"".into()),
+        });
+        d.finish();
+    }
+    if let Some(mut s) = t.table("slo") {
+        s.parsed("latency_p99", duration);
+        s.number("availability");
+        s.finish();
+    }
+    t.finish();
+}

@@ -1,0 +1,114 @@
+//! Datasets, environments and the repo's settings.
+
+use super::{
+    decode::{Extra, File, Table},
+    load::SCHEMA,
+    paths,
+    units::duration,
+};
+use crate::model::*;
+
+type Parsed<T> = Result<(T, Extra), Vec<Diagnostic>>;
+
+fn whole<T>(read: Parsed<Option<T>>) -> Parsed<T> {
+    read.and_then(|(value, extra)| match value {
+        Some(value) => Ok((value, extra)),
+        None => Err(extra.warnings),
+    })
+}
+
+/// `datasets/NAME.toml`.
+pub fn dataset(path: &str, bytes: &[u8]) -> Parsed<DatasetSpec> {
+    whole(File::read(path, bytes, SCHEMA, |root| {
+        let Some(mut head) = root.table("dataset") else {
+            root.error("missing table `[dataset]` with a `name`".into());
+            return None;
+        };
+        let name = name(&mut head, path);
+        let (owner, description) = (head.text("owner"), head.text("description"));
+        head.finish();
+        let Some(mut source) = root.table("source") else {
+            root.error("missing table `[source]` with `path` or `url`".into());
+            return None;
+        };
+        let at = source.parsed("path", paths::relative).map(DataSource::Path);
+        let url = source.parsed("url", paths::url).map(DataSource::Url);
+        if source.has("path") == source.has("url") {
+            source.error("a source has either `path` or `url`".into());
+        }
+        source.finish();
+        Some(DatasetSpec { name: name?, owner, description, source: at.or(url)? })
+    }))
+}
+
+/// The name must be the file's, so that a reference leads to its file.
+fn name(t: &mut Table, path: &str) -> Option<Name> {
+    let name = if t.has("name") { t.name("name") } else { t.required("name").and(None) };
+    let stem = path.rsplit('/').next().and_then(|f| f.strip_suffix(".toml")).unwrap_or_default();
+    if let Some(n) = &name
+        && n.as_str() != stem
+    {
+        t.error_at("name", format!("`{n}` stands in a file called `{stem}.toml`"), "give both the same name".into());
+    }
+    name
+}
+
+/// `environments/NAME.toml`.
+pub fn environment(path: &str, bytes: &[u8]) -> Parsed<EnvironmentSpec> {
+    whole(File::read(path, bytes, SCHEMA, |root| {
+        let Some(mut t) = root.table("environment") else {
+            root.error("missing table `[environment]` with a `name`".into());
+            return None;
+        };
+        let name = name(&mut t, path);
+        let description = t.text("description");
+        let target = t.parsed("target", |s| match s {
+            "local" => Name::new(s).map_err(|e| e.to_string()),
+            _ => Err("this version has the target \"local\"".into()),
+        });
+        let target = if t.has("target") { target } else { Name::new("local").ok() };
+        let rollback_at_once = t.flag("rollback_at_once").unwrap_or(true);
+        let keep_warm = t.parsed("keep_warm", duration).unwrap_or(Millis(600_000));
+        t.finish();
+        Some(EnvironmentSpec { name: name?, description, target: target?, rollback_at_once, keep_warm })
+    }))
+}
+
+/// `trimtab.toml`.
+pub fn settings(path: &str, bytes: &[u8]) -> Parsed<Settings> {
+    File::read(path, bytes, SCHEMA, |root| {
+        let mut s = Settings::default();
+        if let Some(mut t) = root.table("source") {
+            s.allow_rewrite = t.flag("allow_rewrite").unwrap_or(s.allow_rewrite);
+            t.finish();
+        }
+        if let Some(mut t) = root.table("bot") {
+            let plain = |v: &str| {
+                if v.is_empty() || v.chars().any(|c| c.is_control() || "<>".contains(c)) {
+                    Err("write plain text without < and >".to_owned())
+                } else {
+                    Ok(v.to_owned())
+                }
+            };
+            s.push = t.flag("push").unwrap_or(s.push);
+            s.bot_name = t.parsed("name", plain).unwrap_or(s.bot_name);
+            s.bot_email = t.parsed("email", plain).unwrap_or(s.bot_email);
+            t.finish();
+        }
+        if let Some(mut t) = root.table("reconcile") {
+            s.max_concurrent_training =
+                t.whole("max_concurrent_training", 1, 1000).map_or(s.max_concurrent_training, |n| n as usize);
+            let share = t.number("prune_share");
+            if share.is_some_and(|p| !(0.0..=1.0).contains(&p)) {
+                t.error_at(
+                    "prune_share",
+                    "`prune_share` must be from 0 to 1".into(),
+                    "the share of models that one commit may retire".into(),
+                );
+            }
+            s.prune_share = share.unwrap_or(s.prune_share);
+            t.finish();
+        }
+        s
+    })
+}

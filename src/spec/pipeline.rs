@@ -1,0 +1,92 @@
+//! The order of a pipeline's stages.
+
+use crate::model::*;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Puts `train` among the other stages, with its default inputs, in an order in which every input is made before it is used. `Err`
+/// names what is wrong.
+pub fn order(train: &StageSpec, stages: Vec<StageSpec>, data: &BTreeMap<Name, Name>) -> Result<Vec<StageSpec>, String> {
+    let mut makers: BTreeMap<&str, &Name> = BTreeMap::new();
+    let mut names = BTreeSet::from([&train.name]);
+    for stage in &stages {
+        if !names.insert(&stage.name) {
+            return Err(format!("two stages are called `{}`", stage.name));
+        }
+        for output in &stage.outputs {
+            if let Some(other) = makers.insert(output, &stage.name) {
+                return Err(format!("`{output}` is an output of both `{other}` and `{}`", stage.name));
+            }
+        }
+    }
+    let mut train = train.clone();
+    if train.inputs.is_empty() {
+        let outputs = before_training(&stages).into_iter().flat_map(|s| s.outputs.clone());
+        train.inputs = data.keys().map(Name::to_string).chain(outputs).collect();
+    }
+    let known =
+        |input: &str| input == "artifact" || makers.contains_key(input) || data.keys().any(|d| d.as_str() == input);
+    let mut left: Vec<StageSpec> = stages.iter().cloned().chain([train]).collect();
+    for stage in &left {
+        if let Some(unknown) = stage.inputs.iter().find(|i| !known(i)) {
+            let mut all: Vec<&str> = data.keys().map(Name::as_str).chain(makers.keys().copied()).collect();
+            all.push("artifact");
+            return Err(format!(
+                "stage `{}` needs `{unknown}`, which nothing makes; known are: {}",
+                stage.name,
+                all.join(", ")
+            ));
+        }
+    }
+    let mut made: BTreeSet<String> = data.keys().map(Name::to_string).collect();
+    let mut ordered = Vec::new();
+    while !left.is_empty() {
+        // Checks without inputs of their own come before training: one that fails stops it.
+        let ready = left.iter().position(|s| {
+            s.inputs.iter().all(|i| made.contains(i)) && (s.name.as_str() != "train" || gatekeepers_done(&left))
+        });
+        let Some(at) = ready else {
+            let circle: Vec<&str> = left.iter().map(|s| s.name.as_str()).collect();
+            return Err(format!("the stages {} need each other in a circle", circle.join(", ")));
+        };
+        let stage = left.remove(at);
+        made.extend(stage.outputs.iter().cloned());
+        if stage.name.as_str() == "train" {
+            made.insert("artifact".into());
+        }
+        ordered.push(stage);
+    }
+    Ok(ordered)
+}
+
+/// Stages that do not need the artifact, directly or through others.
+fn before_training(stages: &[StageSpec]) -> Vec<&StageSpec> {
+    let mut late: BTreeSet<&str> = BTreeSet::from(["artifact"]);
+    loop {
+        let before = late.len();
+        for stage in stages {
+            if stage.inputs.iter().any(|i| late.contains(i.as_str())) {
+                late.extend(stage.outputs.iter().map(String::as_str));
+            }
+        }
+        if late.len() == before {
+            break;
+        }
+    }
+    stages.iter().filter(|s| !s.inputs.iter().any(|i| late.contains(i.as_str()))).collect()
+}
+
+/// Whether every stage that does not need the artifact has its place already.
+fn gatekeepers_done(left: &[StageSpec]) -> bool {
+    let others: Vec<StageSpec> = left.iter().filter(|s| s.name.as_str() != "train").cloned().collect();
+    before_training(&others).is_empty()
+}
+
+/// Stages that a stage must wait for: those that make its inputs, and for `train` every stage that stands before it.
+pub fn needs(stages: &[StageSpec], of: usize) -> Vec<usize> {
+    let Some(stage) = stages.get(of) else { return vec![] };
+    let makes = |s: &StageSpec| {
+        stage.inputs.iter().any(|i| s.outputs.contains(i) || (i == "artifact" && s.name.as_str() == "train"))
+    };
+    let waits = |i: usize, s: &StageSpec| i < of && (makes(s) || stage.name.as_str() == "train");
+    stages.iter().enumerate().filter(|(i, s)| waits(*i, s)).map(|(i, _)| i).collect()
+}
