@@ -1,0 +1,146 @@
+//! What is measured of a release: since its weight changed, and over the last ten seconds.
+
+use super::Window;
+use hdrhistogram::Histogram;
+use std::sync::{
+    Mutex, PoisonError,
+    atomic::{AtomicU64, Ordering::Relaxed},
+};
+
+/// Seconds that `recent` covers.
+const RECENT: u64 = 10;
+
+/// Measurements of one release. Nothing is allocated before its first request.
+#[derive(Default)]
+pub struct Stats {
+    in_flight: AtomicU64,
+    last_ms: AtomicU64,
+    windows: Mutex<Option<Box<Windows>>>,
+}
+
+struct Windows {
+    epoch: Span,
+    /// One slot a second, reused in turn.
+    seconds: [Span; RECENT as usize],
+}
+
+struct Span {
+    second: u64,
+    requests: u64,
+    errors: u64,
+    /// Microseconds.
+    latency: Histogram<u32>,
+}
+
+impl Span {
+    /// `None` only when the precision is out of range, which it is not.
+    fn new(digits: u8) -> Option<Self> {
+        Some(Self { second: 0, requests: 0, errors: 0, latency: Histogram::new(digits).ok()? })
+    }
+    fn clear(&mut self, second: u64) {
+        (self.second, self.requests, self.errors) = (second, 0, 0);
+        self.latency.reset();
+    }
+    fn record(&mut self, micros: u64, error: bool) {
+        self.requests += 1;
+        self.errors += u64::from(error);
+        // Out of range only past 2^63 microseconds.
+        let _ = self.latency.record(micros.max(1));
+    }
+    fn window(&self) -> Window {
+        let ms = |q| self.latency.value_at_quantile(q) as f64 / 1000.0;
+        Window { requests: self.requests, errors: self.errors, p50_ms: ms(0.5), p99_ms: ms(0.99) }
+    }
+}
+
+impl Windows {
+    fn new() -> Option<Box<Self>> {
+        let spans: Vec<Span> = (0..RECENT).filter_map(|_| Span::new(2)).collect();
+        Some(Box::new(Self { epoch: Span::new(3)?, seconds: spans.try_into().ok()? }))
+    }
+    fn second(&mut self, second: u64) -> &mut Span {
+        let slot = &mut self.seconds[(second % RECENT) as usize];
+        if slot.second != second {
+            slot.clear(second);
+        }
+        slot
+    }
+}
+
+impl Stats {
+    /// A request begins.
+    pub fn begin(&self) {
+        self.in_flight.fetch_add(1, Relaxed);
+    }
+    /// A request is over.
+    pub fn end(&self) {
+        self.in_flight.fetch_sub(1, Relaxed);
+    }
+    /// Requests that have begun and not ended.
+    pub fn in_flight(&self) -> u64 {
+        self.in_flight.load(Relaxed)
+    }
+    /// When the last answer began, on the router's clock.
+    pub fn last_ms(&self) -> u64 {
+        self.last_ms.load(Relaxed)
+    }
+    /// An answer began after `micros`, or failed.
+    pub fn record(&self, now_ms: u64, micros: u64, error: bool) {
+        self.last_ms.store(now_ms, Relaxed);
+        self.with(|w| {
+            w.epoch.record(micros, error);
+            w.second(now_ms / 1000).record(micros, error);
+        });
+    }
+    /// An answer that was recorded as good broke off.
+    pub fn broke_off(&self, now_ms: u64) {
+        self.with(|w| {
+            w.epoch.errors += 1;
+            w.second(now_ms / 1000).errors += 1;
+        });
+    }
+    fn with(&self, f: impl FnOnce(&mut Windows)) {
+        let mut windows = self.windows.lock().unwrap_or_else(PoisonError::into_inner);
+        if windows.is_none() {
+            *windows = Windows::new();
+        }
+        if let Some(w) = windows.as_mut() {
+            f(w);
+        }
+    }
+    /// (since the weight changed, the last ten seconds)
+    pub fn read(&self, now_ms: u64) -> (Window, Window) {
+        let windows = self.windows.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(w) = windows.as_ref() else { return Default::default() };
+        let oldest = (now_ms / 1000).saturating_sub(RECENT - 1);
+        let Some(mut sum) = Span::new(2) else { return Default::default() };
+        for s in w.seconds.iter().filter(|s| s.requests > 0 && s.second >= oldest) {
+            sum.requests += s.requests;
+            sum.errors += s.errors;
+            // Fails only for values out of range of a histogram that grows by itself.
+            let _ = sum.latency.add(&s.latency);
+        }
+        (w.epoch.window(), sum.window())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn windows_count_and_forget() {
+        let s = Stats::default();
+        assert_eq!(s.read(0), Default::default());
+        for i in 1..=100u64 {
+            s.record(1_000, i * 1000, i > 90);
+        }
+        let (epoch, recent) = s.read(5_000);
+        assert_eq!((epoch.requests, epoch.errors, recent.requests, recent.errors), (100, 10, 100, 10));
+        assert!((epoch.p50_ms - 50.0).abs() < 0.5 && (epoch.p99_ms - 99.0).abs() < 1.0, "{epoch:?}");
+        let (epoch, recent) = s.read(11_000);
+        assert_eq!((epoch.requests, recent.requests), (100, 0));
+        s.record(11_500, 1, false);
+        assert_eq!(s.read(11_900).1.requests, 1);
+    }
+}
