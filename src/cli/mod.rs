@@ -24,6 +24,16 @@ enum Verb {
 /// Parses the arguments, runs the command and returns its exit code.
 pub fn main() -> ExitCode {
     match Cli::parse().verb {
-        Verb::InternalShim { .. } | Verb::InternalRouter { .. } => ExitCode::from(64),
+        Verb::InternalShim { .. } => ExitCode::from(64),
+        Verb::InternalRouter { dir } => {
+            log_to_stderr();
+            crate::route::run(&dir)
+        }
     }
+}
+
+/// Log lines of long-running parts, without colour: they end in files.
+fn log_to_stderr() {
+    let filter = tracing_subscriber::EnvFilter::try_from_env("TRIMTAB_LOG").unwrap_or_else(|_| "info".into());
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).init();
 }

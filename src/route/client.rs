@@ -1,13 +1,10 @@
 //! Orders to a router, for the daemon.
 
-use super::{
-    Identity, Route, RouteError, RoutesFile, StatsAnswer,
-    handover::short_path,
-};
+use super::{Identity, Route, RouteError, RoutesFile, StatsAnswer, handover::short_path};
 use crate::model::Name;
-use bytes::Bytes;
 use http::{Method, Request, StatusCode, header};
 use http_body_util::{BodyExt, Full};
+use hyper::body::Bytes;
 use hyper_util::rt::TokioIo;
 use serde::de::DeserializeOwned;
 use std::{
@@ -85,7 +82,8 @@ impl RouterClient {
             return Ok(bytes);
         }
         if status == StatusCode::CONFLICT
-            && let Some(current) = serde_json::from_slice::<serde_json::Value>(&bytes).ok().and_then(|v| v["current"].as_u64())
+            && let Some(current) =
+                serde_json::from_slice::<serde_json::Value>(&bytes).ok().and_then(|v| v["current"].as_u64())
         {
             return Err(RouteError::Stale { current });
         }

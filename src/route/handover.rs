@@ -15,6 +15,7 @@ use std::{
         },
     },
     path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
@@ -55,10 +56,15 @@ pub fn listen(dir: &Path, name: &str) -> Result<UnixListener, RouteError> {
     made().map_err(RouteError::file(dir.join(name)))
 }
 
+/// The listening socket, until the router leaves: it would go on taking connections that nobody accepts.
+pub type Gift = Arc<Mutex<Option<TcpListener>>>;
+
 /// Gives the listening socket to whoever connects; runs on a thread of its own until the process ends.
-pub fn give(listener: UnixListener, socket: TcpListener) {
+pub fn give(listener: &UnixListener, gift: &Gift) {
     for stream in listener.incoming() {
-        let sent = stream.map_err(io::Error::from).and_then(|stream| {
+        let sent = stream.and_then(|stream| {
+            let socket = gift.lock().unwrap_or_else(PoisonError::into_inner);
+            let Some(socket) = socket.as_ref() else { return Ok(0) };
             let fds: [RawFd; 1] = [socket.as_raw_fd()];
             sendmsg::<()>(
                 stream.as_raw_fd(),
@@ -82,8 +88,7 @@ pub fn take(dir: &Path) -> Option<TcpListener> {
     let mut byte = [0u8; 1];
     let mut parts = [IoSliceMut::new(&mut byte)];
     let mut space = nix::cmsg_space!([RawFd; 1]);
-    let message =
-        recvmsg::<()>(stream.as_raw_fd(), &mut parts, Some(&mut space), MsgFlags::MSG_CMSG_CLOEXEC).ok()?;
+    let message = recvmsg::<()>(stream.as_raw_fd(), &mut parts, Some(&mut space), MsgFlags::MSG_CMSG_CLOEXEC).ok()?;
     let fd = message.cmsgs().ok()?.find_map(|c| match c {
         ControlMessageOwned::ScmRights(fds) => fds.first().copied(),
         _ => None,

@@ -15,7 +15,9 @@ mod server;
 mod table;
 
 pub use client::RouterClient;
-pub use config::{Identity, ReleaseRoute, ReleaseStats, Route, RouterSettings, RoutesFile, Started, StatsAnswer, Window};
+pub use config::{
+    Identity, ReleaseRoute, ReleaseStats, Route, RouterSettings, RoutesFile, Started, StatsAnswer, Window,
+};
 pub use server::run;
 pub use table::{Lookup, Table};
 

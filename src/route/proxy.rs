@@ -1,11 +1,10 @@
 //! The way of one request: path to route, route to replica, and the answer back.
 
 use super::table::{Lease, Lookup, Missing, Table};
-use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header};
 use http_body_util::{BodyExt, Either, Full, LengthLimitError, Limited};
 use hyper::{
-    body::{Body, Frame, Incoming, SizeHint},
+    body::{Body, Bytes, Frame, Incoming, SizeHint},
     client::conn::http1::SendRequest,
 };
 use std::{
@@ -357,9 +356,10 @@ impl Refusal {
                     "try again; `trimtab status MODEL` says why",
                 )
             },
-            Failure::Unsent(_) => {
-                Self { retry: true, ..Self::new(StatusCode::BAD_GATEWAY, "the replica closes connections", "try again") }
-            }
+            Failure::Unsent(_) => Self {
+                retry: true,
+                ..Self::new(StatusCode::BAD_GATEWAY, "the replica closes connections", "try again")
+            },
             Failure::Broken(e) if is_too_large(e) => {
                 Self::new(StatusCode::PAYLOAD_TOO_LARGE, "the request body is too large", "send less")
             }
@@ -424,9 +424,7 @@ mod tests {
     #[test]
     fn headers_of_the_connection_are_taken_off() {
         let mut h = HeaderMap::new();
-        for (name, value) in
-            [("connection", "close, X-Mine"), ("x-mine", "1"), ("te", "trailers"), ("accept", "*/*")]
-        {
+        for (name, value) in [("connection", "close, X-Mine"), ("x-mine", "1"), ("te", "trailers"), ("accept", "*/*")] {
             h.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
         }
         strip(&mut h);

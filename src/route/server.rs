@@ -19,7 +19,7 @@ use std::{
     net::{SocketAddr, TcpListener as StdListener},
     path::Path,
     process::ExitCode,
-    sync::{Arc, atomic::Ordering},
+    sync::{Arc, PoisonError, atomic::Ordering},
     time::Duration,
 };
 use tokio::{
@@ -94,18 +94,18 @@ async fn serve(dir: &Path) -> Result<(), RouteError> {
         timeout: Duration::from_millis(settings.timeout_ms),
         leaving: false.into(),
     });
-    let spare = socket.try_clone().map_err(RouteError::file(dir))?;
+    let gift: handover::Gift = Arc::new(Some(socket.try_clone().map_err(RouteError::file(dir))?).into());
     let listener = TcpListener::from_std(socket).map_err(RouteError::file(dir))?;
-    let data = tokio::spawn(accept(listener, proxy, leaving));
+    let data = tokio::spawn(accept(listener, gift.clone(), proxy, leaving));
     if taken {
         // From here on both accept from the same queue; the old router finishes what it holds and ends.
         if let Err(e) = before.shutdown().await {
             tracing::warn!("the router before could not be asked to leave: {e}");
         }
     }
-    let gift = handover::listen(dir, "handover.sock")?;
+    let giving = handover::listen(dir, "handover.sock")?;
     let orders = handover::listen(dir, "router.sock")?;
-    std::thread::spawn(move || handover::give(gift, spare));
+    std::thread::spawn(move || handover::give(&giving, &gift));
     orders.set_nonblocking(true).map_err(RouteError::file(dir))?;
     let orders = tokio::net::UnixListener::from_std(orders).map_err(RouteError::file(dir))?;
     let control = Control { table, files, identity: identity.clone(), leave, writing: Mutex::new(()) };
@@ -126,7 +126,10 @@ fn open_port(dir: &Path, wanted: SocketAddr) -> Result<(StdListener, SocketAddr,
         move |e: std::io::Error| {
             let reason = match e.kind() {
                 std::io::ErrorKind::AddrInUse => {
-                    format!("port {} is in use by another program: stop it, or choose another with `--router`", wanted.port())
+                    format!(
+                        "port {} is in use by another program: stop it, or choose another with `--router`",
+                        wanted.port()
+                    )
                 }
                 std::io::ErrorKind::PermissionDenied => {
                     format!("not allowed to use port {}: choose one above 1023 with `--router`", wanted.port())
@@ -178,7 +181,7 @@ fn stop_on_signal(leave: watch::Sender<bool>) -> Result<(), RouteError> {
 }
 
 /// Accepts until the router leaves, then lets what is under way end.
-async fn accept(listener: TcpListener, proxy: Arc<Proxy>, mut leaving: watch::Receiver<bool>) {
+async fn accept(listener: TcpListener, gift: handover::Gift, proxy: Arc<Proxy>, mut leaving: watch::Receiver<bool>) {
     let graceful = GracefulShutdown::new();
     let connections = TaskTracker::new();
     loop {
@@ -217,6 +220,7 @@ async fn accept(listener: TcpListener, proxy: Arc<Proxy>, mut leaving: watch::Re
         });
     }
     drop(listener);
+    gift.lock().unwrap_or_else(PoisonError::into_inner).take();
     proxy.leaving.store(true, Ordering::Relaxed);
     connections.close();
     // A client on an idle connection may be sending just now: it gets its answer, and with it the word to reconnect.

@@ -332,8 +332,7 @@ mod tests {
     fn replicas_take_turns_and_tried_ones_are_avoided() {
         let t = Table::default();
         t.put(route(1, vec![release(1, 100_000, &[1, 2])]));
-        let picked: Vec<u16> =
-            (0..4).filter_map(|_| t.lease(M, &[]).ok()).map(|l| l.replica.address.port()).collect();
+        let picked: Vec<u16> = (0..4).filter_map(|_| t.lease(M, &[]).ok()).map(|l| l.replica.address.port()).collect();
         assert_eq!(picked, [1, 2, 1, 2]);
         for _ in 0..4 {
             assert_eq!(t.lease(M, &[addr(1)]).map(|l| l.replica.address.port()).ok(), Some(2));
