@@ -24,7 +24,7 @@ enum Verb {
 /// Parses the arguments, runs the command and returns its exit code.
 pub fn main() -> ExitCode {
     match Cli::parse().verb {
-        Verb::InternalShim { .. } => ExitCode::from(64),
+        Verb::InternalShim { dir } => crate::process::shim::main(&dir),
         Verb::InternalRouter { dir } => {
             log_to_stderr();
             crate::route::run(&dir)

@@ -1,1 +1,59 @@
 //! The local executor: pipelines of stages, Python environments, run folders.
+
+mod dag;
+mod metrics;
+pub mod python;
+mod stage;
+mod workspace;
+
+use crate::{model::*, ports::*};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+/// What the local executor works with.
+#[derive(Clone)]
+pub struct TrainerConfig {
+    pub state: PathBuf,
+    /// This binary, for shims.
+    pub exe: PathBuf,
+    pub clock: Arc<dyn Clock>,
+    pub source: Arc<dyn GitTree>,
+    pub artifacts: Arc<dyn ArtifactStore>,
+    pub datasets: Arc<dyn Datasets>,
+}
+
+/// Runs pipelines as processes on this machine.
+#[derive(Clone)]
+pub struct LocalTrainer {
+    config: TrainerConfig,
+}
+
+impl LocalTrainer {
+    /// An executor; nothing is touched before a job comes.
+    pub fn new(config: TrainerConfig) -> Self {
+        Self { config }
+    }
+}
+
+impl Trainer for LocalTrainer {
+    fn execute(
+        &self,
+        job: &PipelineJob,
+        observer: &dyn PipelineObserver,
+        cancel: &Cancel,
+    ) -> PortResult<PipelineOutcome> {
+        dag::execute(&self.config, job, observer, cancel)
+    }
+}
+
+/// The folder of a run.
+pub fn run_folder(state: &Path, run: &RunId) -> PathBuf {
+    state.join("runs").join(&run.0)
+}
+
+/// The log of a run.
+pub fn run_log(state: &Path, run: &RunId) -> PathBuf {
+    run_folder(state, run).join("log")
+}

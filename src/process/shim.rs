@@ -1,0 +1,260 @@
+//! The shim itself: one child, its log, its end.
+//!
+//! Guarantees: the child's whole process group ends with it, with a stop, a timeout, or the shim's own death; `exit.json` appears whole or
+//! not at all; secrets reach this process through a pipe and never the disk.
+
+use super::{identity::Identity, mask::Mask};
+use serde::{Deserialize, Serialize};
+use std::{
+    collections::BTreeMap,
+    fs::{File, OpenOptions},
+    io::{Read, Write},
+    os::unix::process::{CommandExt, ExitStatusExt},
+    path::{Path, PathBuf},
+    process::{Command, ExitCode, Stdio},
+    time::Duration,
+};
+
+/// What a shim is to run. Passed over its standard input.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ShimSpec {
+    pub argv: Vec<String>,
+    /// The complete environment.
+    pub env: BTreeMap<String, String>,
+    /// Values that the log must not show.
+    pub mask: Vec<String>,
+    pub cwd: PathBuf,
+    pub log: PathBuf,
+    /// Bytes; past it the log is moved to `LOG.1` and begun anew.
+    pub log_limit: u64,
+    pub timeout_ms: Option<u64>,
+    /// Time between SIGTERM and SIGKILL.
+    pub grace_ms: u64,
+}
+
+/// How a child ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExitRecord {
+    pub code: Option<i32>,
+    pub signal: Option<i32>,
+    pub timed_out: bool,
+    /// A stop was asked for.
+    pub stopped: bool,
+    /// Milliseconds that it ran.
+    pub ran_ms: u64,
+}
+impl ExitRecord {
+    /// Exit 0, unasked.
+    pub fn succeeded(&self) -> bool {
+        self.code == Some(0) && !self.timed_out
+    }
+    /// For people.
+    pub fn describe(&self) -> String {
+        match (self.timed_out, self.code, self.signal) {
+            (true, ..) => "stopped at its time limit".into(),
+            (_, Some(code), _) => format!("exit {code}"),
+            (_, None, Some(signal)) => format!("killed by signal {signal}"),
+            _ => "ended in an unknown way".into(),
+        }
+    }
+}
+
+/// Name of the file with the shim's identity, and of the one with the child's end.
+pub const IDENTITY: &str = "shim.json";
+pub const EXIT: &str = "exit.json";
+
+/// Writes a file whole or not at all.
+pub fn write_whole(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    let part = path.with_extension("part");
+    let mut file = File::create(&part)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    std::fs::rename(&part, path)?;
+    path.parent().map_or(Ok(()), |dir| File::open(dir)?.sync_all())
+}
+
+/// The hidden command: reads its spec from standard input, answers `ok` or a sentence on standard output, and stays until the child ended.
+pub fn main(dir: &Path) -> ExitCode {
+    match start(dir) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => {
+            // Whoever started this may be gone.
+            let _ = writeln!(std::io::stdout(), "{e}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn start(dir: &Path) -> Result<(), String> {
+    let mut text = String::new();
+    std::io::stdin().read_to_string(&mut text).map_err(|e| e.to_string())?;
+    let spec: ShimSpec = serde_json::from_str(&text).map_err(|e| e.to_string())?;
+    drop(text);
+    // A session of its own: signals of the daemon's terminal and group do not reach it.
+    let _ = nix::unistd::setsid();
+    let _ = nix::sys::prctl::set_child_subreaper(true);
+    let signals = block_signals();
+    let (program, args) = spec.argv.split_first().ok_or("the command is empty")?;
+    let (mut reader, writer) = std::io::pipe().map_err(|e| e.to_string())?;
+    let error_writer = writer.try_clone().map_err(|e| e.to_string())?;
+    let mut command = Command::new(program);
+    command.args(args).env_clear().envs(&spec.env).current_dir(&spec.cwd);
+    command.stdin(Stdio::null()).stdout(writer).stderr(error_writer).process_group(0);
+    // SAFETY: between fork and exec only async-signal-safe calls are made: prctl and sigprocmask.
+    unsafe {
+        command.pre_exec(|| {
+            nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL)?;
+            nix::sys::signal::SigSet::empty().thread_set_mask()?;
+            Ok(())
+        });
+    }
+    let child = command.spawn().map_err(|e| format!("cannot start `{program}`: {e}"))?;
+    drop(command);
+    let me = Identity::of(std::process::id() as i32).ok_or("/proc is not readable")?;
+    let bytes = serde_json::to_vec(&me).map_err(|e| e.to_string())?;
+    write_whole(&dir.join(IDENTITY), &bytes).map_err(|e| e.to_string())?;
+    answer_ok();
+    let (log, limit, mask) = (spec.log.clone(), spec.log_limit, Mask::new(&spec.mask));
+    let logger = std::thread::spawn(move || keep_log(&mut reader, &log, limit, mask));
+    let record = watch(child.id() as i32, &spec, &signals);
+    let _ = logger.join();
+    let bytes = serde_json::to_vec(&record).map_err(|e| e.to_string())?;
+    write_whole(&dir.join(EXIT), &bytes).map_err(|e| e.to_string())
+}
+
+/// Answers and lets go of the daemon's pipe.
+fn answer_ok() {
+    let _ = writeln!(std::io::stdout(), "ok");
+    let _ = std::io::stdout().flush();
+    if let Ok(null) = OpenOptions::new().read(true).write(true).open("/dev/null") {
+        for fd in [libc::STDIN_FILENO, libc::STDOUT_FILENO, libc::STDERR_FILENO] {
+            // SAFETY: both descriptors are open; dup2 has no other condition.
+            unsafe { libc::dup2(std::os::fd::AsRawFd::as_raw_fd(&null), fd) };
+        }
+    }
+}
+
+fn block_signals() -> libc::sigset_t {
+    use nix::sys::signal::{SigSet, Signal};
+    let mut set = SigSet::empty();
+    [Signal::SIGTERM, Signal::SIGINT, Signal::SIGCHLD, Signal::SIGHUP].into_iter().for_each(|s| set.add(s));
+    let _ = set.thread_block();
+    *set.as_ref()
+}
+
+/// Waits for one of the blocked signals, at most `limit`.
+fn next_signal(set: &libc::sigset_t, limit: Option<Duration>) -> i32 {
+    let time = limit.map(|d| libc::timespec { tv_sec: d.as_secs() as i64, tv_nsec: d.subsec_nanos().into() });
+    let time = time.as_ref().map_or(std::ptr::null(), std::ptr::from_ref);
+    // SAFETY: the set and the time live through the call; no information about the signal is asked for.
+    unsafe { libc::sigtimedwait(set, std::ptr::null_mut(), time) }
+}
+
+/// Milliseconds of a clock that only goes forward.
+fn monotonic_ms() -> u64 {
+    nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC)
+        .map_or(0, |t| t.tv_sec() as u64 * 1000 + t.tv_nsec() as u64 / 1_000_000)
+}
+
+/// Sees the child to its end.
+fn watch(child: i32, spec: &ShimSpec, signals: &libc::sigset_t) -> ExitRecord {
+    let began = monotonic_ms();
+    let mut record = ExitRecord { code: None, signal: None, timed_out: false, stopped: false, ran_ms: 0 };
+    let mut deadline = spec.timeout_ms.map(|t| began.saturating_add(t));
+    let mut terminating = false;
+    loop {
+        if let Some(status) = reap(child) {
+            record.code = status.code();
+            record.signal = status.signal();
+            break;
+        }
+        let now = monotonic_ms();
+        let left = deadline.map(|d| Duration::from_millis(d.saturating_sub(now)));
+        let due = deadline.is_some_and(|d| now >= d);
+        if due && terminating {
+            signal_group(child, libc::SIGKILL);
+            deadline = None;
+        } else if due {
+            record.timed_out = true;
+            terminating = true;
+            signal_group(child, libc::SIGTERM);
+            deadline = Some(now.saturating_add(spec.grace_ms));
+        } else if matches!(next_signal(signals, left), libc::SIGTERM | libc::SIGINT) {
+            record.stopped = true;
+            terminating = true;
+            signal_group(child, libc::SIGTERM);
+            deadline = Some(now.saturating_add(spec.grace_ms));
+        }
+    }
+    signal_group(child, libc::SIGKILL);
+    end_stragglers();
+    record.ran_ms = monotonic_ms().saturating_sub(began);
+    record
+}
+
+fn signal_group(leader: i32, signal: i32) {
+    // SAFETY: kill has no memory effects; a group that is gone gives an error that changes nothing.
+    unsafe { libc::kill(-leader, signal) };
+}
+
+/// Collects everything that ended; the child's status when it was among them.
+fn reap(child: i32) -> Option<std::process::ExitStatus> {
+    let mut found = None;
+    loop {
+        let mut status = 0;
+        // SAFETY: the status is a plain integer that lives through the call.
+        match unsafe { libc::waitpid(-1, &raw mut status, libc::WNOHANG) } {
+            pid if pid == child => found = Some(std::process::ExitStatus::from_raw(status)),
+            pid if pid > 0 => {}
+            _ => return found,
+        }
+    }
+}
+
+/// Ends descendants that left the group: this process is their reaper, so they are its children now.
+fn end_stragglers() {
+    let me = std::process::id();
+    for _ in 0..100 {
+        let children = std::fs::read_to_string(format!("/proc/{me}/task/{me}/children")).unwrap_or_default();
+        let pids: Vec<i32> = children.split_whitespace().filter_map(|p| p.parse().ok()).collect();
+        if pids.is_empty() {
+            return;
+        }
+        for pid in pids {
+            // SAFETY: as above; each is a child of this process, so its pid cannot have been given to another.
+            unsafe {
+                libc::kill(pid, libc::SIGKILL);
+                libc::waitpid(pid, std::ptr::null_mut(), 0);
+            }
+        }
+    }
+}
+
+/// Copies output to the log until every writer is gone. A log that cannot be written loses lines, never blocks the child.
+fn keep_log(input: &mut impl Read, path: &Path, limit: u64, mut mask: Mask) {
+    let open = || OpenOptions::new().create(true).append(true).open(path);
+    let mut file = open().ok();
+    let mut size = file.as_ref().and_then(|f| f.metadata().ok()).map_or(0, |m| m.len());
+    let mut buffer = [0; 16 * 1024];
+    loop {
+        let read = match input.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(n) => n,
+            Err(e) if e.kind() == std::io::ErrorKind::Interrupted => continue,
+            Err(_) => break,
+        };
+        let bytes = mask.pass(&buffer[..read]);
+        size += bytes.len() as u64;
+        if size > limit {
+            let _ = std::fs::rename(path, path.with_extension("log.1"));
+            file = open().ok();
+            size = bytes.len() as u64;
+        }
+        if let Some(f) = file.as_mut() {
+            let _ = f.write_all(&bytes);
+        }
+    }
+    if let Some(f) = file.as_mut() {
+        let _ = f.write_all(&mask.end());
+    }
+}

@@ -1,0 +1,105 @@
+//! Python environments, one for each content of a requirements file, built once.
+
+use crate::{model::*, ports::*};
+use std::{
+    fs::{self, File, OpenOptions},
+    io::Write,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+use super::workspace::io;
+
+/// A built environment.
+#[derive(Debug, Clone)]
+pub struct Venv {
+    pub digest: Digest,
+    pub bin: PathBuf,
+    /// `name==version` of everything in it.
+    pub packages: Vec<String>,
+}
+
+/// Where the environment of a digest lies.
+pub fn folder(state: &Path, digest: &Digest) -> PathBuf {
+    state.join("env").join(digest.hex())
+}
+
+const MARKER: &str = ".complete";
+const NO_PYTHON: &str = "python3 is not installed: install it (Debian: apt-get install python3 python3-venv)";
+
+/// The environment of a requirements file; builds it when it is missing. Output of the build is appended to `log`. Others that want the same
+/// one wait for it.
+pub fn environment(state: &Path, requirements: &Path, log: &Path) -> PortResult<Venv> {
+    let content = fs::read(requirements).map_err(io(requirements))?;
+    let version = output(Command::new("python3").arg("--version")).map_err(|_| PortError::retryable(NO_PYTHON))?;
+    let digest = Digest::of(&[content.as_slice(), version.as_bytes()].concat());
+    let place = folder(state, &digest);
+    let parent = state.join("env");
+    fs::create_dir_all(&parent).map_err(io(&parent))?;
+    let lock_path = parent.join(format!("{}.lock", digest.hex()));
+    let lock = File::create(&lock_path).map_err(io(&lock_path))?;
+    // Held until this function returns, by the kernel: a builder that is killed lets go.
+    lock.lock().map_err(io(&lock_path))?;
+    if !place.join(MARKER).exists() {
+        build(&place, requirements, log)?;
+    }
+    let packages = fs::read_to_string(place.join(MARKER)).map_err(io(&place))?;
+    Ok(Venv { digest, bin: place.join("bin"), packages: packages.lines().map(str::to_owned).collect() })
+}
+
+fn output(command: &mut Command) -> std::io::Result<String> {
+    let done = command.stdin(Stdio::null()).output()?;
+    let text = String::from_utf8_lossy(&done.stdout).trim().to_owned();
+    if done.status.success() {
+        Ok(text)
+    } else {
+        Err(std::io::Error::other(String::from_utf8_lossy(&done.stderr).into_owned()))
+    }
+}
+
+/// Builds in place, since an environment cannot be moved; the marker at the end says that it is whole.
+fn build(place: &Path, requirements: &Path, log: &Path) -> PortResult<()> {
+    if place.exists() {
+        fs::remove_dir_all(place).map_err(io(place))?;
+    }
+    let mut file = OpenOptions::new().create(true).append(true).open(log).map_err(io(log))?;
+    let uv = output(Command::new("uv").arg("--version")).is_ok();
+    let with = if uv { "uv" } else { "venv and pip" };
+    writeln!(file, "trimtab: building the Python environment with {with}").map_err(io(log))?;
+    let python = place.join("bin/python");
+    let (mut make, mut install) =
+        (Command::new(if uv { "uv" } else { "python3" }), Command::new(if uv { Path::new("uv") } else { &python }));
+    if uv {
+        make.args(["venv", "--quiet", "--python", "python3"]).arg(place);
+        install.args(["pip", "install", "--python"]).arg(&python).arg("-r").arg(requirements);
+    } else {
+        make.args(["-m", "venv"]).arg(place);
+        install.args(["-m", "pip", "install", "--disable-pip-version-check", "--no-input", "-r"]).arg(requirements);
+    }
+    run(&mut make, &file, log, "cannot make a Python environment (Debian: apt-get install python3-venv)")?;
+    run(
+        &mut install,
+        &file,
+        log,
+        "cannot install the requirements (is there a network, and does every package exist?)",
+    )?;
+    let freeze = "import importlib.metadata as m; print('\\n'.join(sorted({f'{d.metadata[\"Name\"]}=={d.version}' for d in m.distributions()})))";
+    let packages = output(Command::new(&python).args(["-c", freeze])).map_err(io(&python))?;
+    let part = place.join(".part");
+    fs::write(&part, packages).and_then(|()| fs::rename(&part, place.join(MARKER))).map_err(io(place))
+}
+
+fn run(command: &mut Command, log: &File, path: &Path, hint: &str) -> PortResult<()> {
+    let out = log.try_clone().map_err(io(path))?;
+    let err = log.try_clone().map_err(io(path))?;
+    let status = command
+        .stdin(Stdio::null())
+        .stdout(out)
+        .stderr(err)
+        .status()
+        .map_err(|e| PortError::retryable(format!("{hint}: {e}")))?;
+    if status.success() {
+        return Ok(());
+    }
+    Err(PortError::retryable(format!("{hint}:\n{}", super::workspace::tail(path, 6))))
+}

@@ -1,0 +1,69 @@
+//! A run's folder: a clean copy of the code, inputs, an empty output.
+
+use crate::{model::*, ports::*, spec};
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+};
+
+/// A code file may have this many bytes.
+const MAX_CODE_BYTES: u64 = 50 * 1024 * 1024;
+
+/// Says which file it was.
+pub fn io(path: &Path) -> impl FnOnce(std::io::Error) -> PortError {
+    let path = path.display().to_string();
+    move |e| PortError::retryable(format!("{path}: {e}"))
+}
+
+/// Checks the code folder of a revision out, complete or not at all. Links and submodules were refused with the spec; here once more.
+pub fn checkout(source: &dyn GitTree, tree: &ObjectId, code_path: &str, to: &Path) -> PortResult<()> {
+    if to.exists() {
+        return Ok(());
+    }
+    let part = to.with_extension("part");
+    if part.exists() {
+        fs::remove_dir_all(&part).map_err(io(&part))?;
+    }
+    fs::create_dir_all(&part).map_err(io(&part))?;
+    let entries = source.list(tree, code_path)?;
+    for entry in spec::code_files(&entries) {
+        let inside = entry.path.strip_prefix(code_path).unwrap_or(&entry.path).trim_start_matches('/');
+        let bad = inside.split('/').any(|p| p == ".." || p.is_empty() || p.eq_ignore_ascii_case(".git"));
+        if bad || !matches!(entry.mode, 0o100644 | 0o100755 | 0o100664) {
+            return Err(PortError::permanent(format!("`{}` cannot be checked out", entry.path)));
+        }
+        let file = part.join(inside);
+        if let Some(dir) = file.parent() {
+            fs::create_dir_all(dir).map_err(io(dir))?;
+        }
+        fs::write(&file, source.blob(&entry.id, MAX_CODE_BYTES)?).map_err(io(&file))?;
+        let mode = if entry.mode == 0o100755 { 0o755 } else { 0o644 };
+        fs::set_permissions(&file, fs::Permissions::from_mode(mode)).map_err(io(&file))?;
+    }
+    fs::rename(&part, to).map_err(io(to))
+}
+
+/// `train` → `TRAIN`, `features/a.parquet` → `FEATURES_A_PARQUET`.
+pub fn variable(name: &str) -> String {
+    name.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' }).collect()
+}
+
+/// The last lines of a log, at most 4 KiB of it.
+pub fn tail(log: &Path, lines: usize) -> String {
+    let bytes = fs::read(log).unwrap_or_default();
+    let from = bytes.len().saturating_sub(4096);
+    let text = String::from_utf8_lossy(&bytes[from..]).into_owned();
+    let all: Vec<&str> = text.lines().filter(|l| !l.trim().is_empty()).collect();
+    all[all.len().saturating_sub(lines)..].join("\n")
+}
+
+/// Files below a folder that a stage made, by the outputs that it promised.
+pub fn missing_outputs(out: &Path, promised: &[String]) -> Vec<String> {
+    promised.iter().filter(|p| !out.join(p).exists()).cloned().collect()
+}
+
+/// Where an output of another stage is laid out for a stage that needs it.
+pub fn input_place(run: &Path, name: &str) -> PathBuf {
+    run.join("inputs").join(variable(name))
+}
