@@ -1,1 +1,130 @@
 //! Datasets and their snapshots.
+
+mod cache;
+mod url;
+
+use crate::{model::*, ports::*};
+use cache::StatCache;
+use rayon::prelude::*;
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+use walkdir::WalkDir;
+
+/// Where data comes from and goes to.
+#[derive(Clone)]
+pub struct DatasetsConfig {
+    pub state: PathBuf,
+    /// Datasets with a `path` lie below this folder.
+    pub root: PathBuf,
+    /// Time limit of one download.
+    pub timeout: Duration,
+}
+
+/// Datasets on local disks and web servers.
+pub struct LocalDatasets {
+    config: DatasetsConfig,
+    artifacts: Arc<dyn ArtifactStore>,
+    cache: StatCache,
+}
+
+fn io(path: &Path) -> impl FnOnce(std::io::Error) -> PortError {
+    let path = path.display().to_string();
+    move |e| PortError::retryable(format!("{path}: {e}"))
+}
+
+impl LocalDatasets {
+    /// Datasets below `config.root` and on the web, with snapshots in `artifacts`.
+    pub fn new(config: DatasetsConfig, artifacts: Arc<dyn ArtifactStore>) -> Self {
+        let cache = StatCache::open(&config.state.join("data-cache.json"));
+        Self { config, artifacts, cache }
+    }
+
+    /// The real place of a dataset; links that lead out of the root are refused.
+    fn place(&self, path: &str) -> PortResult<PathBuf> {
+        let root = self.config.root.canonicalize().map_err(io(&self.config.root))?;
+        let place = root.join(path);
+        let real = place.canonicalize().map_err(|e| {
+            PortError::retryable(format!(
+                "there is no data at {}: {e} (datasets lie below {}, see --data)",
+                place.display(),
+                root.display()
+            ))
+        })?;
+        if !real.starts_with(&root) {
+            return Err(PortError::permanent(format!(
+                "`{path}` leads outside the data folder through a symbolic link"
+            )));
+        }
+        Ok(real)
+    }
+
+    fn take(&self, file: &Path, name: &str) -> PortResult<FileEntry> {
+        let before = cache::Stat::of(file).map_err(io(file))?;
+        if let Some(known) = self.cache.get(file, &before) {
+            return Ok(FileEntry { path: name.to_owned(), ..known });
+        }
+        let entry = self.artifacts.put_file(file, name)?;
+        if cache::Stat::of(file).map_err(io(file))? != before {
+            return Err(PortError::retryable(format!("{} changed while it was read", file.display())));
+        }
+        self.cache.put(file, before, entry.clone());
+        Ok(entry)
+    }
+
+    fn local(&self, path: &str) -> PortResult<(Manifest, bool)> {
+        let place = self.place(path)?;
+        if place.is_file() {
+            let name = path.rsplit('/').next().unwrap_or("data");
+            return Ok((Manifest { files: vec![self.take(&place, name)?] }, true));
+        }
+        let mut found = Vec::new();
+        for item in WalkDir::new(&place).sort_by_file_name() {
+            let item = item.map_err(|e| PortError::retryable(e.to_string()))?;
+            let relative = item.path().strip_prefix(&place).unwrap_or(item.path());
+            let name = relative
+                .to_str()
+                .ok_or_else(|| PortError::permanent(format!("the file name {} is not UTF-8", relative.display())))?;
+            if item.file_type().is_symlink() {
+                return Err(PortError::permanent(format!(
+                    "`{path}/{name}` is a symbolic link: a dataset holds plain files"
+                )));
+            }
+            if item.file_type().is_file() {
+                found.push((item.path().to_owned(), name.to_owned()));
+            }
+        }
+        let files = found.par_iter().map(|(file, name)| self.take(file, name)).collect::<PortResult<Vec<_>>>()?;
+        if files.is_empty() {
+            return Err(PortError::retryable(format!("{} holds no files", place.display())));
+        }
+        Ok((Manifest { files }, false))
+    }
+}
+
+impl Datasets for LocalDatasets {
+    fn snapshot(&self, dataset: &DatasetSpec, now: WallMs) -> PortResult<Snapshot> {
+        let (manifest, single_file) = match &dataset.source {
+            DataSource::Path(path) => self.local(path)?,
+            DataSource::Url(address) => (url::download(address, &self.config, self.artifacts.as_ref())?, true),
+        };
+        self.cache.save();
+        Ok(Snapshot { dataset: dataset.name.clone(), digest: manifest.digest(), manifest, single_file, taken: now })
+    }
+
+    fn locate(&self, snapshot: &Snapshot) -> PortResult<PathBuf> {
+        let folder = self.config.state.join("snapshots").join(snapshot.digest.hex());
+        fs::create_dir_all(self.config.state.join("snapshots")).map_err(io(&folder))?;
+        self.artifacts.materialise(&snapshot.manifest, &folder, false)?;
+        Ok(match snapshot.manifest.files.first() {
+            Some(file) if snapshot.single_file => folder.join(&file.path),
+            _ => folder,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;
