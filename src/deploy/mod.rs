@@ -1,1 +1,3 @@
 //! Targets: the local one supervises replica processes.
+
+pub mod local;

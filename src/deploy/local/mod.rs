@@ -1,0 +1,248 @@
+//! Serves releases as processes of this machine, behind the router process.
+//!
+//! ```text
+//!  apply ──▶ supervisor (a task for each active model) ──▶ replica tasks ──▶ shims ──▶ replicas
+//!                  └──▶ router: which ready replica gets what share
+//! ```
+//! Replicas and router outlive the daemon; the next one adopts them from what they left in `state/serve/` and `state/router/`.
+//! Nothing polls for a model without replicas.
+
+mod folder;
+mod keeper;
+mod probe;
+mod replica;
+mod supervisor;
+
+use crate::{
+    model::*,
+    ports::{ArtifactStore, PortError, PortResult, Target, Wanted},
+    route::{ReleaseStats, Route, RouteError, RouterClient, StatsAnswer, Window},
+};
+use folder::Adopted;
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    future::Future,
+    net::SocketAddr,
+    path::PathBuf,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+use tokio::sync::{Semaphore, watch};
+
+pub use folder::replica_log;
+pub use keeper::stop_everything;
+
+/// Finds (and, where needed, makes) the folder with the programs of a Python environment.
+pub type PythonBin = Arc<dyn Fn(&Digest) -> PortResult<PathBuf> + Send + Sync>;
+/// Is told that something about a model (second) in an environment (first) has changed.
+pub type Wake = Arc<dyn Fn(&Name, &Name) + Send + Sync>;
+
+/// What the local target needs.
+#[derive(Clone)]
+pub struct LocalTargetConfig {
+    pub state_dir: PathBuf,
+    /// The trimtab binary, for shims and the router.
+    pub exe: PathBuf,
+    /// Where requests enter; port 0 for any.
+    pub router_address: SocketAddr,
+    pub artifacts: Arc<dyn ArtifactStore>,
+    pub python_bin: PythonBin,
+    pub wake: Wake,
+}
+
+/// Environment and model.
+type Key = (Name, Name);
+
+/// What supervisors, replicas and callers share.
+struct Shared {
+    config: LocalTargetConfig,
+    router: RouterClient,
+    address: Mutex<Option<SocketAddr>>,
+    supervisors: Mutex<HashMap<Key, watch::Sender<Arc<Wanted>>>>,
+    statuses: Mutex<HashMap<Key, Vec<ReplicaStatus>>>,
+    /// The routes as the router has them.
+    routes: Mutex<HashMap<Key, Route>>,
+    /// Live replicas of an earlier daemon that no supervisor has taken yet.
+    adopted: Mutex<HashMap<Key, Vec<Adopted>>>,
+    /// Ports given to replicas, so that two that start at once do not get the same.
+    ports: Mutex<HashSet<u16>>,
+    /// How many replicas start at the same time.
+    starting: Semaphore,
+    recent: Mutex<Option<(Instant, StatsAnswer)>>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The local target. Dropping it leaves replicas and router as they are.
+pub struct LocalTarget {
+    shared: Arc<Shared>,
+    /// `None` only while it is dropped.
+    runtime: Option<tokio::runtime::Runtime>,
+}
+
+impl LocalTarget {
+    /// Starts or adopts the router, and finds the replicas of an earlier daemon. They serve on as they did; each is taken up
+    /// by the `apply` that wants it, the others end with [`LocalTarget::retain`].
+    pub fn start(config: LocalTargetConfig) -> PortResult<Self> {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .thread_name("deploy")
+            .enable_all()
+            .build()
+            .map_err(|e| PortError::retryable(format!("cannot start threads: {e}")))?;
+        let adopted = folder::scan(&config.state_dir);
+        let ports = adopted.values().flatten().map(|a| a.record.address.port()).collect();
+        let shared = Arc::new(Shared {
+            router: RouterClient::new(&config.state_dir.join("router")),
+            config,
+            address: Mutex::default(),
+            supervisors: Mutex::default(),
+            statuses: Mutex::default(),
+            routes: Mutex::default(),
+            adopted: Mutex::new(adopted),
+            ports: Mutex::new(ports),
+            starting: Semaphore::new(8),
+            recent: Mutex::default(),
+        });
+        let target = Self { shared: shared.clone(), runtime: Some(runtime) };
+        let watched = target.wait(async move { keeper::ensure(&shared).await })??;
+        let shared = target.shared.clone();
+        target.spawn(async move { keeper::keep(shared, watched).await });
+        Ok(target)
+    }
+
+    /// Ends replicas and routes of every (environment, model) that is not listed. Call it once after every model was
+    /// reconciled for the first time: until then, what nobody asked for yet may still be asked for.
+    pub fn retain(&self, wanted: &[(Name, Name)]) {
+        let wanted: HashSet<&Key> = wanted.iter().collect();
+        let mut known: HashSet<Key> = lock(&self.shared.adopted).keys().cloned().collect();
+        known.extend(lock(&self.shared.routes).keys().cloned());
+        known.extend(lock(&self.shared.supervisors).keys().cloned());
+        for (environment, model) in known.into_iter().filter(|k| !wanted.contains(k)) {
+            self.tell(Wanted { environment, model, live: false, releases: vec![] });
+        }
+    }
+
+    /// Lets go of everything: replicas and router serve on without a daemon.
+    pub fn shutdown_keep(self) {
+        drop(self);
+    }
+
+    /// Stops all replicas and the router.
+    pub fn stop_all(self) {
+        let state = self.shared.config.state_dir.clone();
+        drop(self);
+        stop_everything(&state);
+    }
+
+    fn tell(&self, wanted: Wanted) {
+        let key = (wanted.environment.clone(), wanted.model.clone());
+        let mut supervisors = lock(&self.shared.supervisors);
+        if let Some(supervisor) = supervisors.get(&key) {
+            supervisor.send_replace(Arc::new(wanted));
+            return;
+        }
+        let (sender, receiver) = watch::channel(Arc::new(wanted));
+        supervisors.insert(key.clone(), sender);
+        drop(supervisors);
+        self.spawn(supervisor::run(self.shared.clone(), key, receiver));
+    }
+
+    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        if let Some(runtime) = &self.runtime {
+            runtime.spawn(task);
+        }
+    }
+
+    /// Runs a future on the target's threads and waits: also fit for callers on threads of another runtime.
+    fn wait<T: Send + 'static>(&self, task: impl Future<Output = T> + Send + 'static) -> PortResult<T> {
+        let (sender, receiver) = std::sync::mpsc::sync_channel(1);
+        self.spawn(async move {
+            // Nobody waits any more: nothing is lost.
+            let _ = sender.send(task.await);
+        });
+        receiver.recv().map_err(|_| PortError::retryable("the local target is shutting down"))
+    }
+
+    fn stats_of(&self, environment: &Name, model: &Name) -> Option<StatsAnswer> {
+        let (router, environment, model) = (self.shared.router.clone(), environment.clone(), model.clone());
+        let answer = self.wait(async move { router.stats(&environment, &model).await }).ok()?;
+        answer.inspect_err(|e| tracing::warn!("{e}")).ok()
+    }
+
+    /// What had requests in the last ten seconds; asked of the router at most once a second, for all models at once.
+    fn recent_of(&self, environment: &Name, model: &Name) -> Vec<ReleaseStats> {
+        let mut recent = lock(&self.shared.recent);
+        if recent.as_ref().is_none_or(|(at, _)| at.elapsed() > Duration::from_secs(1)) {
+            let since = recent.as_ref().map_or(1, |(_, a)| a.now_ms.saturating_sub(12_000).max(1));
+            let router = self.shared.router.clone();
+            if let Ok(Ok(answer)) = self.wait(async move { router.stats_since(since).await }) {
+                *recent = Some((Instant::now(), answer));
+            }
+        }
+        let all = recent.iter().flat_map(|(_, a)| &a.releases);
+        all.filter(|r| r.environment == *environment && r.model == *model).cloned().collect()
+    }
+}
+
+impl Drop for LocalTarget {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+impl Target for LocalTarget {
+    fn apply(&self, wanted: &Wanted) -> PortResult<()> {
+        self.tell(wanted.clone());
+        Ok(())
+    }
+    fn replicas(&self, environment: &Name, model: &Name) -> Vec<ReplicaStatus> {
+        lock(&self.shared.statuses).get(&(environment.clone(), model.clone())).cloned().unwrap_or_default()
+    }
+    fn traffic(&self, environment: &Name, model: &Name, release: &Release) -> TrafficStats {
+        let answer = self.stats_of(environment, model).unwrap_or_default();
+        let Window { requests, errors, p50_ms, p99_ms } =
+            answer.releases.iter().find(|r| r.release == *release).map(|r| r.epoch).unwrap_or_default();
+        TrafficStats { requests, errors, p50_ms, p99_ms }
+    }
+    fn recent(&self, environment: &Name, model: &Name) -> (f64, f64, f64) {
+        let windows: Vec<Window> = self.recent_of(environment, model).into_iter().map(|r| r.recent).collect();
+        let requests: u64 = windows.iter().map(|w| w.requests).sum();
+        let errors: u64 = windows.iter().map(|w| w.errors).sum();
+        let p99 = windows.iter().map(|w| w.p99_ms).fold(0.0, f64::max);
+        (requests as f64 / 10.0, p99, errors as f64 / requests.max(1) as f64)
+    }
+    fn address(&self) -> Option<String> {
+        lock(&self.shared.address).map(|a| format!("http://{a}"))
+    }
+}
+
+impl From<RouteError> for PortError {
+    fn from(e: RouteError) -> Self {
+        match &e {
+            RouteError::Bind { .. } => Self::permanent(e.to_string()),
+            _ => Self::retryable(e.to_string()),
+        }
+    }
+}
+
+impl Shared {
+    fn publish(&self, key: &Key, replicas: &BTreeMap<(Release, u32), ReplicaStatus>) {
+        let new: Vec<ReplicaStatus> = replicas.values().cloned().collect();
+        let mut statuses = lock(&self.statuses);
+        let changed = statuses.get(key).map_or(!new.is_empty(), |old| *old != new);
+        if new.is_empty() {
+            statuses.remove(key);
+        } else {
+            statuses.insert(key.clone(), new);
+        }
+        drop(statuses);
+        if changed {
+            (self.config.wake)(&key.0, &key.1);
+        }
+    }
+}
