@@ -7,7 +7,7 @@ use super::{
 use crate::ports::{PortError, PortResult};
 use std::{
     io::{BufRead, BufReader, Write},
-    os::fd::{AsFd, FromRawFd, OwnedFd},
+    os::fd::{AsFd, OwnedFd},
     path::{Path, PathBuf},
     process::{Command, Stdio},
 };
@@ -108,16 +108,20 @@ impl Handle {
     }
 
     fn signal(&self, signal: i32) {
-        if let Some(pid) = self.pid() {
-            // SAFETY: kill has no memory effects; the identity was checked just now.
-            unsafe { libc::kill(pid, signal) };
+        if let Some(shim) = &self.shim {
+            shim.signal(signal);
         }
+    }
+
+    /// Readable once the shim has ended; `None` when it already has.
+    pub fn pidfd(&self) -> Option<OwnedFd> {
+        self.shim.as_ref()?.pidfd()
     }
 
     /// Waits until the child ended or `give_up` says so (asked five times a second). `None` when given up.
     pub fn wait(&self, give_up: impl Fn() -> bool) -> Option<State> {
         const ASK_MS: u16 = 200;
-        let pidfd = self.pid().and_then(pidfd);
+        let pidfd = self.pidfd();
         loop {
             match self.state() {
                 State::Running => {}
@@ -136,12 +140,4 @@ impl Handle {
             }
         }
     }
-}
-
-fn pidfd(pid: i32) -> Option<OwnedFd> {
-    // SAFETY: pidfd_open takes two integers; a result of 0 or more is a descriptor that nobody else owns.
-    let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
-    let fd = i32::try_from(fd).ok().filter(|fd| *fd >= 0)?;
-    // SAFETY: as above.
-    Some(unsafe { OwnedFd::from_raw_fd(fd) })
 }

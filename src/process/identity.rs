@@ -1,6 +1,7 @@
 //! Who a process is: its pid alone may have been given to another since.
 
 use serde::{Deserialize, Serialize};
+use std::os::fd::{FromRawFd, OwnedFd};
 
 /// A process on this machine since this boot.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,6 +37,25 @@ impl Identity {
     pub fn is_alive(&self) -> bool {
         self.boot == boot_id()
             && stat(self.pid).is_some_and(|(state, started)| started == self.started && !matches!(state, 'Z' | 'X'))
+    }
+
+    /// A descriptor that is readable once the process has ended; `None` when it already has.
+    pub fn pidfd(&self) -> Option<OwnedFd> {
+        // SAFETY: pidfd_open takes two integers; a result of 0 or more is a descriptor that nobody else owns.
+        let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, self.pid, 0) };
+        let fd = i32::try_from(fd).ok().filter(|fd| *fd >= 0)?;
+        // SAFETY: as above.
+        let fd = unsafe { OwnedFd::from_raw_fd(fd) };
+        // Checked after opening: from here on the descriptor stays with whoever has the pid now.
+        self.is_alive().then_some(fd)
+    }
+
+    /// Sends a signal, when the process still runs.
+    pub fn signal(&self, signal: i32) {
+        if self.is_alive() {
+            // SAFETY: kill has no memory effects; the identity was checked just now.
+            unsafe { libc::kill(self.pid, signal) };
+        }
     }
 }
 

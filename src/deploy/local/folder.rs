@@ -45,9 +45,8 @@ pub fn replica_log(state: &Path, environment: &Name, model: &Name, release: &Rel
 
 /// Makes a new folder for a process and notes in it what is about to start.
 pub fn intend(release_dir: &Path, record: &Record) -> PortResult<PathBuf> {
-    let failed = |e: io::Error| {
-        PortError::retryable(format!("cannot prepare a replica in {}: {e}", release_dir.display()))
-    };
+    let failed =
+        |e: io::Error| PortError::retryable(format!("cannot prepare a replica in {}: {e}", release_dir.display()));
     let all = release_dir.join("replicas");
     fs::create_dir_all(&all).map_err(failed)?;
     let mut n = 0u64;
@@ -77,7 +76,9 @@ pub fn scan(state: &Path) -> HashMap<Key, Vec<Adopted>> {
     let root = state.join("serve");
     let mut found: HashMap<Key, Vec<Adopted>> = HashMap::new();
     // serve/ENV/MODEL/RELEASE/replicas/0.3
-    for entry in walkdir::WalkDir::new(&root).min_depth(5).max_depth(5).into_iter().filter_entry(is_on_the_way).flatten() {
+    for entry in
+        walkdir::WalkDir::new(&root).min_depth(5).max_depth(5).into_iter().filter_entry(is_on_the_way).flatten()
+    {
         let dir = entry.path();
         let key = key_of(&root, dir);
         match key.and_then(|key| Some((key, adopt(dir)?))) {

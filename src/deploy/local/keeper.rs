@@ -1,9 +1,9 @@
 //! Keeps one router running: adopts it, replaces one of another binary without a gap, starts it again when it dies.
 
-use super::{Shared, folder, lock};
+use super::{Shared, folder, lock, probe};
 use crate::{
     ports::{PortError, PortResult},
-    process::{self, Identity},
+    process::Identity,
     route::{RouterClient, RouterSettings, Started},
 };
 use std::{
@@ -13,7 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 use tokio::{
-    io::{AsyncBufReadExt, BufReader, unix::AsyncFd},
+    io::{AsyncBufReadExt, BufReader},
     process::Command,
 };
 
@@ -24,7 +24,8 @@ const RETRY_MAX: Duration = Duration::from_secs(5);
 /// Makes sure that a router of this binary serves at the wanted address; returns its process.
 pub async fn ensure(shared: &Arc<Shared>) -> PortResult<Identity> {
     let exe = shared.config.exe.clone();
-    let ours = tokio::task::spawn_blocking(move || digest(&exe)).await.map_err(|e| PortError::retryable(e.to_string()))??;
+    let ours =
+        tokio::task::spawn_blocking(move || digest(&exe)).await.map_err(|e| PortError::retryable(e.to_string()))??;
     let wanted = shared.config.router_address;
     let fits = |a: std::net::SocketAddr| a.ip() == wanted.ip() && (wanted.port() == 0 || wanted.port() == a.port());
     let found = match shared.router.identity().await {
@@ -36,8 +37,7 @@ pub async fn ensure(shared: &Arc<Shared>) -> PortResult<Identity> {
         Err(_) => start(shared).await?,
     };
     let routes = shared.router.routes().await?;
-    *lock(&shared.routes) =
-        routes.into_iter().map(|r| ((r.environment.clone(), r.model.clone()), r)).collect();
+    *lock(&shared.routes) = routes.into_iter().map(|r| ((r.environment.clone(), r.model.clone()), r)).collect();
     *lock(&shared.address) = Some(found.address);
     let pid = i32::try_from(found.pid).ok();
     pid.and_then(Identity::of).ok_or_else(|| PortError::retryable("the router ended right after its start"))
@@ -73,14 +73,17 @@ async fn start(shared: &Shared) -> PortResult<crate::route::Identity> {
     match serde_json::from_str(&line) {
         Ok(Started::Ready(identity)) => Ok(identity),
         Ok(Started::Failed(reason)) => Err(PortError::permanent(reason)),
-        Err(_) => Err(PortError::retryable(format!("the router ended at its start; see {}", dir.join("router.log").display()))),
+        Err(_) => Err(PortError::retryable(format!(
+            "the router ended at its start; see {}",
+            dir.join("router.log").display()
+        ))),
     }
 }
 
 /// Watches the router and starts it again when it ends. Its routes are on its disk, so it serves at once.
 pub async fn keep(shared: Arc<Shared>, mut router: Identity) {
     loop {
-        gone(&router).await;
+        probe::ended(router.pidfd()).await;
         tracing::warn!("the router ended; starting it again");
         let mut wait = Duration::from_millis(50);
         router = loop {
@@ -95,15 +98,6 @@ pub async fn keep(shared: Arc<Shared>, mut router: Identity) {
         for supervisor in lock(&shared.supervisors).values() {
             supervisor.send_modify(|_| ());
         }
-    }
-}
-
-async fn gone(router: &Identity) {
-    if let Some(fd) = process::pidfd(router)
-        && let Ok(fd) = AsyncFd::new(fd)
-    {
-        // An error would mean that the runtime ends.
-        let _ = fd.readable().await;
     }
 }
 
@@ -130,9 +124,9 @@ fn stop_router(state: &Path) {
         let Ok(found) = client.identity().await else { return };
         let Some(router) = i32::try_from(found.pid).ok().and_then(Identity::of) else { return };
         let asked = client.shutdown().await;
-        if asked.is_err() || tokio::time::timeout(Duration::from_secs(1), gone(&router)).await.is_err() {
-            process::kill(&router);
-            gone(&router).await;
+        if asked.is_err() || tokio::time::timeout(Duration::from_secs(1), probe::ended(router.pidfd())).await.is_err() {
+            router.signal(libc::SIGKILL);
+            probe::ended(router.pidfd()).await;
         }
     });
 }

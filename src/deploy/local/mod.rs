@@ -85,7 +85,11 @@ pub struct LocalTarget {
 impl LocalTarget {
     /// Starts or adopts the router, and finds the replicas of an earlier daemon. They serve on as they did; each is taken up
     /// by the `apply` that wants it, the others end with [`LocalTarget::retain`].
-    pub fn start(config: LocalTargetConfig) -> PortResult<Self> {
+    pub fn start(mut config: LocalTargetConfig) -> PortResult<Self> {
+        // Children run elsewhere: relative paths would mean something else to them.
+        for path in [&mut config.state_dir, &mut config.exe] {
+            *path = path.canonicalize().map_err(|e| PortError::permanent(format!("{}: {e}", path.display())))?;
+        }
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .thread_name("deploy")

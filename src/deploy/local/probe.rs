@@ -1,7 +1,6 @@
 //! Looking at replicas from outside: a free port, an HTTP answer, the end of a process.
 
 use super::{Shared, lock};
-use crate::process;
 use http::{Request, header};
 use http_body_util::Empty;
 use hyper::body::Bytes;
@@ -9,9 +8,13 @@ use hyper_util::rt::TokioIo;
 use std::{
     io,
     net::{Ipv4Addr, SocketAddr, TcpListener},
+    os::fd::OwnedFd,
     time::Duration,
 };
-use tokio::{io::unix::AsyncFd, net::TcpStream};
+use tokio::{
+    io::{Interest, unix::AsyncFd},
+    net::TcpStream,
+};
 
 /// A replica that does not answer its health check within this is unwell.
 const ANSWER: Duration = Duration::from_secs(2);
@@ -51,12 +54,12 @@ async fn get(address: SocketAddr, path: &str) -> Result<http::StatusCode, Box<dy
     Ok(response?.status())
 }
 
-/// Returns once a shim has ended; its child has then, too.
-pub async fn ended(handle: &process::Handle) {
-    if let Some(fd) = handle.pidfd()
-        && let Ok(fd) = AsyncFd::new(fd)
-    {
+/// Returns once the process of a pidfd has ended.
+pub async fn ended(pidfd: Option<OwnedFd>) {
+    let Some(pidfd) = pidfd else { return };
+    // SAFETY: an `OwnedFd` always gives the same open descriptor, and `AsyncFd` keeps it until it is deregistered.
+    if let Ok(pidfd) = unsafe { AsyncFd::register_with_interest(pidfd, Interest::READABLE) } {
         // An error would mean that the runtime ends.
-        let _ = fd.readable().await;
+        let _ = pidfd.readable().await;
     }
 }

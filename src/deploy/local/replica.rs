@@ -152,7 +152,7 @@ impl Replica {
     }
 
     async fn serve(&mut self, live: &Live, routed: bool) -> End {
-        let ended = probe::ended(&live.handle);
+        let ended = probe::ended(live.handle.pidfd());
         tokio::pin!(ended);
         let path = self.recipe.as_ref().map_or("/".to_owned(), |r| r.serve.ready.clone());
         if !routed {
@@ -218,7 +218,8 @@ impl Replica {
     }
 
     async fn ready(&self, live: &Live, path: &str) -> Result<(), String> {
-        let limit = self.recipe.as_ref().map_or(Duration::from_secs(30), |r| Duration::from_millis(r.serve.ready_timeout.0));
+        let limit =
+            self.recipe.as_ref().map_or(Duration::from_secs(30), |r| Duration::from_millis(r.serve.ready_timeout.0));
         let until = Instant::now() + limit;
         let mut wait = Duration::from_millis(10);
         loop {
@@ -262,9 +263,9 @@ impl Replica {
     /// SIGTERM, SIGKILL after the grace time (by the shim), and the shim itself if it hangs.
     async fn end(&self, live: &Live) {
         live.handle.stop();
-        if tokio::time::timeout(GRACE + Duration::from_secs(5), probe::ended(&live.handle)).await.is_err() {
+        if tokio::time::timeout(GRACE + Duration::from_secs(5), probe::ended(live.handle.pidfd())).await.is_err() {
             live.handle.kill();
-            probe::ended(&live.handle).await;
+            probe::ended(live.handle.pidfd()).await;
         }
     }
 
@@ -273,7 +274,8 @@ impl Replica {
             process::State::Ended(record) => record.describe(),
             _ => "killed together with its shim".into(),
         };
-        let log = folder::replica_log(&self.shared.config.state_dir, &self.key.0, &self.key.1, &self.release, self.index);
+        let log =
+            folder::replica_log(&self.shared.config.state_dir, &self.key.0, &self.key.1, &self.release, self.index);
         let reason = match folder::last_line(&log) {
             Some(line) => format!("{how}; last output: {line}"),
             None => how,

@@ -150,9 +150,13 @@ impl Supervisor {
 
     /// Replicas that nobody wants any more. Those of a release that left stay while no wanted release can take its share.
     fn leaving(&self, wanted: &Wanted) -> BTreeSet<(Release, u32)> {
-        let count = |release: &Release| wanted.releases.iter().find(|w| w.release == *release).map(|w| w.serve.replicas);
+        let count =
+            |release: &Release| wanted.releases.iter().find(|w| w.release == *release).map(|w| w.serve.replicas);
         let others_serve = wanted.releases.is_empty()
-            || wanted.releases.iter().any(|w| self.slots.values().any(|s| s.status.release == w.release && s.serves().is_some()));
+            || wanted
+                .releases
+                .iter()
+                .any(|w| self.slots.values().any(|s| s.status.release == w.release && s.serves().is_some()));
         let unneeded = |(release, index): &&(Release, u32)| match count(release) {
             Some(n) => *index >= n,
             None => others_serve,
