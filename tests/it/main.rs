@@ -4,6 +4,7 @@ mod api;
 mod artifact;
 mod cli;
 mod deploy;
+mod load;
 mod process;
 mod router;
 mod source;
