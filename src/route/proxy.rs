@@ -150,6 +150,7 @@ impl Proxy {
         forwarded(&mut parts.headers, peer, prefix);
         let size = body.size_hint();
         if size.lower() > self.body_limit {
+            discard(body).await;
             return Err(Refusal::too_large(self.body_limit));
         }
         let body = if size.upper().is_some_and(|n| n <= HELD) {
@@ -226,6 +227,12 @@ fn copy(request: &Request<Upload>) -> Request<Upload> {
     *copy.uri_mut() = request.uri().clone();
     *copy.headers_mut() = request.headers().clone();
     copy
+}
+
+/// Reads on for a moment: a client that is still sending when the connection closes would never see the answer.
+async fn discard(mut body: Incoming) {
+    let all = async { while let Some(Ok(_)) = body.frame().await {} };
+    let _ = tokio::time::timeout(Duration::from_millis(500), all).await;
 }
 
 fn strip(headers: &mut HeaderMap) {
