@@ -316,7 +316,7 @@ async fn a_drain_waits_for_the_last_request() {
 async fn slow_replicas_time_out() {
     let settings = RouterSettings::new(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
     let router = Router::with(RouterSettings { timeout_ms: 100, ..settings });
-    let a = replica(Replica::new().fallback(routing::any(|| futures::future::pending::<&str>()))).await;
+    let a = replica(Replica::new().fallback(routing::any(futures::future::pending::<&str>))).await;
     router.control().put_route(&route(1, &[(1, 100_000, &[a])])).await.unwrap();
     let answer = router.client().get("/models/m/").await.unwrap();
     assert_eq!(answer.status, 504, "{}", answer.text());
