@@ -93,8 +93,13 @@ async fn router(dir: &Path, replicas: [SocketAddr; 2]) -> (Process, SocketAddr) 
         weight,
         replicas: vec![address],
     });
-    let route =
-        Route { environment: name("production"), model: name("m"), generation: 1, live: true, releases: releases.into() };
+    let route = Route {
+        environment: name("production"),
+        model: name("m"),
+        generation: 1,
+        live: true,
+        releases: releases.into(),
+    };
     RouterClient::new(dir).put_route(&route).await.expect("a route");
     (Process(child), identity.address)
 }
@@ -140,7 +145,9 @@ fn bench(c: &mut Criterion) {
     group.throughput(Throughput::Elements(1)).sample_size(20);
     for (name, address, path) in cases {
         group.bench_function(BenchmarkId::from_parameter(name), |b| {
-            b.iter_custom(|n| runtime.block_on(load(address, path, n.max(CONNECTIONS))).mul_f64(n as f64 / n.max(CONNECTIONS) as f64));
+            b.iter_custom(|n| {
+                runtime.block_on(load(address, path, n.max(CONNECTIONS))).mul_f64(n as f64 / n.max(CONNECTIONS) as f64)
+            });
         });
     }
     group.finish();
