@@ -27,6 +27,7 @@ import http.server, json, os, signal, sys, time
 artifact = open(os.path.join(os.environ["TRIMTAB_ARTIFACT"], "weights")).read()
 if artifact == "broken":
     sys.exit("the weights are broken")
+sick = False
 class Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
@@ -43,7 +44,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         if self.path.startswith("/slow"):
             time.sleep(float(self.path.split("=")[1]))
-        self.answer(200)
+        global sick
+        sick = sick or self.path == "/sick"
+        self.answer(500 if sick and self.path == "/ready" else 200)
     do_POST = do_GET
     def log_message(self, *a): pass
 print("serving with", os.environ.get("DEPLOY_TEST_SECRET"), flush=True)
@@ -160,7 +163,7 @@ impl Rig {
             (ready == count).then_some(())
         });
     }
-    /// Ready is noted before the router knows: the first answer shows that it does.
+    /// The first good answer.
     fn call(&self, path: &str) -> serde_json::Value {
         let address = self.address();
         eventually("an answer", Duration::from_secs(10), || {
@@ -221,6 +224,22 @@ fn a_killed_replica_is_healed_and_scaling_keeps_the_others() {
     rig.apply(&[(1, 100.0)], &serve(1), "good");
     eventually("one replica left", Duration::from_secs(20), || (rig.replicas().len() == 1).then_some(()));
     assert_eq!(rig.call("/models/m/")["pid"].as_i64(), Some(second));
+}
+
+#[test]
+fn a_sick_replica_loses_its_traffic_and_is_started_anew() {
+    let rig = Rig::new();
+    rig.apply(&[(1, 100.0)], &serve(1), "good");
+    rig.ready(1, 1);
+    let first = rig.call("/models/m/sick")["pid"].as_i64().unwrap();
+    let message = eventually("not ready, with a reason", Duration::from_secs(20), || {
+        rig.replicas().into_iter().find(|r| !r.ready && r.restarts == 0)?.message
+    });
+    assert_eq!(message, "/ready answers 500 Internal Server Error");
+    eventually("a new process", Duration::from_secs(30), || {
+        rig.replicas().iter().any(|r| r.restarts == 1 && r.ready).then_some(())
+    });
+    assert_ne!(rig.call("/models/m/")["pid"].as_i64(), Some(first));
 }
 
 #[test]
@@ -327,8 +346,11 @@ fn replicas_and_router_are_adopted_and_what_nobody_wants_ends() {
     assert_eq!(pids.len(), 2, "no replica was started twice");
     assert_eq!(router_pid(rig.state.path()), router);
     rig.target.take().unwrap().shutdown_keep();
+    let gone = rig.state.path().join("serve/staging/other/v1-0123456789ab/code");
+    std::fs::create_dir_all(&gone).unwrap();
     rig.target = Some(start(rig.state.path(), exe(), ANY).unwrap());
     rig.target().retain(&[]);
+    eventually("the folder of a release that ended unseen", Duration::from_secs(10), || (!gone.exists()).then_some(()));
     for pid in pids {
         eventually("the replica ended", Duration::from_secs(10), || {
             kill(Pid::from_raw(pid as i32), None).is_err().then_some(())

@@ -9,7 +9,7 @@ use crate::{
 };
 use serde::{Deserialize, Serialize};
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     fs, io,
     net::SocketAddr,
     path::{Path, PathBuf},
@@ -69,6 +69,24 @@ pub fn remove(dir: &Path) {
         Err(e) if e.kind() != io::ErrorKind::NotFound => tracing::warn!("cannot remove {}: {e}", dir.display()),
         _ => {}
     }
+}
+
+/// Removes the folders of all other releases of a model.
+pub fn sweep(state: &Path, key: &Key, needed: &BTreeSet<Release>) {
+    let keep: Vec<PathBuf> = needed.iter().map(|r| release_dir(state, key, r)).collect();
+    let model = state.join("serve").join(key.0.as_str()).join(key.1.as_str());
+    for entry in walkdir::WalkDir::new(model).min_depth(1).max_depth(1).into_iter().flatten() {
+        if !keep.iter().any(|k| k == entry.path()) {
+            remove(entry.path());
+        }
+    }
+}
+
+/// Every (environment, model) that has a folder.
+pub fn keys(state: &Path) -> Vec<Key> {
+    let root = state.join("serve");
+    let models = walkdir::WalkDir::new(&root).min_depth(2).max_depth(2).into_iter().flatten();
+    models.filter_map(|m| key_of(&root, m.path())).collect()
 }
 
 /// Every replica that lives. What is left of dead ones is removed.

@@ -34,7 +34,7 @@ pub use keeper::stop_everything;
 
 /// Finds (and, where needed, makes) the folder with the programs of a Python environment.
 pub type PythonBin = Arc<dyn Fn(&Digest) -> PortResult<PathBuf> + Send + Sync>;
-/// Is told that something about a model (second) in an environment (first) has changed.
+/// Is told that something about a model (second) in an environment (first) has changed. Must not block.
 pub type Wake = Arc<dyn Fn(&Name, &Name) + Send + Sync>;
 
 /// What the local target needs.
@@ -122,6 +122,7 @@ impl LocalTarget {
     pub fn retain(&self, wanted: &[(Name, Name)]) {
         let wanted: HashSet<&Key> = wanted.iter().collect();
         let mut known: HashSet<Key> = lock(&self.shared.adopted).keys().cloned().collect();
+        known.extend(folder::keys(&self.shared.config.state_dir));
         known.extend(lock(&self.shared.routes).keys().cloned());
         known.extend(lock(&self.shared.supervisors).keys().cloned());
         for (environment, model) in known.into_iter().filter(|k| !wanted.contains(k)) {

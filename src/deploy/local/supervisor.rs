@@ -23,8 +23,6 @@ const ROUTER_RETRY: Duration = Duration::from_millis(200);
 struct Slot {
     mode: watch::Sender<Mode>,
     status: ReplicaStatus,
-    /// Whether the task can start a process anew.
-    restartable: bool,
 }
 impl Slot {
     fn serves(&self) -> Option<SocketAddr> {
@@ -47,6 +45,7 @@ pub async fn run(shared: Arc<Shared>, key: Key, mut wanted: watch::Receiver<Arc<
     let mut s = Supervisor { shared, key, slots: BTreeMap::new(), prepared: HashMap::new(), notes };
     let first = wanted.borrow_and_update().clone();
     s.adopt(&first);
+    s.sweep(&first).await;
     loop {
         let now = wanted.borrow_and_update().clone();
         s.start_missing(&now);
@@ -97,6 +96,14 @@ impl Supervisor {
         }
     }
 
+    /// Removes folders of releases that ended while no daemon ran.
+    async fn sweep(&self, wanted: &Wanted) {
+        let mut needed: BTreeSet<Release> = self.slots.keys().map(|k| k.0).collect();
+        needed.extend(wanted.releases.iter().map(|w| w.release));
+        let (state, key) = (self.shared.config.state_dir.clone(), self.key.clone());
+        let _ = tokio::task::spawn_blocking(move || folder::sweep(&state, &key, &needed)).await;
+    }
+
     fn recipe(&mut self, wanted: &Wanted, release: &Release) -> Option<Recipe> {
         let w = wanted.releases.iter().find(|w| w.release == *release)?;
         let prepared = self.prepared.entry(*release).or_default().clone();
@@ -110,12 +117,12 @@ impl Supervisor {
             key: self.key.clone(),
             release: status.release,
             index: status.index,
-            recipe: recipe.clone(),
+            recipe,
             mode: mode.clone(),
             notes: self.notes.clone(),
             restarts: 0,
         };
-        let slot = Slot { mode, restartable: recipe.is_some(), status };
+        let slot = Slot { mode, status };
         self.slots.insert((slot.status.release, slot.status.index), slot);
         tokio::spawn(replica.run(adopted, routed));
     }
@@ -246,11 +253,7 @@ impl Supervisor {
                 }
             }
             Note::Ended(release, index) => {
-                if let Some(slot) = self.slots.remove(&(release, index))
-                    && !slot.restartable
-                {
-                    tracing::debug!(model = %self.key.1, "an adopted replica ended");
-                }
+                self.slots.remove(&(release, index));
                 if self.slots.keys().all(|k| k.0 != release) {
                     self.prepared.remove(&release);
                     let dir = folder::release_dir(&self.shared.config.state_dir, &self.key, &release);
