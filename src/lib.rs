@@ -8,7 +8,7 @@
 //! ```
 //!
 //! Imports run downward only: [`model`] imports nothing of ours; [`spec`], [`plan`], [`rollout`] are pure and see `model` alone;
-//! adapters (`source`, `store`, `artifact`, `data`, `train`, `deploy`, `route`) see `model`, [`ports`] and [`process`]; `reconcile` sees
+//! adapters (`source`, `store`, `artifact`, `data`, `train`, `deploy`, `route`) see `model`, [`ports`] and [`process`] (`deploy` also `route`); `reconcile` sees
 //! the pure modules, the ports and the store; `api` sees a handle to `reconcile`; `tui` sees `api`'s client and types; `cli` wires it all.
 
 pub mod api;
