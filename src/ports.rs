@@ -107,6 +107,8 @@ pub trait Source: GitTree {
     fn describe(&self) -> SourceStatus;
     /// Asks the remote for the branch's head and fetches its objects. Bounded by the source's time limit.
     fn fetch(&self, previous: Option<&ObjectId>) -> PortResult<Fetched>;
+    /// A commit by its id, branch, tag or an expression such as `HEAD~1`, of the objects that are here.
+    fn resolve(&self, revision: &str) -> PortResult<Revision>;
     /// Commits that lead from `old` (exclusive) to `new`, newest first, that touch `path`; at most `limit`.
     fn log(&self, old: Option<&ObjectId>, new: &ObjectId, path: &str, limit: usize) -> PortResult<Vec<Revision>>;
     /// Commits on the newest head and pushes; on a lost race fetches and reapplies.
@@ -229,6 +231,8 @@ pub trait Target: Send + Sync {
     fn traffic(&self, environment: &Name, model: &Name, release: &Release) -> TrafficStats;
     /// Total requests and rate for people: requests per second, p99 milliseconds and error share of the last 10 seconds.
     fn recent(&self, environment: &Name, model: &Name) -> (f64, f64, f64);
+    /// The log of the newest replica.
+    fn log(&self, environment: &Name, model: &Name) -> Option<PathBuf>;
     /// Where traffic enters, e.g. `http://127.0.0.1:8080`.
     fn address(&self) -> Option<String>;
 }

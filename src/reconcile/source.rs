@@ -120,6 +120,17 @@ impl Reconciler {
         }
     }
 
+    /// Another commit's specs, loaded beside those in force.
+    pub fn load_revision(&self, commit: &str) -> PortResult<Loaded> {
+        let source = self.0.ports.source.as_ref();
+        let revision = source.resolve(commit)?;
+        let folder = self.0.source.status().path;
+        let loaded = self.loaded();
+        let old = loaded.state().revision.as_ref().map(|r| r.tree.clone());
+        let changes = source.changes(old.as_ref(), &revision.tree, &folder)?;
+        Ok(Loaded::update(&loaded, &changes, &revision, &folder, source)?.0)
+    }
+
     /// Says that the remote may have moved.
     pub fn wake_source(&self) {
         self.0.source.wake();

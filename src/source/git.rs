@@ -238,6 +238,16 @@ impl Source for GitSource {
         })
     }
 
+    fn resolve(&self, text: &str) -> PortResult<Revision> {
+        self.with_repo(|repo| {
+            let found = repo.revparse_single(text).and_then(|o| o.peel_to_commit());
+            let commit = found.map_err(|e| {
+                PortError::permanent(format!("there is no commit `{}`: {}", text.escape_debug(), e.message()))
+            })?;
+            Ok(revision(&commit))
+        })
+    }
+
     fn log(&self, old: Option<&ObjectId>, new: &ObjectId, path: &str, limit: usize) -> PortResult<Vec<Revision>> {
         self.with_repo(|repo| commit::log(repo, old, new, path, limit))
     }

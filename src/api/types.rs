@@ -1,0 +1,168 @@
+//! Wire types. Times are wall-clock milliseconds unless a name says otherwise.
+
+use crate::model::*;
+use serde::{Deserialize, Serialize};
+
+/// `GET /api/v1/fleet`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Fleet {
+    pub source: SourceStatus,
+    pub models: Vec<ModelSummary>,
+    pub counts: Counts,
+    /// Number of spec files.
+    pub files: usize,
+    pub diagnostics: Vec<Diagnostic>,
+    /// Deletions that wait for `trimtab sync --prune`.
+    pub held: Vec<Name>,
+    /// Where traffic enters.
+    pub router: Option<String>,
+    /// The daemon's clocks, for ages and countdowns.
+    pub now: Now,
+}
+
+/// How many models are how.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Counts {
+    pub models: usize,
+    pub healthy: usize,
+    pub progressing: usize,
+    pub degraded: usize,
+    pub suspended: usize,
+    pub out_of_sync: usize,
+}
+
+/// One line of the fleet.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ModelSummary {
+    pub name: Name,
+    pub sync: SyncStatus,
+    pub health: Health,
+    /// What is wrong or awaited; empty when all is well.
+    pub message: String,
+    /// In the order of the chain.
+    pub environments: Vec<EnvironmentSummary>,
+    /// Fingerprint under training.
+    pub training: Option<Digest>,
+    /// The commit that changed it last.
+    pub changed_by: Option<Revision>,
+    /// The revision that was last acted on.
+    pub observed_revision: Option<ObjectId>,
+    pub owner: Option<String>,
+}
+
+/// One environment of a model.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct EnvironmentSummary {
+    pub environment: Name,
+    pub version: Option<VersionNumber>,
+    pub rollout: Option<RolloutSummary>,
+    pub rejected: Option<String>,
+    pub requests_per_s: f64,
+    /// Milliseconds.
+    pub p99_ms: f64,
+    /// 0 to 1.
+    pub error_share: f64,
+}
+
+/// A rollout under way.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RolloutSummary {
+    pub to: VersionNumber,
+    /// 1-based; 0 while replicas start.
+    pub step: usize,
+    pub steps: Vec<StepSpec>,
+    /// Percent of traffic on the new version.
+    pub weight: f64,
+    /// `starting`, `step` or `paused`, with why.
+    pub phase: String,
+    /// When the hold of this step ends.
+    pub until: Option<SteadyMs>,
+    pub started: WallMs,
+    pub analysis: Vec<AnalysisSpec>,
+    pub traffic: TrafficStats,
+}
+
+/// `GET /api/v1/models/NAME`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ModelDetail {
+    pub summary: ModelSummary,
+    pub conditions: Vec<Condition>,
+    pub pipeline: Option<Pipeline>,
+    pub versions: Vec<VersionBrief>,
+    pub replicas: Vec<EnvironmentReplicas>,
+    pub plan: Option<ModelPlan>,
+    pub diagnostics: Vec<Diagnostic>,
+    pub events: Vec<Event>,
+    pub runs: Vec<Run>,
+    pub now: Now,
+}
+
+/// Replicas of one environment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EnvironmentReplicas {
+    pub environment: Name,
+    pub replicas: Vec<ReplicaStatus>,
+}
+
+/// A version in a list.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct VersionBrief {
+    pub number: VersionNumber,
+    pub fingerprint: Digest,
+    pub created: WallMs,
+    pub duration: Millis,
+    pub commit: ObjectId,
+    pub author: String,
+    pub summary: String,
+    pub metrics: std::collections::BTreeMap<String, f64>,
+    pub gates: Vec<GateResult>,
+    /// Environments where it serves.
+    pub serves: Vec<Name>,
+    /// Bytes of the artifact.
+    pub size: u64,
+}
+
+/// One field that differs between Git and live.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct FieldDiff {
+    pub field: String,
+    pub live: Option<String>,
+    pub desired: Option<String>,
+}
+
+/// `POST /api/v1/sync`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SyncBody {
+    pub prune: bool,
+}
+
+/// `POST /api/v1/models/NAME/rollback`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RollbackBody {
+    /// The version to go back to; the one before when left out.
+    pub to: Option<VersionNumber>,
+}
+
+/// `POST /api/v1/backup`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BackupBody {
+    /// Absolute path on the daemon's machine.
+    pub file: std::path::PathBuf,
+}
+
+/// Answer of commands that change something.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Done {
+    /// One sentence for people.
+    pub message: String,
+    pub revision: Option<Revision>,
+}
+
+/// Every answer that is no success.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ErrorBody {
+    pub error: String,
+}

@@ -1,0 +1,218 @@
+//! From the loop's state to wire types.
+
+use super::types::*;
+use crate::{
+    model::*,
+    plan::{changes, render},
+    reconcile::{ModelView, Reconciler},
+    store::StoreError,
+};
+
+/// The whole fleet.
+pub fn fleet(r: &Reconciler) -> Fleet {
+    let source = r.source_view();
+    let models: Vec<ModelSummary> = r.views().iter().map(|v| summary(r, v)).collect();
+    let mut counts = Counts { models: models.len(), ..Counts::default() };
+    for m in &models {
+        match m.health {
+            Health::Healthy => counts.healthy += 1,
+            Health::Progressing => counts.progressing += 1,
+            Health::Degraded | Health::Missing => counts.degraded += 1,
+            Health::Suspended => counts.suspended += 1,
+            Health::Unknown => {}
+        }
+        counts.out_of_sync += usize::from(m.sync == SyncStatus::OutOfSync);
+    }
+    Fleet {
+        source: source.status,
+        models,
+        counts,
+        files: source.files,
+        diagnostics: source.diagnostics,
+        held: r.held_deletions().into_iter().collect(),
+        router: r.ports().target.address(),
+        now: r.ports().clock.now(),
+    }
+}
+
+/// One line.
+pub fn summary(r: &Reconciler, view: &ModelView) -> ModelSummary {
+    let (observed, plan) = (&view.observed, view.plan.as_ref());
+    let desired = observed.desired.as_ref();
+    let chain =
+        desired.map(|d| d.spec.deploy.iter().map(|d| d.environment.clone()).collect::<Vec<_>>()).unwrap_or_default();
+    let others = observed.deployments.keys().filter(|k| !chain.contains(k)).cloned();
+    let environments = others.chain(chain.iter().cloned()).map(|e| environment(r, observed, &e)).collect();
+    let training = observed.pipeline.as_ref().filter(|p| p.state == PipelineState::Running).map(|p| p.fingerprint);
+    ModelSummary {
+        name: observed.name.clone(),
+        sync: plan.map_or(SyncStatus::Unknown, |p| p.sync),
+        health: plan.map_or(Health::Unknown, |p| p.health),
+        message: message(observed, plan),
+        environments,
+        training,
+        changed_by: desired.map(|d| d.changed_by.clone()),
+        observed_revision: observed.observed_revision.as_ref().map(|r| r.commit.clone()),
+        owner: desired.and_then(|d| d.spec.owner.clone()),
+    }
+}
+
+/// What a person needs to know first.
+fn message(observed: &ObservedModel, plan: Option<&ModelPlan>) -> String {
+    if let Some(d) = observed.broken.first() {
+        let place = d.location.as_ref().map(|l| format!("{}:{}: ", l.file, l.line)).unwrap_or_default();
+        return format!("{place}{}; the last good spec stays in force", d.message);
+    }
+    if let Some(PipelineState::Failed { reason, .. }) = observed.pipeline.as_ref().map(|p| &p.state) {
+        return reason.clone();
+    }
+    let Some(plan) = plan else { return String::new() };
+    let rank = |w: &Waiting| match w {
+        Waiting::Gates { .. } | Waiting::Rejected { .. } | Waiting::DataRetry { .. } => 0,
+        Waiting::Promotion { .. } => 2,
+        _ => 1,
+    };
+    plan.waiting.iter().min_by_key(|w| rank(w)).map(render::waiting).unwrap_or_default()
+}
+
+fn environment(r: &Reconciler, observed: &ObservedModel, name: &Name) -> EnvironmentSummary {
+    let none = Deployment::default();
+    let d = observed.deployments.get(name).unwrap_or(&none);
+    let serves = d.stable.is_some() || d.rollout.is_some();
+    let (requests_per_s, p99_ms, error_share) =
+        if serves { r.ports().target.recent(name, &observed.name) } else { (0.0, 0.0, 0.0) };
+    EnvironmentSummary {
+        environment: name.clone(),
+        version: d.stable.map(|s| s.version),
+        rollout: d.rollout.as_ref().map(|x| rollout(r, observed, name, x)),
+        rejected: d.rejected.as_ref().map(|x| x.reason.clone()),
+        requests_per_s,
+        p99_ms,
+        error_share,
+    }
+}
+
+fn rollout(r: &Reconciler, observed: &ObservedModel, environment: &Name, x: &Rollout) -> RolloutSummary {
+    let (step, phase, until) = match &x.phase {
+        Phase::Starting => (0, "starting".to_owned(), None),
+        Phase::Step { index, since } => {
+            let hold = x.steps.get(*index).map_or(0, |s| s.hold.0);
+            (index + 1, "step".to_owned(), Some(since.plus(hold)))
+        }
+        Phase::Paused { index, reason, .. } => (index + 1, format!("paused: {reason}"), None),
+    };
+    RolloutSummary {
+        to: x.to.version,
+        step,
+        steps: x.steps.clone(),
+        weight: x.weight(),
+        phase,
+        until,
+        started: x.started_wall,
+        analysis: x.analysis.clone(),
+        traffic: r.ports().target.traffic(environment, &observed.name, &x.to),
+    }
+}
+
+/// A model's page.
+pub fn detail(r: &Reconciler, name: &Name) -> Result<Option<ModelDetail>, StoreError> {
+    const SHOWN: usize = 50;
+    let Some(view) = r.view(name) else { return Ok(None) };
+    let mut versions = briefs(r, &view.observed)?;
+    versions.reverse();
+    versions.truncate(SHOWN);
+    let target = &r.ports().target;
+    let replicas = view.observed.deployments.keys();
+    let replicas =
+        replicas.map(|e| EnvironmentReplicas { environment: e.clone(), replicas: target.replicas(e, name) }).collect();
+    Ok(Some(ModelDetail {
+        summary: summary(r, &view),
+        conditions: view.observed.conditions.clone(),
+        pipeline: view.observed.pipeline.clone(),
+        versions,
+        replicas,
+        diagnostics: view.observed.broken.clone(),
+        events: r.store().events_of_model(name, SHOWN)?,
+        runs: r.store().runs(name, SHOWN)?,
+        plan: view.plan,
+        now: r.ports().clock.now(),
+    }))
+}
+
+/// A model's versions, oldest first.
+pub fn briefs(r: &Reconciler, observed: &ObservedModel) -> Result<Vec<VersionBrief>, StoreError> {
+    let serves = |n: VersionNumber| {
+        let here = observed.deployments.iter().filter(|(_, d)| d.stable.is_some_and(|s| s.version == n));
+        here.map(|(e, _)| e.clone()).collect()
+    };
+    let brief = |v: Version| VersionBrief {
+        number: v.number,
+        fingerprint: v.fingerprint,
+        created: v.created,
+        duration: v.duration,
+        commit: v.revision.commit.clone(),
+        author: v.revision.author.clone(),
+        summary: v.revision.summary.clone(),
+        metrics: v.metrics.clone(),
+        serves: serves(v.number),
+        size: v.artifact.size(),
+        gates: v.gates,
+    };
+    Ok(r.store().versions(&observed.name)?.into_iter().map(brief).collect())
+}
+
+/// The plans of all models for the loaded revision, or for one desired state that was loaded beside it.
+pub fn fleet_plan(r: &Reconciler, state: &DesiredState) -> FleetPlan {
+    let mut names: std::collections::BTreeSet<Name> = state.models.keys().cloned().collect();
+    names.extend(r.views().into_iter().map(|v| v.observed.name));
+    let held = r.held_deletions();
+    let mut plan = FleetPlan {
+        revision: state.revision.clone(),
+        models: vec![],
+        unchanged: 0,
+        diagnostics: state.diagnostics.clone(),
+        held: held.iter().cloned().collect(),
+        at: r.ports().clock.now().wall,
+    };
+    for name in names.iter().filter(|n| !held.contains(*n)) {
+        let last_good = || r.view(name).and_then(|v| v.observed.desired).filter(|_| state.broken.contains_key(name));
+        let desired = state.models.get(name).cloned().or_else(last_good);
+        let model = r.fresh_plan(name, desired.as_deref());
+        if model.actions.is_empty() && model.waiting.is_empty() {
+            plan.unchanged += 1;
+        } else {
+            plan.models.push(model);
+        }
+    }
+    plan
+}
+
+/// Desired against live, field by field: what the newest spec says against what was last acted on and what serves.
+pub fn diff(r: &Reconciler, name: &Name) -> Option<Vec<FieldDiff>> {
+    let view = r.view(name)?;
+    let loaded = r.loaded();
+    let desired = loaded.state().models.get(name).cloned();
+    let mut out = Vec::new();
+    if let (Some(desired), Some(live)) = (&desired, &view.observed.desired) {
+        let one = |c: crate::plan::FieldChange| FieldDiff {
+            field: c.reason.field,
+            live: c.reason.old,
+            desired: c.reason.new,
+        };
+        out.extend(changes(Some(live), desired).into_iter().map(one));
+    }
+    let plan = r.fresh_plan(name, desired.as_deref().or(view.observed.desired.as_deref()));
+    let wanted = plan.version.map_or("a version to be trained".to_owned(), |v| v.to_string());
+    for deploy in desired.iter().flat_map(|d| &d.spec.deploy) {
+        let live =
+            view.observed.deployments.get(&deploy.environment).and_then(|d| d.stable).map(|s| s.version.to_string());
+        if live.as_deref() != Some(&wanted) {
+            out.push(FieldDiff {
+                field: format!("{}.version", deploy.environment),
+                live,
+                desired: Some(wanted.clone()),
+            });
+        }
+    }
+    Some(out)
+}
