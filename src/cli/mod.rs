@@ -1,18 +1,121 @@
 //! One thin file a command; the composition root.
 
-use clap::{Parser, Subcommand};
+mod check;
+mod daemon;
+mod demo;
+mod fail;
+mod global;
+mod init;
+mod observe;
+mod offline;
+mod predict;
+mod run;
+mod steer;
+mod store;
+mod text;
+mod tui;
+
+use clap::{CommandFactory, Parser, Subcommand};
+use global::Global;
 use std::{path::PathBuf, process::ExitCode};
 
 /// Holds machine-learning models at what Git says.
 #[derive(Debug, Parser)]
-#[command(name = "trimtab", version, about)]
+#[command(
+    name = "trimtab",
+    version,
+    about,
+    after_help = "Begin with `trimtab demo`: the whole story on a real dataset, in a scratch folder."
+)]
 struct Cli {
+    #[command(flatten)]
+    global: Global,
     #[command(subcommand)]
     verb: Verb,
 }
 
 #[derive(Debug, Subcommand)]
 enum Verb {
+    /// Show the whole story: train, serve, canary, revert, on a real dataset
+    #[command(after_help = "Example: trimtab demo --json")]
+    Demo(demo::Args),
+    /// Make a repository of specs
+    #[command(after_help = "Example: trimtab init risk-models")]
+    Init(init::InitArgs),
+    /// Add a model from a template
+    #[command(after_help = "Example: trimtab new churn --template sklearn-classifier")]
+    New(init::NewArgs),
+    /// Check the specs of a working tree, offline
+    #[command(after_help = "Example: trimtab check specs")]
+    Check(check::Args),
+    /// Show what would happen, with reasons; nothing is changed
+    #[command(after_help = "Example: trimtab plan --rev HEAD~1 --detailed-exitcode")]
+    Plan(offline::Args),
+    /// Watch a repository and reconcile
+    #[command(
+        after_help = "Example: trimtab daemon --repo https://git.example.com/risk/models.git --branch main --path specs"
+    )]
+    Daemon(daemon::Args),
+    /// Show sync, health, versions and traffic
+    #[command(after_help = "Example: trimtab status fraud --watch")]
+    Status(observe::StatusArgs),
+    /// Wait until a model is healthy, synced, or serves a version
+    #[command(after_help = "Example: trimtab wait fraud --for healthy --timeout 10m")]
+    Wait(observe::WaitArgs),
+    /// Open the terminal UI
+    #[command(after_help = "Example: trimtab tui --state state")]
+    Tui,
+    /// Fetch now and reconcile now
+    #[command(after_help = "Example: trimtab sync --prune")]
+    Sync(steer::SyncArgs),
+    /// Take new snapshots of a model's data
+    #[command(after_help = "Example: trimtab refresh fraud")]
+    Refresh(steer::ModelArgs),
+    /// Compare desired with live, field by field
+    #[command(after_help = "Example: trimtab diff fraud")]
+    Diff(steer::ModelArgs),
+    /// Run a model's pipeline once, without a daemon
+    #[command(after_help = "Example: trimtab run tumour --path specs")]
+    Run(run::Args),
+    /// List a model's versions
+    #[command(after_help = "Example: trimtab history fraud")]
+    History(steer::ModelArgs),
+    /// Show one version with its lineage
+    #[command(after_help = "Example: trimtab show fraud@v7")]
+    Show(observe::ShowArgs),
+    /// Print a run's or a replica's output
+    #[command(after_help = "Example: trimtab logs fraud -f")]
+    Logs(observe::LogsArgs),
+    /// List what happened
+    #[command(after_help = "Example: trimtab events --follow")]
+    Events(observe::EventsArgs),
+    /// Steer a rollout
+    #[command(after_help = "Example: trimtab rollout promote fraud --env production")]
+    Rollout(steer::RolloutArgs),
+    /// Make and push the git revert that brings the version before back
+    #[command(after_help = "Example: trimtab rollback fraud --to v6")]
+    Rollback(steer::RollbackArgs),
+    /// Stop reconciling a model; what serves goes on
+    #[command(after_help = "Example: trimtab suspend fraud")]
+    Suspend(steer::ModelArgs),
+    /// Reconcile a suspended model again
+    #[command(after_help = "Example: trimtab resume fraud")]
+    Resume(steer::ModelArgs),
+    /// Send one request through the router
+    #[command(after_help = "Example: trimtab predict tumour request.json")]
+    Predict(predict::Args),
+    /// Write the store to one file, while the daemon runs or not
+    #[command(after_help = "Example: trimtab backup /backup/trimtab-monday")]
+    Backup(store::Args),
+    /// Put a backup in the place of the store; the daemon must be stopped
+    #[command(after_help = "Example: trimtab restore /backup/trimtab-monday")]
+    Restore(store::Args),
+    /// Print completions for a shell
+    #[command(after_help = "Example: trimtab completions bash > /etc/bash_completion.d/trimtab")]
+    Completions { shell: clap_complete::Shell },
+    /// Print the manual page
+    #[command(after_help = "Example: trimtab man > trimtab.1")]
+    Man,
     /// Holds one child process (internal).
     #[command(hide = true)]
     InternalShim { dir: PathBuf },
@@ -23,13 +126,60 @@ enum Verb {
 
 /// Parses the arguments, runs the command and returns its exit code.
 pub fn main() -> ExitCode {
-    match Cli::parse().verb {
-        Verb::InternalShim { dir } => crate::process::shim::main(&dir),
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(e) => {
+            // Help and version are answers, everything else is a usage error (sysexits: 64).
+            let code = if e.use_stderr() { 64 } else { 0 };
+            // Nowhere to say that nothing can be said.
+            let _ = e.print();
+            return ExitCode::from(code);
+        }
+    };
+    let global = &cli.global;
+    let result = match cli.verb {
+        Verb::InternalShim { dir } => return crate::process::shim::main(&dir),
         Verb::InternalRouter { dir } => {
             log_to_stderr();
-            crate::route::run(&dir)
+            return crate::route::run(&dir);
         }
-    }
+        Verb::Demo(args) => demo::run(global, &args),
+        Verb::Init(args) => init::init(&args),
+        Verb::New(args) => init::new(&args),
+        Verb::Check(args) => check::run(global, &args),
+        Verb::Plan(args) => offline::plan(global, &args),
+        Verb::Daemon(args) => {
+            log_to_stderr();
+            daemon::run(global, &args)
+        }
+        Verb::Status(args) => observe::status(global, &args),
+        Verb::Wait(args) => observe::wait(global, &args),
+        Verb::Tui => tui::run(global),
+        Verb::Sync(args) => steer::sync(global, &args),
+        Verb::Refresh(args) => steer::post(global, &args, "refresh"),
+        Verb::Diff(args) => steer::diff(global, &args),
+        Verb::Run(args) => run::run(global, &args),
+        Verb::History(args) => observe::history(global, &args),
+        Verb::Show(args) => observe::show(global, &args),
+        Verb::Logs(args) => observe::logs(global, &args),
+        Verb::Events(args) => observe::events(global, &args),
+        Verb::Rollout(args) => steer::rollout(global, &args),
+        Verb::Rollback(args) => steer::rollback(global, &args),
+        Verb::Suspend(args) => steer::post(global, &args, "suspend"),
+        Verb::Resume(args) => steer::post(global, &args, "resume"),
+        Verb::Predict(args) => predict::run(global, &args),
+        Verb::Backup(args) => store::backup(global, &args),
+        Verb::Restore(args) => store::restore(global, &args),
+        Verb::Completions { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "trimtab", &mut std::io::stdout());
+            Ok(ExitCode::SUCCESS)
+        }
+        Verb::Man => clap_mangen::Man::new(Cli::command())
+            .render(&mut std::io::stdout())
+            .map(|()| ExitCode::SUCCESS)
+            .map_err(Into::into),
+    };
+    result.unwrap_or_else(|failure| failure.tell(global.json))
 }
 
 /// Log lines of long-running parts, without colour: they end in files.

@@ -33,6 +33,20 @@ impl Reconciler {
         self.known_models().iter().filter_map(|m| self.view(m)).filter(|v| !v.observed.retired).collect()
     }
 
+    /// Whether a revision is loaded and every known model was looked at since the start.
+    pub fn looked_at_all(&self) -> bool {
+        self.loaded().state().revision.is_some()
+            && self.known_models().iter().all(|m| self.cell(m).is_none_or(|c| lock(&c).plan.is_some()))
+    }
+
+    /// Every (environment, model) that should exist.
+    pub fn deployed(&self) -> Vec<(Name, Name)> {
+        let of = |v: ModelView| {
+            v.observed.deployments.keys().map(|e| (e.clone(), v.observed.name.clone())).collect::<Vec<_>>()
+        };
+        self.known_models().iter().filter_map(|m| self.view(m)).flat_map(of).collect()
+    }
+
     /// The source.
     pub fn source_view(&self) -> SourceView {
         let loaded = self.loaded();

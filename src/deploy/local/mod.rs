@@ -221,6 +221,11 @@ impl Target for LocalTarget {
         let p99 = windows.iter().map(|w| w.p99_ms).fold(0.0, f64::max);
         (requests as f64 / 10.0, p99, errors as f64 / requests.max(1) as f64)
     }
+    fn log(&self, environment: &Name, model: &Name) -> Option<PathBuf> {
+        let all = self.replicas(environment, model);
+        let newest = all.iter().max_by_key(|r| (r.release.version, std::cmp::Reverse(r.index)))?;
+        Some(replica_log(&self.shared.config.state_dir, environment, model, &newest.release, newest.index))
+    }
     fn address(&self) -> Option<String> {
         lock(&self.shared.address).map(|a| format!("http://{a}"))
     }

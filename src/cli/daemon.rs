@@ -1,0 +1,224 @@
+//! `trimtab daemon`: wires the adapters to the loop and serves the API.
+
+use super::{
+    fail::{Failure, Outcome},
+    global::Global,
+};
+use crate::{
+    api::{self, Api, ServerConfig},
+    artifact::FileStore,
+    data::{DatasetsConfig, LocalDatasets},
+    deploy::local::{LocalTarget, LocalTargetConfig},
+    model::*,
+    ports::*,
+    process::{ClockBase, SystemClock},
+    reconcile::{Config, Ports, Reconciler},
+    source::{Credentials, GitSource, SourceConfig},
+    store::{Batch, NewEvent, Store},
+    train::{LocalTrainer, TrainerConfig, python},
+};
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
+
+#[derive(Debug, Clone, clap::Args)]
+pub struct Args {
+    /// Repository to watch: a path or a URL (file, http, https, ssh)
+    #[arg(long, default_value = ".")]
+    pub repo: String,
+    /// Branch to follow; the repository's default when left out
+    #[arg(long)]
+    pub branch: Option<String>,
+    /// Folder of specs inside the repository
+    #[arg(long, default_value = "specs")]
+    pub path: String,
+    /// Folder that holds datasets with a `path`; the checkout's specs when the repository is a work tree, else STATE/data
+    #[arg(long, env = "TRIMTAB_DATA")]
+    pub data: Option<PathBuf>,
+    /// Serve the API on TCP too, with the token in STATE/token
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub listen: Option<SocketAddr>,
+    /// Where traffic enters
+    #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:8080")]
+    pub router: SocketAddr,
+    /// Pause between two looks at a remote
+    #[arg(long, default_value = "30s", value_parser = crate::spec::duration)]
+    pub poll: Millis,
+    /// Time limit of one conversation with the remote
+    #[arg(long, default_value = "60s", value_parser = crate::spec::duration)]
+    pub git_timeout: Millis,
+}
+
+/// Where datasets lie when nobody says.
+fn data_root(args: &Args, state: &Path) -> PathBuf {
+    if let Some(root) = &args.data {
+        return root.clone();
+    }
+    let checkout = Path::new(&args.repo).join(&args.path);
+    if checkout.is_dir() { checkout } else { state.join("data") }
+}
+
+/// Credentials of the remote, from the daemon's own environment.
+fn credentials() -> Credentials {
+    let var = |name: &str| std::env::var(name).ok().filter(|v| !v.is_empty());
+    Credentials {
+        username: var("TRIMTAB_GIT_USERNAME"),
+        secret: var("TRIMTAB_GIT_TOKEN").or_else(|| var("TRIMTAB_GIT_PASSWORD")),
+        ssh_key: var("TRIMTAB_GIT_SSH_KEY").map(PathBuf::from),
+    }
+}
+
+/// The Python environment that a version was trained in; built again from its recorded requirements is not needed, as environments stay.
+fn python_bin(state: &Path, digest: &Digest) -> PortResult<PathBuf> {
+    let bin = python::folder(state, digest).join("bin");
+    bin.is_dir().then_some(bin).ok_or_else(|| {
+        PortError::retryable(format!("the Python environment {} is gone: train the version again", digest.short()))
+    })
+}
+
+/// Everything that a running daemon holds.
+struct Daemon {
+    reconciler: Reconciler,
+    store: Store,
+    clock: Arc<SystemClock>,
+    target: Arc<LocalTarget>,
+}
+
+const CLOCK: &str = "clock";
+
+fn open(state: &Path, args: &Args) -> Result<Daemon, Failure> {
+    let store = Store::open(state)?;
+    let clock = Arc::new(SystemClock::continuing(store.fact::<ClockBase>(CLOCK)?));
+    store.commit(Batch::new().put_fact(CLOCK, &clock.base()))?;
+    let exe = std::env::current_exe()?;
+    let source = Arc::new(GitSource::open(&SourceConfig {
+        location: args.repo.clone(),
+        branch: args.branch.clone(),
+        folder: if args.path == "." { String::new() } else { args.path.trim_matches('/').to_owned() },
+        state: state.to_owned(),
+        credentials: credentials(),
+        timeout: Duration::from_millis(args.git_timeout.0),
+        ca: std::env::var_os("TRIMTAB_GIT_CA").map(PathBuf::from),
+    })?);
+    let artifacts: Arc<dyn ArtifactStore> = Arc::new(FileStore::open(state)?);
+    let data =
+        DatasetsConfig { state: state.to_owned(), root: data_root(args, state), timeout: Duration::from_secs(3600) };
+    std::fs::create_dir_all(&data.root)?;
+    let datasets: Arc<dyn Datasets> = Arc::new(LocalDatasets::new(data, artifacts.clone()));
+    let woken: Arc<OnceLock<Reconciler>> = Arc::default();
+    let (wake, envs) = (woken.clone(), state.to_owned());
+    let target = Arc::new(LocalTarget::start(LocalTargetConfig {
+        state_dir: state.to_owned(),
+        exe: exe.clone(),
+        router_address: args.router,
+        artifacts: artifacts.clone(),
+        python_bin: Arc::new(move |digest| python_bin(&envs, digest)),
+        wake: Arc::new(move |_, model| {
+            if let Some(r) = wake.get() {
+                r.wake(model);
+            }
+        }),
+    })?);
+    let trainer = LocalTrainer::new(TrainerConfig {
+        state: state.to_owned(),
+        exe,
+        clock: clock.clone(),
+        source: source.clone(),
+        artifacts,
+        datasets: datasets.clone(),
+    });
+    let ports = Ports { source, trainer: Arc::new(trainer), target: target.clone(), datasets, clock: clock.clone() };
+    let reconciler = Reconciler::open(store.clone(), ports, Config { poll: args.poll, workers: 4 })?;
+    // Set once, here.
+    let _ = woken.set(reconciler.clone());
+    Ok(Daemon { reconciler, store, clock, target })
+}
+
+pub fn run(global: &Global, args: &Args) -> Outcome {
+    let state = &global.state;
+    std::fs::create_dir_all(state)
+        .map_err(|e| Failure::new(format!("cannot use the state folder {}: {e}", state.display())))?;
+    let state = state.canonicalize()?;
+    let daemon = open(&state, args)?;
+    let token = api::token(&state)?;
+    let started = NewEvent {
+        at: daemon.clock.now().wall,
+        kind: EventKind::DaemonStarted,
+        model: None,
+        environment: None,
+        commit: None,
+        author: None,
+        message: format!("trimtab {} started", env!("CARGO_PKG_VERSION")),
+    };
+    daemon.store.commit(Batch::new().event(started))?;
+    let threads = daemon.reconciler.run()?;
+    let api = Api {
+        reconciler: daemon.reconciler.clone(),
+        state: state.clone(),
+        webhook_secret: std::env::var("TRIMTAB_WEBHOOK_SECRET").ok().filter(|s| !s.is_empty()),
+    };
+    let config = ServerConfig { socket: state.join("trimtab.sock"), tcp: args.listen, token };
+    let address = daemon.target.address().unwrap_or_default();
+    tracing::info!(
+        "watching {} ({}), traffic on {address}, state in {}",
+        daemon.reconciler.source_status().url,
+        args.path,
+        state.display()
+    );
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let served = runtime.block_on(async {
+        let housekeeping = tokio::spawn(keep_house(
+            daemon.reconciler.clone(),
+            daemon.target.clone(),
+            daemon.store.clone(),
+            daemon.clock.clone(),
+        ));
+        let served = api::serve(api, config, stop_signal()).await;
+        housekeeping.abort();
+        served
+    });
+    tracing::info!("stopping; runs, replicas and the router go on");
+    daemon.reconciler.stop();
+    for thread in threads {
+        // A thread that panicked has said so.
+        let _ = thread.join();
+    }
+    daemon.store.commit(Batch::new().put_fact(CLOCK, &daemon.clock.base()))?;
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    served.map(|()| ExitCode::SUCCESS).map_err(Into::into)
+}
+
+async fn stop_signal() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (Ok(mut term), Ok(mut int)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = term.recv() => {}
+        _ = int.recv() => {}
+    }
+}
+
+/// Keeps the steady clock's place, and once every model was looked at lets go of replicas that nobody wants.
+async fn keep_house(reconciler: Reconciler, target: Arc<LocalTarget>, store: Store, clock: Arc<SystemClock>) {
+    let mut swept = false;
+    loop {
+        tokio::time::sleep(Duration::from_secs(if swept { 60 } else { 1 })).await;
+        let (reconciler, target, store, clock) = (reconciler.clone(), target.clone(), store.clone(), clock.clone());
+        let work = move || {
+            if let Err(e) = store.commit(Batch::new().put_fact(CLOCK, &clock.base())) {
+                tracing::error!("the clock's place cannot be kept: {e}");
+            }
+            let ready = reconciler.looked_at_all();
+            if ready && !swept {
+                target.retain(&reconciler.deployed());
+            }
+            ready
+        };
+        swept |= tokio::task::spawn_blocking(work).await.unwrap_or(false);
+    }
+}

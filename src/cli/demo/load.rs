@@ -1,0 +1,89 @@
+//! Requests through the router while the story goes on: every answer is counted, and by whom it was given.
+
+use std::{
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+/// What was seen.
+#[derive(Debug, Default)]
+struct Seen {
+    requests: AtomicU64,
+    failed: AtomicU64,
+    stop: AtomicBool,
+    /// The newest failure, and the version that gave the newest answer with the number of answers in a row.
+    last: Mutex<(Option<String>, String, u64)>,
+}
+
+/// A caller in the background.
+pub struct Load {
+    seen: Arc<Seen>,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+/// Time between two requests.
+const PAUSE: Duration = Duration::from_millis(5);
+
+impl Load {
+    /// Calls `url` with `body` until stopped.
+    pub fn start(url: String, body: String) -> Self {
+        let seen: Arc<Seen> = Arc::default();
+        let shared = seen.clone();
+        let thread = std::thread::spawn(move || {
+            let client = reqwest::blocking::Client::new();
+            while !shared.stop.load(Ordering::Relaxed) {
+                shared.requests.fetch_add(1, Ordering::Relaxed);
+                let answer = client.post(&url).header("content-type", "application/json").body(body.clone()).send();
+                shared.note(answer);
+                std::thread::sleep(PAUSE);
+            }
+        });
+        Self { seen, thread: Some(thread) }
+    }
+
+    /// Requests so far, and how many failed.
+    pub fn counts(&self) -> (u64, u64) {
+        (self.seen.requests.load(Ordering::Relaxed), self.seen.failed.load(Ordering::Relaxed))
+    }
+
+    /// The newest failure.
+    pub fn failure(&self) -> Option<String> {
+        self.seen.last.lock().unwrap_or_else(PoisonError::into_inner).0.clone()
+    }
+
+    /// The version of the newest answer, and how many in a row it gave.
+    pub fn newest(&self) -> (String, u64) {
+        let last = self.seen.last.lock().unwrap_or_else(PoisonError::into_inner);
+        (last.1.clone(), last.2)
+    }
+
+    /// Ends it.
+    pub fn stop(&mut self) {
+        self.seen.stop.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            // It cannot panic; if it did, its counts stand.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Seen {
+    fn note(&self, answer: reqwest::Result<reqwest::blocking::Response>) {
+        let outcome = answer.and_then(reqwest::blocking::Response::error_for_status);
+        let version =
+            outcome.as_ref().ok().and_then(|a| a.headers().get("x-trimtab-version")?.to_str().ok()).map(str::to_owned);
+        let result = outcome.and_then(|a| a.bytes());
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        match (result, version) {
+            (Ok(_), Some(v)) if v == last.1 => last.2 += 1,
+            (Ok(_), Some(v)) => (last.1, last.2) = (v, 1),
+            (result, _) => {
+                self.failed.fetch_add(1, Ordering::Relaxed);
+                last.0 = Some(result.err().map_or("no x-trimtab-version".into(), |e| e.to_string()));
+            }
+        }
+    }
+}

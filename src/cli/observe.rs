@@ -1,0 +1,408 @@
+//! Commands that show.
+
+use super::{
+    fail::{Failure, Outcome},
+    global::Global,
+    steer::ModelArgs,
+    text::{ago, paint, table, visible, visible_lines},
+};
+use crate::{api::types::*, model::*};
+use futures::StreamExt;
+use std::{io::Write, process::ExitCode, time::Duration};
+
+#[derive(Debug, clap::Args)]
+pub struct StatusArgs {
+    model: Option<Name>,
+    /// Print again whenever something changes
+    #[arg(long)]
+    watch: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct WaitArgs {
+    model: Name,
+    /// healthy, synced, or version=v7 (in the live environment)
+    #[arg(long = "for", default_value = "healthy", value_name = "WHAT")]
+    what: String,
+    #[arg(long, default_value = "10m", value_parser = crate::spec::duration)]
+    timeout: Millis,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct ShowArgs {
+    /// MODEL@VERSION
+    version: String,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct LogsArgs {
+    model: Name,
+    /// This run; the newest when left out
+    #[arg(long)]
+    run: Option<String>,
+    /// The newest replica of this environment instead of a run
+    #[arg(long)]
+    env: Option<Name>,
+    /// Go on as it grows
+    #[arg(short, long)]
+    follow: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct EventsArgs {
+    /// Go on as they come
+    #[arg(short, long)]
+    follow: bool,
+    #[arg(long, default_value_t = 50)]
+    limit: usize,
+}
+
+fn health(h: Health) -> String {
+    let colour = match h {
+        Health::Healthy => 32,
+        Health::Progressing => 36,
+        Health::Degraded | Health::Missing => 31,
+        Health::Suspended | Health::Unknown => 33,
+    };
+    paint(&h.to_string(), colour)
+}
+
+/// `v6 → v7 25 %`, or the version alone.
+fn traffic(e: &EnvironmentSummary) -> String {
+    let version = e.version.map_or("-".to_owned(), |v| v.to_string());
+    match &e.rollout {
+        Some(r) => format!("{version} → {} {} %", r.to, r.weight),
+        None => version,
+    }
+}
+
+fn print_fleet(fleet: &Fleet) {
+    let revision = fleet
+        .source
+        .revision
+        .as_ref()
+        .map_or("no revision yet".to_owned(), |r| format!("{} \"{}\"", r.commit.short(), visible(&r.summary)));
+    println!("{} {} @ {revision}", visible(&fleet.source.url), visible(&fleet.source.branch));
+    if let Some(e) = &fleet.source.error {
+        println!("{}", paint(&format!("source: {}", visible(e)), 31));
+    }
+    if fleet.models.is_empty() {
+        println!("No models yet: `trimtab new NAME` makes one; commit it and it is trained.");
+        return;
+    }
+    let row = |m: &ModelSummary| {
+        let live = m.environments.last();
+        let changed = m
+            .changed_by
+            .as_ref()
+            .map_or(String::new(), |r| format!("{} {}", ago(fleet.now.wall.0 - r.time.0), visible(&r.author)));
+        vec![
+            m.name.to_string(),
+            m.sync.to_string(),
+            m.health.to_string(),
+            live.map(traffic).unwrap_or_default(),
+            changed,
+            visible(m.message.lines().next().unwrap_or("")),
+        ]
+    };
+    let rows: Vec<Vec<String>> = fleet.models.iter().map(row).collect();
+    print!("{}", table(&["MODEL", "SYNC", "HEALTH", "VERSION", "CHANGED", ""], &rows));
+    for name in &fleet.held {
+        println!("{name}: its spec was deleted; `trimtab sync --prune` retires it");
+    }
+}
+
+fn print_model(m: &ModelDetail) {
+    println!("{}   {}   {}", m.summary.name, m.summary.sync, health(m.summary.health));
+    if !m.summary.message.is_empty() {
+        println!("  {}", visible_lines(&m.summary.message));
+    }
+    for e in &m.summary.environments {
+        let ready = m
+            .replicas
+            .iter()
+            .find(|r| r.environment == e.environment)
+            .map_or(0, |r| r.replicas.iter().filter(|r| r.ready).count());
+        println!(
+            "  {:<12} {}   {ready} replicas ready   {:.1} req/s   p99 {:.1} ms   errors {:.2} %",
+            e.environment,
+            traffic(e),
+            e.requests_per_s,
+            e.p99_ms,
+            e.error_share * 100.0
+        );
+    }
+    for s in m.pipeline.iter().flat_map(|p| &p.stages) {
+        println!("  stage {:<12} {}{}", s.name, s.state, s.duration.map_or(String::new(), |d| format!(" in {d}")));
+    }
+    for c in &m.conditions {
+        let mark = if c.status { paint("✓", 32) } else { paint("·", 33) };
+        println!("  {mark} {:<12} {} {}", c.kind, c.reason, visible(c.message.lines().next().unwrap_or("")));
+    }
+}
+
+/// 3 when degraded.
+fn code(health: Health) -> ExitCode {
+    ExitCode::from(if matches!(health, Health::Degraded | Health::Missing) { 3 } else { 0 })
+}
+
+pub fn status(global: &Global, args: &StatusArgs) -> Outcome {
+    global.block(async {
+        let client = global.client();
+        let mut events = if args.watch { Some(client.events(None).await?) } else { None };
+        loop {
+            let exit = match &args.model {
+                Some(name) => {
+                    let detail: ModelDetail = client.get(&format!("/api/v1/models/{name}")).await?;
+                    if global.json {
+                        global.print(&detail)?
+                    } else {
+                        print_model(&detail)
+                    }
+                    code(detail.summary.health)
+                }
+                None => {
+                    let fleet: Fleet = client.get("/api/v1/fleet").await?;
+                    if global.json {
+                        global.print(&fleet)?
+                    } else {
+                        print_fleet(&fleet)
+                    }
+                    code(if fleet.counts.degraded > 0 { Health::Degraded } else { Health::Healthy })
+                }
+            };
+            match events.as_mut() {
+                None => return Ok(exit),
+                Some(e) => {
+                    e.next().await.ok_or_else(|| Failure::with(69, "the daemon is gone"))?;
+                    println!();
+                }
+            }
+        }
+    })
+}
+
+pub fn rollout(global: &Global, model: &Name) -> Outcome {
+    let detail: ModelDetail =
+        global.block(async { Ok(global.client().get(&format!("/api/v1/models/{model}")).await?) })?;
+    let rollouts: Vec<_> = detail.summary.environments.iter().filter_map(|e| Some((e, e.rollout.as_ref()?))).collect();
+    if global.json {
+        global.print(&rollouts.iter().map(|(e, _)| e).collect::<Vec<_>>())?;
+    } else if rollouts.is_empty() {
+        println!("{model} has no rollout under way.");
+    }
+    for (e, r) in rollouts.iter().filter(|_| !global.json) {
+        let left = r.until.map_or(String::new(), |u| format!(", next step in {}", Millis(u.since(detail.now.steady))));
+        println!(
+            "{} · {}   {} → {}   {} {} of {} ({} %){left}",
+            model,
+            e.environment,
+            e.version.map_or("nothing".into(), |v| v.to_string()),
+            r.to,
+            r.phase,
+            r.step,
+            r.steps.len(),
+            r.weight
+        );
+        println!(
+            "  canary: {} requests, {} errors, p50 {:.1} ms, p99 {:.1} ms",
+            r.traffic.requests, r.traffic.errors, r.traffic.p50_ms, r.traffic.p99_ms
+        );
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+pub fn wait(global: &Global, args: &WaitArgs) -> Outcome {
+    let wanted: Box<dyn Fn(&ModelSummary) -> bool> = match args.what.split_once('=') {
+        None if args.what == "healthy" => Box::new(|m| m.health == Health::Healthy && m.sync == SyncStatus::Synced),
+        None if args.what == "synced" => Box::new(|m| m.sync == SyncStatus::Synced),
+        Some(("version", v)) => {
+            let v = format!("v{}", v.trim_start_matches('v'));
+            Box::new(move |m| {
+                m.environments
+                    .last()
+                    .is_some_and(|e| e.rollout.is_none() && e.version.is_some_and(|n| n.to_string() == v))
+            })
+        }
+        _ => {
+            return Err(Failure::with(
+                64,
+                format!("`{}` is nothing to wait for: healthy, synced or version=v7", args.what),
+            ));
+        }
+    };
+    let path = format!("/api/v1/models/{}", args.model);
+    let task = async {
+        let client = global.client();
+        // Subscribed first: nothing falls between the look and the wait.
+        let mut events = client.events(None).await?;
+        loop {
+            match client.get::<ModelDetail>(&path).await {
+                Ok(d) if wanted(&d.summary) => return Ok(d.summary),
+                // A model may be waited for before its first commit was seen.
+                Ok(_) | Err(crate::api::client::ClientError::NotFound(_)) => {}
+                Err(e) => return Err(e.into()),
+            }
+            if events.next().await.is_none() {
+                return Err(Failure::with(69, "the daemon is gone"));
+            }
+        }
+    };
+    let limit = Duration::from_millis(args.timeout.0);
+    let late = || {
+        Failure::new(format!(
+            "{} was not {} within {}; `trimtab status {}` says why",
+            args.model, args.what, args.timeout, args.model
+        ))
+    };
+    let summary = global.block(async { tokio::time::timeout(limit, task).await.unwrap_or_else(|_| Err(late())) })?;
+    if global.json {
+        global.print(&summary)?;
+    } else {
+        println!("{} is {}: {}", summary.name, args.what, summary.environments.last().map(traffic).unwrap_or_default());
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+pub fn history(global: &Global, args: &ModelArgs) -> Outcome {
+    let path = format!("/api/v1/models/{}/versions", args.model);
+    let versions: Vec<VersionBrief> = global.block(async { Ok(global.client().get(&path).await?) })?;
+    if global.json {
+        global.print(&versions)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    if versions.is_empty() {
+        println!("{} has no version yet: `trimtab status {}` says what it waits for.", args.model, args.model);
+        return Ok(ExitCode::SUCCESS);
+    }
+    let row = |v: &VersionBrief| {
+        let metrics: Vec<String> = v.metrics.iter().map(|(k, m)| format!("{k} {m:.4}")).collect();
+        let gates = if v.gates.iter().all(|g| g.passed) { "✓" } else { "✗" };
+        let serves: Vec<&str> = v.serves.iter().map(Name::as_str).collect();
+        vec![
+            v.number.to_string(),
+            v.fingerprint.short(),
+            gates.into(),
+            v.duration.to_string(),
+            metrics.join(", "),
+            v.commit.short().to_owned(),
+            visible(&v.author),
+            visible(&v.summary),
+            serves.join(", "),
+        ]
+    };
+    let rows: Vec<Vec<String>> = versions.iter().rev().map(row).collect();
+    print!(
+        "{}",
+        table(&["VERSION", "CONTENT", "GATES", "TRAINED", "METRICS", "COMMIT", "AUTHOR", "SUMMARY", "SERVES"], &rows)
+    );
+    Ok(ExitCode::SUCCESS)
+}
+
+pub fn show(global: &Global, args: &ShowArgs) -> Outcome {
+    let (model, version) =
+        args.version.split_once('@').ok_or_else(|| Failure::with(64, "write MODEL@VERSION, such as fraud@v7"))?;
+    let model: Name = model.parse().map_err(|e: BadName| Failure::with(64, e.to_string()))?;
+    let path = format!("/api/v1/models/{model}/versions/{}", version.trim_start_matches('v'));
+    let v: Version = global.block(async { Ok(global.client().get(&path).await?) })?;
+    if global.json {
+        global.print(&v)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    println!("{} {}   {}", v.model, v.number, v.fingerprint);
+    println!(
+        "  commit      {} by {} <{}>: {}",
+        v.revision.commit.short(),
+        visible(&v.revision.author),
+        visible(&v.revision.email),
+        visible(&v.revision.summary)
+    );
+    println!("  code        {} ({} files)", v.code.short(), v.code_files.files.len());
+    println!("  trained     in {} on {}", v.duration, visible(&v.host));
+    v.params.iter().for_each(|(k, p)| println!("  param       {} = {}", visible(k), visible(&p.to_string())));
+    v.snapshots.iter().for_each(|(i, s)| println!("  data        {i} = {s}"));
+    v.metrics.iter().for_each(|(k, m)| println!("  metric      {} = {m}", visible(k)));
+    for g in &v.gates {
+        println!("  gate        {} {}", if g.passed { "✓" } else { "✗" }, visible(&g.condition));
+    }
+    for s in &v.stages {
+        println!("  stage       {} {} in {} ({})", s.name, if s.cached { "cached" } else { "ran" }, s.duration, s.run);
+    }
+    v.artifact.files.iter().for_each(|f| println!("  artifact    {} {} bytes {}", visible(&f.path), f.size, f.digest));
+    v.packages.iter().for_each(|p| println!("  package     {}", visible(p)));
+    Ok(ExitCode::SUCCESS)
+}
+
+pub fn logs(global: &Global, args: &LogsArgs) -> Outcome {
+    global.block(async {
+        let client = global.client();
+        let follow = if args.follow { "?follow=true" } else { "" };
+        let path = match (&args.run, &args.env) {
+            (Some(run), _) => format!("/api/v1/runs/{run}/log{follow}"),
+            (None, Some(env)) => format!("/api/v1/models/{}/replicas/{env}/log{follow}", args.model),
+            (None, None) => {
+                let runs: Vec<Run> = client.get(&format!("/api/v1/models/{}/runs", args.model)).await?;
+                let newest = runs.first().ok_or_else(|| Failure::new(format!("{} had no run yet", args.model)))?;
+                format!("/api/v1/runs/{}/log{follow}", newest.id)
+            }
+        };
+        let mut chunks = client.stream(&path).await?;
+        let mut out = std::io::stdout();
+        while let Some(chunk) = chunks.next().await {
+            let text = String::from_utf8_lossy(&chunk?).into_owned();
+            // Logs are untrusted: escapes are shown as text, lines and tabs stay.
+            let shown: String = text
+                .chars()
+                .flat_map(|c| {
+                    if c.is_control() && !"\n\t".contains(c) { c.escape_default().collect::<Vec<_>>() } else { vec![c] }
+                })
+                .collect();
+            out.write_all(shown.as_bytes())?;
+            out.flush()?;
+        }
+        Ok(ExitCode::SUCCESS)
+    })
+}
+
+fn print_event(e: &Event) {
+    let at = jiff::Timestamp::from_millisecond(e.at.0)
+        .map(|t| t.strftime("%Y-%m-%d %H:%M:%S").to_string())
+        .unwrap_or_default();
+    let kind = serde_json::to_value(e.kind).ok().and_then(|v| v.as_str().map(str::to_owned)).unwrap_or_default();
+    let model = e.model.as_ref().map_or("-", Name::as_str);
+    let by = e.commit.as_ref().map_or(String::new(), |c| {
+        format!(" ({}{})", c.short(), e.author.as_ref().map_or(String::new(), |a| format!(" by {}", visible(a))))
+    });
+    println!("{at}  {kind:<18} {model:<16} {}{by}", visible(e.message.lines().next().unwrap_or("")));
+}
+
+pub fn events(global: &Global, args: &EventsArgs) -> Outcome {
+    global.block(async {
+        let client = global.client();
+        let show = |e: &Event| -> Result<(), Failure> {
+            if global.json {
+                println!("{}", serde_json::to_string(e)?)
+            } else {
+                print_event(e)
+            }
+            Ok(())
+        };
+        let stored: Vec<Event> = client.get(&format!("/api/v1/events?limit={}", args.limit)).await?;
+        if !args.follow && global.json {
+            global.print(&stored)?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        for e in &stored {
+            show(e)?;
+        }
+        if args.follow {
+            let mut live = client.events(Some(stored.last().map_or(0, |e| e.seq))).await?;
+            while let Some(next) = live.next().await {
+                if let Some(e) = next.filter(|e| e.seq > 0) {
+                    show(&e)?;
+                }
+            }
+        }
+        Ok(ExitCode::SUCCESS)
+    })
+}

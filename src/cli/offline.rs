@@ -1,0 +1,140 @@
+//! `trimtab plan`: by the daemon, or of a working tree against nothing or a backup of a store.
+
+use super::{
+    check,
+    fail::{Failure, Outcome},
+    global::Global,
+};
+use crate::{
+    api::client::ClientError,
+    model::*,
+    plan::{self, Input, render},
+    ports::Clock,
+    process::SystemClock,
+    store::{Store, restore},
+};
+use std::{collections::BTreeMap, path::PathBuf, process::ExitCode, sync::Arc};
+
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Plan for this commit, branch or tag instead of the newest
+    #[arg(long)]
+    rev: Option<String>,
+    /// Without a daemon: specs of this folder
+    #[arg(long, default_value = ".")]
+    path: PathBuf,
+    /// Without a daemon: against the state in this file, made by `trimtab backup`
+    #[arg(long, value_name = "FILE")]
+    snapshot: Option<PathBuf>,
+    /// Exit 0 when there is nothing to do, 1 on an error, 2 when there are changes
+    #[arg(long)]
+    detailed_exitcode: bool,
+}
+
+pub fn plan(global: &Global, args: &Args) -> Outcome {
+    let plan = if args.snapshot.is_some() { offline(args)? } else { asked(global, args)? };
+    if global.json {
+        global.print(&plan)?;
+    } else {
+        print!("{}", crate::spec::render::text(&plan.diagnostics));
+        print!("{}", render::fleet(&plan));
+    }
+    let changes = args.detailed_exitcode && plan.changes();
+    Ok(ExitCode::from(if changes { 2 } else { 0 }))
+}
+
+/// By the daemon; where none runs and no revision was named, offline against nothing.
+fn asked(global: &Global, args: &Args) -> Result<FleetPlan, Failure> {
+    let query = args.rev.as_ref().map(|r| format!("?rev={}", encode(r))).unwrap_or_default();
+    let answer = global.block(async { Ok(global.client().get::<FleetPlan>(&format!("/api/v1/plan{query}")).await) })?;
+    match answer {
+        Err(ClientError::Unreachable(_)) if args.rev.is_none() && global.api.is_none() => {
+            eprintln!("No daemon runs: this is the plan of the working tree against nothing.");
+            offline(args)
+        }
+        other => Ok(other?),
+    }
+}
+
+/// A value in a query.
+fn encode(text: &str) -> String {
+    text.bytes()
+        .map(|b| {
+            if b.is_ascii_alphanumeric() || b"-._~/".contains(&b) {
+                char::from(b).to_string()
+            } else {
+                format!("%{b:02X}")
+            }
+        })
+        .collect()
+}
+
+fn offline(args: &Args) -> Result<FleetPlan, Failure> {
+    let loaded = check::load(&args.path)?;
+    let state = loaded.state();
+    let scratch = tempfile::tempdir()?;
+    let store = match &args.snapshot {
+        Some(file) => {
+            restore(file, scratch.path())?;
+            Some(Store::open(scratch.path())?)
+        }
+        None => None,
+    };
+    let mut observed: BTreeMap<Name, ObservedModel> = BTreeMap::new();
+    if let Some(store) = &store {
+        observed = store.models()?.into_iter().map(|m| (m.name.clone(), m)).collect();
+    }
+    let now = SystemClock::continuing(None).now();
+    let revision = Some(Revision { time: now.wall, ..state.revision.clone().ok_or_else(|| Failure::new("no specs"))? });
+    let mut fleet = FleetPlan {
+        revision,
+        models: vec![],
+        unchanged: 0,
+        diagnostics: state.diagnostics.clone(),
+        held: vec![],
+        at: now.wall,
+    };
+    let mut names: std::collections::BTreeSet<Name> = state.models.keys().cloned().collect();
+    names.extend(observed.keys().filter(|n| !state.broken.contains_key(*n)).cloned());
+    for name in names {
+        let seen = observed.remove(&name).unwrap_or_else(|| ObservedModel::new(name.clone()));
+        let model = one(state.models.get(&name).map(Arc::as_ref), &seen, store.as_ref(), now);
+        if model.actions.is_empty() && model.waiting.is_empty() {
+            fleet.unchanged += 1
+        } else {
+            fleet.models.push(model)
+        }
+    }
+    Ok(fleet)
+}
+
+fn one(desired: Option<&DesiredModel>, observed: &ObservedModel, store: Option<&Store>, now: Now) -> ModelPlan {
+    let by = |f: &Digest| store.and_then(|s| s.version_by_fingerprint(&observed.name, f).ok().flatten()).map(Arc::new);
+    let live = desired
+        .and_then(|d| d.spec.live_environment())
+        .and_then(|e| observed.deployments.get(e)?.stable)
+        .and_then(|r| store?.version(&observed.name, r.version).ok().flatten());
+    // Offline nobody knows of replicas: what was stable is taken to be ready.
+    let ready = |(e, d): (&Name, &Deployment)| {
+        let replica = d.stable.map(|release| ReplicaStatus {
+            release,
+            index: 0,
+            address: None,
+            ready: true,
+            restarts: 0,
+            message: None,
+        });
+        (e.clone(), replica.into_iter().collect())
+    };
+    plan::plan(&Input {
+        now,
+        desired,
+        observed,
+        version: &by,
+        live: live.as_ref(),
+        replicas: &observed.deployments.iter().map(ready).collect(),
+        traffic: &BTreeMap::new(),
+        may_push: false,
+        past: None,
+    })
+}

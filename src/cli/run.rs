@@ -1,0 +1,147 @@
+//! `trimtab run`: a model's pipeline once, without a daemon, as a CI job would.
+
+use super::{
+    check,
+    fail::{Failure, Outcome},
+    global::Global,
+    text::visible_lines,
+};
+use crate::{
+    artifact::FileStore,
+    data::{DatasetsConfig, LocalDatasets},
+    model::*,
+    plan::{fingerprint, gates},
+    ports::*,
+    process::SystemClock,
+    source::Worktree,
+    train::{LocalTrainer, TrainerConfig},
+};
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use std::{
+    collections::BTreeMap,
+    path::PathBuf,
+    process::ExitCode,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    model: Name,
+    /// Folder of specs
+    #[arg(long, default_value = ".")]
+    path: PathBuf,
+    /// Folder that holds datasets with a `path`; the specs' own when left out
+    #[arg(long, env = "TRIMTAB_DATA")]
+    data: Option<PathBuf>,
+}
+
+/// Shows stages as they go; keeps finished runs beside the run folders, so that stages are cached from one call to the next.
+struct Screen {
+    bars: MultiProgress,
+    by_stage: Mutex<BTreeMap<Name, ProgressBar>>,
+    cache: PathBuf,
+}
+
+impl PipelineObserver for Screen {
+    fn cached(&self, key: &Digest) -> Option<Run> {
+        serde_json::from_slice(&std::fs::read(self.cache.join(key.hex())).ok()?).ok()
+    }
+    fn record(&self, run: &Run) -> PortResult<()> {
+        if run.status != RunStatus::Succeeded {
+            return Ok(());
+        }
+        let failed = |e: std::io::Error| PortError::retryable(e.to_string());
+        std::fs::create_dir_all(&self.cache).map_err(failed)?;
+        let bytes = serde_json::to_vec(run).map_err(|e| PortError::permanent(e.to_string()))?;
+        crate::process::shim::write_whole(&self.cache.join(run.key.hex()), &bytes).map_err(failed)
+    }
+    fn progress(&self, stages: &[StageProgress]) {
+        let mut bars = self.by_stage.lock().unwrap_or_else(PoisonError::into_inner);
+        for s in stages {
+            let bar = bars.entry(s.name.clone()).or_insert_with(|| {
+                let style = ProgressStyle::with_template("{spinner} {prefix:<16} {msg}")
+                    .unwrap_or_else(|_| ProgressStyle::default_spinner());
+                let bar = self.bars.add(ProgressBar::new_spinner().with_style(style).with_prefix(s.name.to_string()));
+                bar.enable_steady_tick(Duration::from_millis(120));
+                bar
+            });
+            let took = s.duration.map_or(String::new(), |d| format!(" in {d}"));
+            let text = format!("{}{took}", s.state);
+            if matches!(s.state.as_str(), "cached" | "succeeded" | "failed") {
+                bar.finish_with_message(text)
+            } else {
+                bar.set_message(text)
+            }
+        }
+    }
+}
+
+pub fn run(global: &Global, args: &Args) -> Outcome {
+    let loaded = check::load(&args.path)?;
+    let state = loaded.state();
+    if let Some(found) = state.broken.get(&args.model) {
+        eprint!("{}", crate::spec::render::text(found));
+        return Err(Failure::new(format!("the spec of {} is broken", args.model)));
+    }
+    let known: Vec<&str> = state.models.keys().map(Name::as_str).collect();
+    let model =
+        state.models.get(&args.model).cloned().ok_or_else(|| {
+            Failure::new(format!("there is no model `{}`; there are: {}", args.model, known.join(", ")))
+        })?;
+    std::fs::create_dir_all(&global.state)?;
+    let folder = global.state.canonicalize()?;
+    let root = if args.path.join("models").is_dir() { args.path.clone() } else { args.path.join("specs") };
+    let clock = Arc::new(SystemClock::continuing(None));
+    let artifacts: Arc<dyn ArtifactStore> = Arc::new(FileStore::open(&folder)?);
+    let data = DatasetsConfig {
+        state: folder.clone(),
+        root: args.data.clone().unwrap_or_else(|| root.clone()),
+        timeout: Duration::from_secs(3600),
+    };
+    let datasets: Arc<dyn Datasets> = Arc::new(LocalDatasets::new(data, artifacts.clone()));
+    let now = clock.now();
+    let take = |(input, dataset): (&Name, &Name)| {
+        let spec = model
+            .datasets
+            .get(dataset)
+            .ok_or_else(|| PortError::permanent(format!("there is no dataset `{dataset}`")))?;
+        Ok((input.clone(), datasets.snapshot(spec, now.wall)?))
+    };
+    let snapshots: BTreeMap<Name, Snapshot> = model.spec.data.iter().map(take).collect::<PortResult<_>>()?;
+    let digests = snapshots.iter().map(|(i, s)| (i.clone(), s.digest)).collect();
+    let print = fingerprint(&model, &digests);
+    let exe = std::env::current_exe()?;
+    let trainer = LocalTrainer::new(TrainerConfig {
+        state: folder.clone(),
+        exe,
+        clock: clock.clone(),
+        source: Arc::new(Worktree::new(&root)),
+        artifacts,
+        datasets,
+    });
+    let screen = Screen { bars: MultiProgress::new(), by_stage: Mutex::default(), cache: folder.join("run-cache") };
+    let revision = state.revision.clone().ok_or_else(|| Failure::new("no specs"))?;
+    // The attempt number keeps the runs of one call apart from those of the last.
+    let attempt = u32::try_from(now.wall.0 / 1000 % i64::from(u32::MAX / 32)).unwrap_or(1).max(1);
+    let job = PipelineJob { model: model.clone(), revision, fingerprint: print, attempt, snapshots };
+    let outcome =
+        trainer.execute(&job, &screen, &Cancel::default()).map_err(|e| Failure::new(visible_lines(&e.message)))?;
+    let results = gates::judge(&model.spec.gates, &outcome.metrics, None, &[]);
+    let failed = gates::failures(&results);
+    if global.json {
+        global.print(&serde_json::json!({
+            "model": args.model, "fingerprint": print, "metrics": outcome.metrics, "gates": results, "stages": outcome.stages,
+            "artifact": outcome.artifact, "duration_ms": outcome.duration,
+        }))?;
+    } else {
+        println!("{} {}", args.model, print.short());
+        outcome.metrics.iter().for_each(|(k, v)| println!("  {k} = {v}"));
+        results.iter().for_each(|g| println!("  gate {} {}", if g.passed { "✓" } else { "✗" }, g.condition));
+    }
+    if failed.is_empty() {
+        Ok(ExitCode::SUCCESS)
+    } else {
+        Err(Failure::new(format!("gate failed: {}", failed.join("; "))))
+    }
+}

@@ -1,0 +1,126 @@
+//! Commands that ask the daemon to do something.
+
+use super::{
+    fail::{Failure, Outcome},
+    global::Global,
+    text,
+};
+use crate::{api::types::*, model::*};
+use std::process::ExitCode;
+
+#[derive(Debug, clap::Args)]
+pub struct ModelArgs {
+    pub model: Name,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct SyncArgs {
+    /// Wait until this model was looked at too
+    model: Option<Name>,
+    /// Retire what a held commit deletes
+    #[arg(long)]
+    prune: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct RolloutArgs {
+    #[arg(value_enum)]
+    verb: RolloutVerb,
+    model: Name,
+    /// The environment, when the model rolls out in several
+    #[arg(long)]
+    env: Option<Name>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum RolloutVerb {
+    Status,
+    Pause,
+    Resume,
+    Promote,
+    Abort,
+    Retry,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct RollbackArgs {
+    model: Name,
+    /// The version to go back to; the one before when left out
+    #[arg(long)]
+    to: Option<String>,
+}
+
+fn done(global: &Global, done: &Done) -> Outcome {
+    if global.json {
+        global.print(done)?;
+    } else {
+        println!("{}", text::visible(&done.message));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+pub fn sync(global: &Global, args: &SyncArgs) -> Outcome {
+    let answer: Done = global.block(async {
+        if let Some(model) = &args.model {
+            global.client().get::<ModelDetail>(&format!("/api/v1/models/{model}")).await?;
+        }
+        Ok(global.client().post("/api/v1/sync", &SyncBody { prune: args.prune }).await?)
+    })?;
+    done(global, &answer)
+}
+
+/// A command of one model without further arguments.
+pub fn post(global: &Global, args: &ModelArgs, verb: &str) -> Outcome {
+    let answer: Done = global
+        .block(async { Ok(global.client().post(&format!("/api/v1/models/{}/{verb}", args.model), &()).await?) })?;
+    done(global, &answer)
+}
+
+pub fn diff(global: &Global, args: &ModelArgs) -> Outcome {
+    let path = format!("/api/v1/models/{}/diff", args.model);
+    let fields: Vec<FieldDiff> =
+        global.block(async { Ok(global.client().get(&path).await?) }).map_err(|e: Failure| e.code(2))?;
+    if global.json {
+        global.print(&fields)?;
+    } else if fields.is_empty() {
+        println!("{} is what Git says.", args.model);
+    } else {
+        for f in &fields {
+            println!("{}", text::visible(&f.field));
+            for (sign, value, colour) in [("-", &f.live, 31), ("+", &f.desired, 32)] {
+                if let Some(v) = value {
+                    println!("  {}", text::paint(&format!("{sign} {}", text::visible(v)), colour));
+                }
+            }
+        }
+    }
+    Ok(ExitCode::from(u8::from(!fields.is_empty())))
+}
+
+pub fn rollout(global: &Global, args: &RolloutArgs) -> Outcome {
+    let verb = match args.verb {
+        RolloutVerb::Status => return super::observe::rollout(global, &args.model),
+        RolloutVerb::Pause => "pause",
+        RolloutVerb::Resume => "resume",
+        RolloutVerb::Promote => "promote",
+        RolloutVerb::Abort => "abort",
+        RolloutVerb::Retry => "retry",
+    };
+    let query = args.env.as_ref().map(|e| format!("?environment={e}")).unwrap_or_default();
+    let path = format!("/api/v1/models/{}/rollout/{verb}{query}", args.model);
+    let answer: Done = global.block(async { Ok(global.client().post(&path, &()).await?) })?;
+    done(global, &answer)
+}
+
+pub fn rollback(global: &Global, args: &RollbackArgs) -> Outcome {
+    let number = |v: &String| {
+        v.trim_start_matches('v')
+            .parse()
+            .map(VersionNumber)
+            .map_err(|_| Failure::with(64, format!("`{v}` is no version: write v6")))
+    };
+    let to = args.to.as_ref().map(number).transpose()?;
+    let path = format!("/api/v1/models/{}/rollback", args.model);
+    let answer: Done = global.block(async { Ok(global.client().post(&path, &RollbackBody { to }).await?) })?;
+    done(global, &answer)
+}
