@@ -1,6 +1,13 @@
 //! Requests through the router, split 90/10, beside the same replicas called directly and, where it is installed, beside nginx
 //! on as many cores. One element is one request; 16 keep-alive connections.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a bench that cannot run says so by panicking"
+)]
+
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use http_body_util::{BodyExt, Full};
 use hyper::{Request, Response, body::Bytes, service::service_fn};

@@ -181,7 +181,7 @@ impl fmt::Display for Millis {
         let s = self.0 / 1000;
         match (self.0, s) {
             (ms, 0) => write!(f, "{ms}ms"),
-            (_, s) if s < 60 && self.0 % 1000 != 0 => write!(f, "{:.1}s", self.0 as f64 / 1000.0),
+            (_, s) if s < 60 && !self.0.is_multiple_of(1000) => write!(f, "{:.1}s", self.0 as f64 / 1000.0),
             (_, s) if s < 60 => write!(f, "{s}s"),
             (_, s) if s < 3600 && s % 60 == 0 => write!(f, "{}m", s / 60),
             (_, s) if s < 3600 => write!(f, "{}m {:02}s", s / 60, s % 60),

@@ -18,6 +18,7 @@ pub struct Reason {
 }
 
 /// One step of a plan. Executing it needs no further decision.
+#[expect(clippy::large_enum_variant, reason = "plans hold a handful of actions and are built once")]
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "action")]
 pub enum Action {

@@ -29,6 +29,12 @@ fn sync(input: &Input, version: Option<&Version>, draft: &Draft) -> SyncStatus {
     if done && deployed { SyncStatus::Synced } else { SyncStatus::OutOfSync }
 }
 
+/// Whether a model that should be deployed serves nowhere.
+fn serves_nothing(desired: &DesiredModel, observed: &ObservedModel) -> bool {
+    let wanted = desired.spec.serve.is_some() && !desired.spec.deploy.is_empty();
+    wanted && observed.deployments.values().all(|d| d.stable.is_none())
+}
+
 fn health(input: &Input, draft: &Draft) -> Health {
     let observed = input.observed;
     if observed.suspended {
@@ -45,11 +51,7 @@ fn health(input: &Input, draft: &Draft) -> Health {
         Health::Progressing
     } else if unready {
         Health::Degraded
-    } else if input.desired.is_some_and(|d| d.spec.serve.is_some() && !d.spec.deploy.is_empty())
-        && observed.deployments.values().all(|d| d.stable.is_none())
-    {
-        Health::Missing
-    } else if input.desired.is_none() {
+    } else if input.desired.is_none_or(|d| serves_nothing(d, observed)) {
         Health::Missing
     } else {
         Health::Healthy

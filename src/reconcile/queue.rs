@@ -171,6 +171,24 @@ impl<K: Ord, V: Clone> Tasks<K, V> {
     }
 }
 
+impl<K: Clone + Eq + Ord + Hash> Default for Queue<K> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Default for Slots {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<K: Ord, V: Clone> Default for Tasks<K, V> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -20,6 +20,7 @@ pub struct Facts {
 const MAX_RESTARTS: u32 = 5;
 
 /// What to do with a rollout.
+#[expect(clippy::large_enum_variant, reason = "one value for each look, taken apart at once")]
 #[derive(Debug, Clone, PartialEq)]
 pub enum Next {
     /// Nothing yet; look again at the instant, if any, even without an event.

@@ -76,7 +76,8 @@ impl Walk<'_> {
                 (Some(x), Some(y))
                     if x.id() == y.id() && x.filemode() == y.filemode() && x.name_bytes() == y.name_bytes() =>
                 {
-                    (a.next(), b.next());
+                    a.next();
+                    b.next();
                     continue;
                 }
                 (Some(x), Some(y)) => order(x, y),

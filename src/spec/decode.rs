@@ -107,6 +107,9 @@ impl<'a> File<'a> {
     }
 }
 
+/// What reading a file gives.
+pub type Read<T> = Result<(T, Extra), Vec<Diagnostic>>;
+
 /// What comes with a good file.
 #[derive(Debug, Default)]
 pub struct Extra {

@@ -228,7 +228,7 @@ fn set<T>(
     all: &mut BTreeMap<String, Parsed<T>>,
     change: &TreeChange,
     tree: &dyn GitTree,
-    parse: fn(&str, &[u8]) -> Result<(T, super::decode::Extra), Vec<Diagnostic>>,
+    parse: fn(&str, &[u8]) -> super::decode::Read<T>,
 ) -> PortResult<()> {
     let Some(entry) = &change.new else {
         all.remove(&change.path);

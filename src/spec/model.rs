@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 
 /// Reads a model spec.
 pub fn parse(path: &str, bytes: &[u8]) -> Result<(ModelSpec, Extra), Vec<Diagnostic>> {
-    File::read(path, bytes, super::load::SCHEMA, |root| model(root)).and_then(|(spec, extra)| match spec {
+    File::read(path, bytes, super::load::SCHEMA, model).and_then(|(spec, extra)| match spec {
         Some(spec) => Ok((spec, extra)),
         // A missing part was noted as an error, so this is not reached; the type asks for it.
         None => Err(extra.warnings),

@@ -50,5 +50,8 @@ pub fn summary(diagnostics: &[Diagnostic], files: usize) -> String {
     places.dedup();
     let (errors, warnings) = (count(Severity::Error), count(Severity::Warning));
     let warned = if warnings > 0 { format!(", {}", plural(warnings, "warning")) } else { String::new() };
+    if diagnostics.is_empty() {
+        return format!("No problems in {}", plural(files, "file"));
+    }
     format!("{}{warned} in {} of {}", plural(errors, "error"), places.len(), plural(files, "file"))
 }

@@ -134,7 +134,7 @@ mod tests {
     use super::*;
 
     fn change(n: u8) -> Change {
-        (vec![b'k', n], (n % 3 != 0).then(|| vec![n; n as usize]))
+        (vec![b'k', n], (!n.is_multiple_of(3)).then(|| vec![n; n as usize]))
     }
 
     #[test]

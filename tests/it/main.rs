@@ -1,5 +1,7 @@
 //! The one test binary: scenarios through real repositories, processes and servers.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+
 mod api;
 mod artifact;
 mod cli;

@@ -1,0 +1,29 @@
+# List the verbs
+default:
+    @just --list
+
+# Build the binary
+build:
+    cargo build
+
+# Run all tests
+test:
+    cargo test
+
+# Check format, lints and licences
+lint:
+    cargo fmt --check
+    cargo clippy --all-targets -- -D warnings
+    cargo deny check
+
+# Measure every budget
+bench:
+    cargo bench
+
+# Show the whole story on a real dataset
+demo:
+    cargo run --release -- demo
+
+# Open the terminal UI of the daemon in state/
+tui:
+    cargo run --release -- tui
