@@ -50,7 +50,12 @@ impl Reconciler {
         let acted =
             plan.actions.iter().any(|p| !matches!(p.action, Action::WriteLock { .. } | Action::ResolveData { .. }));
         let again = if acted { Some(SteadyMs(0)) } else { plan.look_again };
+        let shown = |p: &ModelPlan| (p.sync, p.health, p.waiting.clone(), p.version);
+        let moved = cell.plan.as_ref().map(shown) != Some(shown(&plan));
         cell.plan = Some(plan);
+        if moved {
+            self.announce(model);
+        }
         if let Some(at) = again {
             self.0.queue.add(model.clone(), at);
         }

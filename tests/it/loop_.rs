@@ -1,0 +1,159 @@
+//! The main job through the binary: a commit to a served version, and back.
+
+use crate::support::{SERVED, World, model};
+
+const CANARY: &str = "[serve]\nrun = [\"python3\", \"serve.py\"]\n[[deploy]]\nenvironment = \"production\"\nstrategy = \"canary\"\n\
+    steps = [{ weight = 20, hold = \"300ms\" }, { weight = 60, hold = \"300ms\" }]\n";
+
+#[test]
+fn a_commit_is_trained_served_changed_and_reverted_without_training() {
+    let mut w = World::new();
+    let count = w.path("count");
+    w.commit_model("fraud", &model("fraud", &count, ", seed = 1", CANARY));
+    w.start();
+    w.wait_for("fraud", "version=v1");
+    assert_eq!(w.get("/models/fraud/x"), (200, "v1".into(), "{\"seed\": 1, \"data\": 8}".into()));
+
+    let change = w.commit_model("fraud", &model("fraud", &count, ", seed = 2", CANARY));
+    w.wait_for("fraud", "version=v2");
+    assert_eq!(w.get("/models/fraud/x").1, "v2");
+
+    w.revert(change);
+    w.wait_for("fraud", "version=v1");
+    assert_eq!(w.get("/models/fraud/x").1, "v1");
+    assert_eq!(w.trained("count").len(), 2, "the revert trained nothing");
+
+    // The bot pinned the data once, and is no loop on its own commits.
+    let log = std::process::Command::new("git")
+        .args(["log", "--format=%an: %s%n%b", "main"])
+        .current_dir(w.path("models.git"))
+        .output()
+        .unwrap();
+    let log = String::from_utf8(log.stdout).unwrap();
+    assert_eq!(log.matches("trimtab: lock: fraud").count(), 1, "{log}");
+    assert!(log.contains("Trimtab-Reason: "), "{log}");
+
+    let history = w.json(&["history", "fraud"]);
+    assert_eq!(history.as_array().unwrap().len(), 2);
+    assert_eq!(history[0]["author"], "Ada");
+    assert_eq!(w.stop(), Some(0));
+}
+
+#[test]
+fn rollback_makes_and_pushes_the_revert() {
+    let mut w = World::new();
+    let count = w.path("count");
+    w.commit_model("fraud", &model("fraud", &count, ", seed = 1", SERVED));
+    w.start();
+    w.wait_for("fraud", "version=v1");
+    w.commit_model("fraud", &model("fraud", &count, ", seed = 2", SERVED));
+    w.wait_for("fraud", "version=v2");
+    let out = w.trimtab(&["rollback", "fraud"]);
+    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+    w.wait_for("fraud", "version=v1");
+    assert!(w.head().unwrap().message().unwrap().contains("Trimtab-Reason: rollback"));
+    assert_eq!(w.trained("count").len(), 2);
+}
+
+#[test]
+fn new_data_enters_by_a_refresh_which_is_a_commit_and_its_revert_brings_the_old_data_back() {
+    let mut w = World::new();
+    let count = w.path("count");
+    w.commit_model("fraud", &model("fraud", &count, ", seed = 1", SERVED));
+    w.start();
+    w.wait_for("fraud", "version=v1");
+    std::fs::write(w.path("data/numbers.csv"), "1,2\n3,4\n5,6\n").unwrap();
+    assert!(w.trimtab(&["sync"]).status.success());
+    assert_eq!(w.trained("count").len(), 1, "changed data alone trains nothing");
+    assert!(w.trimtab(&["refresh", "fraud"]).status.success());
+    w.wait_for("fraud", "version=v2");
+    assert!(w.get("/models/fraud/x").2.contains("\"data\": 12"));
+    let lock = w.head().unwrap().id();
+    w.revert(lock);
+    w.wait_for("fraud", "version=v1");
+    assert!(w.get("/models/fraud/x").2.contains("\"data\": 8"));
+    assert_eq!(w.trained("count").len(), 2);
+}
+
+#[test]
+fn a_bad_canary_is_rejected_and_stable_serves_on() {
+    let mut w = World::new();
+    let count = w.path("count");
+    let watched = format!("{CANARY}[[deploy.analysis]]\nmetric = \"error_rate\"\nmax = 0.1\nmin_requests = 5\n")
+        .replace("300ms", "30s");
+    w.commit_model("fraud", &model("fraud", &count, ", seed = 1", &watched));
+    w.start();
+    w.wait_for("fraud", "version=v1");
+    w.commit_model("fraud", &model("fraud", &count, ", seed = 666", &watched));
+    let until = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    loop {
+        w.get("/models/fraud/x");
+        let status = w.json(&["status", "fraud"]);
+        if status["summary"]["environments"][0]["rejected"].is_string() {
+            assert_eq!(status["summary"]["health"], "Degraded");
+            assert!(status["summary"]["environments"][0]["rejected"].as_str().unwrap().contains("error_rate"));
+            break;
+        }
+        assert!(std::time::Instant::now() < until, "{status}");
+    }
+    for _ in 0..20 {
+        assert_eq!(w.get("/models/fraud/x").1, "v1");
+    }
+    assert_eq!(w.trimtab(&["status", "fraud"]).status.code(), Some(3));
+}
+
+#[test]
+fn a_failed_gate_and_a_failed_training_say_why_and_their_fix_goes_through() {
+    let mut w = World::new();
+    let count = w.path("count");
+    let gated = format!("[[gate]]\nmetric = \"score\"\nmin = 0.9\n{SERVED}");
+    w.commit_model("fraud", &model("fraud", &count, ", seed = 1, score = 0.5", &gated));
+    w.start();
+    let message = |w: &World, part: &str| {
+        let until = std::time::Instant::now() + std::time::Duration::from_secs(60);
+        loop {
+            let status = w.json(&["status", "fraud"]);
+            if status["summary"]["message"].as_str().is_some_and(|m| m.contains(part)) {
+                return;
+            }
+            assert!(std::time::Instant::now() < until, "{part}: {status}");
+            std::thread::sleep(std::time::Duration::from_millis(50));
+        }
+    };
+    w.trimtab(&["sync"]);
+    message(&w, "score ≥ 0.9: 0.5");
+    let broken = model("fraud", &count, ", seed = 1", &gated)
+        .replace("\"train.py\"", "\"-c\", \"raise SystemExit('out of cheese')\"");
+    w.commit_model("fraud", &broken);
+    message(&w, "out of cheese");
+    w.commit_model("fraud", &model("fraud", &count, ", seed = 1, score = 0.95", &gated));
+    w.wait_for("fraud", "healthy");
+}
+
+#[test]
+fn deleting_the_last_model_waits_for_prune_and_suspended_models_are_left_alone() {
+    let mut w = World::new();
+    let count = w.path("count");
+    w.commit_model("fraud", &model("fraud", &count, ", seed = 1", SERVED));
+    w.start();
+    w.wait_for("fraud", "version=v1");
+    assert!(w.trimtab(&["suspend", "fraud"]).status.success());
+    w.commit_model("fraud", &model("fraud", &count, ", seed = 2", SERVED));
+    assert!(w.trimtab(&["sync"]).status.success());
+    w.wait_for("fraud", "version=v1");
+    assert_eq!(w.trained("count").len(), 1);
+    assert!(w.trimtab(&["resume", "fraud"]).status.success());
+    w.wait_for("fraud", "version=v2");
+
+    w.commit("gone", &[("specs/models/fraud/model.toml", None)]);
+    assert!(w.trimtab(&["sync"]).status.success());
+    assert_eq!(w.json(&["status"])["held"][0], "fraud");
+    assert_eq!(w.get("/models/fraud/x").0, 200, "held: it serves on");
+    assert!(w.trimtab(&["sync", "--prune"]).status.success());
+    let until = std::time::Instant::now() + std::time::Duration::from_secs(30);
+    while w.get("/models/fraud/x").0 != 404 {
+        assert!(std::time::Instant::now() < until, "{}", w.log());
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    assert_eq!(w.json(&["history", "fraud"]).as_array().unwrap().len(), 2, "versions are kept");
+}
