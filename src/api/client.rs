@@ -89,18 +89,18 @@ impl Client {
     ) -> Result<impl Stream<Item = Option<Event>> + Send + use<>, ClientError> {
         let path = after.map_or("/api/v1/events".to_owned(), |a| format!("/api/v1/events?after={a}"));
         let chunks = self.send("GET", &path, Vec::new(), Some("text/event-stream")).await?;
-        let lines = futures::stream::unfold((chunks, String::new()), |(mut chunks, mut held)| async move {
+        let lines = futures::stream::unfold((chunks, Vec::new()), |(mut chunks, mut held)| async move {
             loop {
-                if let Some(end) = held.find("\n\n") {
-                    let block: String = held.drain(..end + 2).collect();
-                    let data: Option<&str> = block.lines().find_map(|l| l.strip_prefix("data:")).map(str::trim);
-                    if let Some(data) = data {
-                        return Some((serde_json::from_str::<Event>(data).ok(), (chunks, held)));
+                // Cut at the blank line while still bytes: a chunk may end inside a character.
+                if let Some(end) = held.windows(2).position(|w| w == b"\n\n") {
+                    let block: Vec<u8> = held.drain(..end + 2).collect();
+                    if let Some(data) = block.split(|b| *b == b'\n').find_map(|l| l.strip_prefix(b"data:")) {
+                        return Some((serde_json::from_slice::<Event>(data).ok(), (chunks, held)));
                     }
                     continue;
                 }
                 let chunk = chunks.next().await?.ok()?;
-                held.push_str(&String::from_utf8_lossy(&chunk));
+                held.extend_from_slice(&chunk);
             }
         });
         Ok(Box::pin(lines))
@@ -122,7 +122,14 @@ impl Client {
         accept: Option<&str>,
     ) -> Result<Chunks, ClientError> {
         let unreachable = || ClientError::Unreachable(self.name());
-        let stream = tokio::net::UnixStream::connect(socket).await.map_err(|_| unreachable())?;
+        let connected = tokio::net::UnixStream::connect(socket).await;
+        let stream = connected.map_err(|e| match e.kind() {
+            std::io::ErrorKind::PermissionDenied => ClientError::Denied(format!(
+                "{} may not be opened: it belongs to the user who runs the daemon; be that user, or use --api with TRIMTAB_TOKEN",
+                self.name()
+            )),
+            _ => unreachable(),
+        })?;
         let (mut sender, connection) =
             hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|_| unreachable())?;
         // Its error shows in the answer's own.
@@ -161,7 +168,14 @@ impl Client {
         body: Vec<u8>,
         accept: Option<&str>,
     ) -> Result<Chunks, ClientError> {
-        let unreachable = |_| ClientError::Unreachable(self.name());
+        // The cause stands at the end of the chain: a refused connection, a certificate that does not check out.
+        let unreachable = |e: reqwest::Error| {
+            let mut cause: &dyn std::error::Error = &e;
+            while let Some(deeper) = cause.source() {
+                cause = deeper;
+            }
+            ClientError::Unreachable(format!("{} ({cause})", self.name()))
+        };
         let method = reqwest::Method::from_bytes(method.as_bytes()).map_err(|e| ClientError::Refused(e.to_string()))?;
         let mut request = reqwest::Client::new()
             .request(method, format!("{}{path}", url.trim_end_matches('/')))

@@ -1,10 +1,12 @@
 //! JSON over HTTP: routes, wire types, server-sent events, client.
 
 pub mod client;
+mod listen;
 mod metrics;
 mod openapi;
 mod server;
 pub mod types;
 mod views;
 
-pub use server::{Api, ServerConfig, serve, token};
+pub use listen::{ServerConfig, serve, token};
+pub use server::Api;

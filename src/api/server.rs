@@ -1,4 +1,4 @@
-//! The server: a unix socket for this machine's user, and TCP with a token when asked for.
+//! The routes: each takes its arguments, asks the loop or the store, and answers with a wire type.
 
 use super::{openapi, types::*, views};
 use crate::{
@@ -10,9 +10,9 @@ use crate::{
 use axum::{
     Json, Router,
     body::Body,
-    extract::{DefaultBodyLimit, Path, Query, Request, State},
+    extract::{DefaultBodyLimit, Path, Query, State},
     http::{HeaderMap, StatusCode, header},
-    middleware::{self, Next},
+    middleware,
     response::{
         IntoResponse, Response,
         sse::{KeepAlive, Sse},
@@ -24,13 +24,13 @@ use serde::{Deserialize, de::DeserializeOwned};
 use std::{
     convert::Infallible,
     io::{Read, Seek, SeekFrom},
-    net::SocketAddr,
-    os::unix::fs::PermissionsExt,
     path::{Path as FsPath, PathBuf},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
-use subtle::ConstantTimeEq;
 
 /// What the server is given.
 #[derive(Clone)]
@@ -39,15 +39,6 @@ pub struct Api {
     pub state: PathBuf,
     /// Secret of webhooks; without one they are refused.
     pub webhook_secret: Option<String>,
-}
-
-/// Where it listens.
-#[derive(Debug, Clone)]
-pub struct ServerConfig {
-    pub socket: PathBuf,
-    pub tcp: Option<SocketAddr>,
-    /// Asked for on TCP.
-    pub token: String,
 }
 
 type Shared = Arc<Api>;
@@ -124,89 +115,28 @@ pub(super) fn routes(api: Api) -> Router {
         .fallback(|| async {
             Failure(StatusCode::NOT_FOUND, "there is no such page; GET /api/v1/openapi.json lists them".into())
         })
+        .layer(middleware::map_response(worded))
         .with_state(Arc::new(api))
 }
 
-/// Serves until `stop` ends. The socket is 0600; TCP asks for the token.
-pub async fn serve(
-    api: Api,
-    config: ServerConfig,
-    stop: impl Future<Output = ()> + Send + 'static,
-) -> std::io::Result<()> {
-    let app = routes(api);
-    let (send, stopped) = tokio::sync::watch::channel(false);
-    tokio::spawn(async move {
-        stop.await;
-        // Without a listener left there is nobody to tell.
-        let _ = send.send(true);
-    });
-    let wait = |mut stopped: tokio::sync::watch::Receiver<bool>| async move {
-        let _ = stopped.wait_for(|s| *s).await;
-    };
-    let _ = std::fs::remove_file(&config.socket);
-    // Nobody else may connect between bind and chmod.
-    let before = nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o177));
-    let unix = tokio::net::UnixListener::bind(&config.socket);
-    nix::sys::stat::umask(before);
-    let unix = unix?;
-    std::fs::set_permissions(&config.socket, std::fs::Permissions::from_mode(0o600))?;
-    if let Some(address) = config.tcp {
-        let tcp = tokio::net::TcpListener::bind(address)
-            .await
-            .map_err(|e| std::io::Error::new(e.kind(), format!("cannot listen on {address}: {e}")))?;
-        let token = Arc::new(config.token.clone());
-        let guarded =
-            app.clone().layer(middleware::from_fn(move |request, next| authorise(token.clone(), request, next)));
-        let stopped = stopped.clone();
-        tokio::spawn(async move {
-            if let Err(e) = axum::serve(tcp, guarded).with_graceful_shutdown(wait(stopped)).await {
-                tracing::error!("the TCP listener ended: {e}");
-            }
-        });
+/// Gives the framework's own refusals (a bad query, a wrong method, a body that is too large) the shape of all others.
+async fn worded(answer: Response) -> Response {
+    const LONGEST: usize = 4096;
+    let status = answer.status();
+    let json = answer.headers().get(header::CONTENT_TYPE).is_some_and(|t| t.as_bytes() == b"application/json");
+    // 503 is `/readyz`, which is for probes and speaks plain text.
+    if json || !(status.is_client_error() || status == StatusCode::INTERNAL_SERVER_ERROR) {
+        return answer;
     }
-    // Event streams never end by themselves: after the signal what is open is dropped.
-    tokio::select! {
-        done = axum::serve(unix, app).into_future() => done,
-        () = wait(stopped) => Ok(()),
+    let allow = answer.headers().get(header::ALLOW).cloned();
+    let said = axum::body::to_bytes(answer.into_body(), LONGEST).await.unwrap_or_default();
+    let said = String::from_utf8_lossy(&said).trim().to_owned();
+    let words = if said.is_empty() { status.canonical_reason().unwrap_or("refused").to_owned() } else { said };
+    let mut told = Failure(status, words).into_response();
+    if let Some(allow) = allow {
+        told.headers_mut().insert(header::ALLOW, allow);
     }
-}
-
-/// The token of this state folder, made at the first start.
-pub fn token(state: &FsPath) -> std::io::Result<String> {
-    use std::{io::Write, os::unix::fs::OpenOptionsExt};
-    let path = state.join("token");
-    match std::fs::read_to_string(&path) {
-        Ok(text) if text.trim().len() >= 32 => return Ok(text.trim().to_owned()),
-        Ok(_) => {}
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
-        Err(e) => return Err(e),
-    }
-    let mut bytes = [0; 32];
-    getrandom::fill(&mut bytes).map_err(|e| std::io::Error::other(e.to_string()))?;
-    let text = Digest::of(&bytes).hex();
-    let mut file = std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&path)?;
-    file.write_all(text.as_bytes())?;
-    file.sync_all()?;
-    Ok(text)
-}
-
-/// Health, readiness and signed webhooks are open; everything else asks for the token.
-async fn authorise(token: Arc<String>, request: Request, next: Next) -> Response {
-    let open = matches!(request.uri().path(), "/healthz" | "/readyz" | "/webhook");
-    let given = request
-        .headers()
-        .get(header::AUTHORIZATION)
-        .and_then(|v| v.to_str().ok())
-        .and_then(|v| v.strip_prefix("Bearer "));
-    let good = given.is_some_and(|g| bool::from(g.as_bytes().ct_eq(token.as_bytes())));
-    if open || good {
-        return next.run(request).await;
-    }
-    Failure(
-        StatusCode::UNAUTHORIZED,
-        "a token is needed: set TRIMTAB_TOKEN to the content of the daemon's state/token".into(),
-    )
-    .into_response()
+    told
 }
 
 async fn ready(State(api): State<Shared>) -> Response {
@@ -313,23 +243,55 @@ async fn events(State(api): State<Shared>, Query(query): Query<EventsQuery>, hea
     answer.await.into_response()
 }
 
-/// Stored events after `after`, then live ones. A reader that is too slow is told to look at everything again.
+/// Stored events after `after`, page by page, then live ones. A reader that is too slow is told to look at everything again.
 fn event_stream(
     api: &Shared,
     after: Option<u64>,
 ) -> impl Stream<Item = Result<axum::response::sse::Event, Infallible>> + use<> {
     // Subscribed before the store is read: nothing falls between; what is in both is left out by its number.
     let live = tokio_stream::wrappers::BroadcastStream::new(api.reconciler.subscribe());
-    let stored = after.and_then(|a| api.reconciler.store().events(a, 10_000).ok()).unwrap_or_default();
-    let newest = stored.last().map_or(0, |e| e.seq);
-    let live = live.filter_map(move |item| async move {
-        match item {
-            Ok(e) if e.seq != 0 && e.seq <= newest => None,
-            Ok(e) => Some(sse(&e)),
-            Err(_) => Some(axum::response::sse::Event::default().event("lagged").data("{}")),
+    let newest = Arc::new(AtomicU64::new(0));
+    let stored = stored_events(api.clone(), after, newest.clone());
+    let live = live.filter_map(move |item| {
+        let told = newest.load(Ordering::Relaxed);
+        async move {
+            match item {
+                Ok(e) if e.seq != 0 && e.seq <= told => None,
+                Ok(e) => Some(sse(&e)),
+                Err(_) => Some(lagged()),
+            }
         }
     });
-    futures::stream::iter(stored.iter().map(sse).collect::<Vec<_>>()).chain(live).map(Ok)
+    stored.chain(live).map(Ok)
+}
+
+/// Every stored event after `after`; `newest` keeps the number of the last one. Nothing without `after`.
+fn stored_events(
+    api: Shared,
+    after: Option<u64>,
+    newest: Arc<AtomicU64>,
+) -> impl Stream<Item = axum::response::sse::Event> {
+    const PAGE: usize = 1000;
+    let pages = futures::stream::unfold(after, move |from| {
+        let (api, newest) = (api.clone(), newest.clone());
+        async move {
+            let from = from?;
+            match blocking(move || Ok(api.reconciler.store().events(from, PAGE)?)).await {
+                Ok(page) => {
+                    let last = page.last()?.seq;
+                    newest.store(last, Ordering::Relaxed);
+                    Some((page.iter().map(sse).collect::<Vec<_>>(), Some(last)))
+                }
+                // The reader must not take a hole for the whole.
+                Err(_) => Some((vec![lagged()], None)),
+            }
+        }
+    });
+    pages.flat_map(futures::stream::iter)
+}
+
+fn lagged() -> axum::response::sse::Event {
+    axum::response::sse::Event::default().event("lagged").data("{}")
 }
 
 fn sse(e: &Event) -> axum::response::sse::Event {

@@ -1,0 +1,117 @@
+//! Where the API listens: a unix socket for this machine's user, and TCP with a token when asked for.
+
+use super::server::{Api, Failure, routes};
+use crate::model::Digest;
+use axum::{
+    extract::Request,
+    http::{StatusCode, header},
+    middleware::{self, Next},
+    response::{IntoResponse, Response},
+};
+use std::{
+    net::SocketAddr,
+    os::unix::fs::PermissionsExt,
+    path::{Path as FsPath, PathBuf},
+    sync::Arc,
+};
+use subtle::ConstantTimeEq;
+
+/// Where it listens.
+#[derive(Debug, Clone)]
+pub struct ServerConfig {
+    pub socket: PathBuf,
+    pub tcp: Option<SocketAddr>,
+    /// Asked for on TCP.
+    pub token: String,
+}
+
+/// Serves until `stop` ends. The socket is 0600; TCP asks for the token.
+pub async fn serve(
+    api: Api,
+    config: ServerConfig,
+    stop: impl Future<Output = ()> + Send + 'static,
+) -> std::io::Result<()> {
+    let app = routes(api);
+    let (send, stopped) = tokio::sync::watch::channel(false);
+    tokio::spawn(async move {
+        stop.await;
+        // Without a listener left there is nobody to tell.
+        let _ = send.send(true);
+    });
+    let wait = |mut stopped: tokio::sync::watch::Receiver<bool>| async move {
+        let _ = stopped.wait_for(|s| *s).await;
+    };
+    let unix = private_socket(&config.socket)?;
+    if let Some(address) = config.tcp {
+        let tcp = tokio::net::TcpListener::bind(address)
+            .await
+            .map_err(|e| std::io::Error::new(e.kind(), format!("cannot listen on {address}: {e}")))?;
+        let token = Arc::new(config.token.clone());
+        let guarded =
+            app.clone().layer(middleware::from_fn(move |request, next| authorise(token.clone(), request, next)));
+        let stopped = stopped.clone();
+        tokio::spawn(async move {
+            if let Err(e) = axum::serve(tcp, guarded).with_graceful_shutdown(wait(stopped)).await {
+                tracing::error!("the TCP listener ended: {e}");
+            }
+        });
+    }
+    // Event streams never end by themselves: after the signal what is open is dropped.
+    tokio::select! {
+        done = axum::serve(unix, app).into_future() => done,
+        () = wait(stopped) => Ok(()),
+    }
+}
+
+/// Listens on a socket that only this user can open, in the place of one that a dead daemon left (two daemons on one state
+/// are kept apart by the store's lock). Bound in a folder of its own and then renamed: nobody connects before the mode is
+/// set, and the umask, which all threads share, stays as it is.
+fn private_socket(place: &FsPath) -> std::io::Result<tokio::net::UnixListener> {
+    let parent = place.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(FsPath::new("."));
+    let folder = tempfile::Builder::new().prefix(".s").rand_bytes(4).tempdir_in(parent)?;
+    let made = folder.path().join("s");
+    let listener = tokio::net::UnixListener::bind(&made)?;
+    std::fs::set_permissions(&made, std::fs::Permissions::from_mode(0o600))?;
+    std::fs::rename(&made, place)?;
+    Ok(listener)
+}
+
+/// The token of this state folder, made at the first start.
+pub fn token(state: &FsPath) -> std::io::Result<String> {
+    use std::{io::Write, os::unix::fs::OpenOptionsExt};
+    let path = state.join("token");
+    match std::fs::read_to_string(&path) {
+        Ok(text) if text.trim().len() >= 32 => return Ok(text.trim().to_owned()),
+        Ok(_) => {}
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
+        Err(e) => return Err(e),
+    }
+    let mut bytes = [0; 32];
+    getrandom::fill(&mut bytes).map_err(|e| std::io::Error::other(e.to_string()))?;
+    let text = Digest::of(&bytes).hex();
+    let mut file = std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&path)?;
+    // The mode above is only for a new file.
+    file.set_permissions(std::fs::Permissions::from_mode(0o600))?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()?;
+    Ok(text)
+}
+
+/// Health, readiness and signed webhooks are open; everything else asks for the token.
+async fn authorise(token: Arc<String>, request: Request, next: Next) -> Response {
+    let open = matches!(request.uri().path(), "/healthz" | "/readyz" | "/webhook");
+    let given = request
+        .headers()
+        .get(header::AUTHORIZATION)
+        .and_then(|v| v.to_str().ok())
+        .and_then(|v| v.strip_prefix("Bearer "));
+    let good = given.is_some_and(|g| bool::from(g.as_bytes().ct_eq(token.as_bytes())));
+    if open || good {
+        return next.run(request).await;
+    }
+    Failure(
+        StatusCode::UNAUTHORIZED,
+        "a token is needed: set TRIMTAB_TOKEN to the content of the daemon's state/token".into(),
+    )
+    .into_response()
+}
