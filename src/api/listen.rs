@@ -1,6 +1,9 @@
 //! Where the API listens: a unix socket for this machine's user, and TCP with a token when asked for.
 
-use super::server::{Api, Failure, routes};
+use super::{
+    openapi,
+    server::{Api, Failure, routes},
+};
 use crate::model::Digest;
 use axum::{
     extract::Request,
@@ -99,7 +102,7 @@ pub fn token(state: &FsPath) -> std::io::Result<String> {
 
 /// Health, readiness and signed webhooks are open; everything else asks for the token.
 async fn authorise(token: Arc<String>, request: Request, next: Next) -> Response {
-    let open = matches!(request.uri().path(), "/healthz" | "/readyz" | "/webhook");
+    let open = openapi::OPEN.contains(&request.uri().path());
     let given = request
         .headers()
         .get(header::AUTHORIZATION)

@@ -80,6 +80,9 @@ enum Verb {
     /// List a model's versions
     #[command(after_help = "Example: trimtab history fraud")]
     History(steer::ModelArgs),
+    /// List a model's runs, newest first
+    #[command(after_help = "Example: trimtab runs fraud")]
+    Runs(steer::ModelArgs),
     /// Show one version with its lineage
     #[command(after_help = "Example: trimtab show fraud@v7")]
     Show(observe::ShowArgs),
@@ -160,6 +163,7 @@ pub fn main() -> ExitCode {
         Verb::Diff(args) => steer::diff(global, &args),
         Verb::Run(args) => run::run(global, &args),
         Verb::History(args) => observe::history(global, &args),
+        Verb::Runs(args) => observe::runs(global, &args),
         Verb::Show(args) => observe::show(global, &args),
         Verb::Logs(args) => observe::logs(global, &args),
         Verb::Events(args) => observe::events(global, &args),

@@ -4,7 +4,7 @@ use super::{
     fail::{Failure, Outcome},
     global::Global,
     steer::ModelArgs,
-    text::{ago, paint, table, visible, visible_lines},
+    text::{Output, ago, paint, table, visible, visible_lines},
 };
 use crate::{api::types::*, model::*};
 use futures::StreamExt;
@@ -299,6 +299,42 @@ pub fn history(global: &Global, args: &ModelArgs) -> Outcome {
     Ok(ExitCode::SUCCESS)
 }
 
+/// `succeeded`, or what went wrong in one line.
+fn outcome(status: &RunStatus) -> String {
+    match status {
+        RunStatus::Running => "running".into(),
+        RunStatus::Succeeded => "succeeded".into(),
+        RunStatus::Failed { reason } => format!("failed: {}", visible(reason.lines().next().unwrap_or(""))),
+        RunStatus::Cancelled { reason } => format!("cancelled: {}", visible(reason.lines().next().unwrap_or(""))),
+    }
+}
+
+pub fn runs(global: &Global, args: &ModelArgs) -> Outcome {
+    let path = format!("/api/v1/models/{}/runs", args.model);
+    let runs: Vec<Run> = global.block(async { Ok(global.client().get(&path).await?) })?;
+    if global.json {
+        global.print(&runs)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    if runs.is_empty() {
+        println!("{} had no run yet: `trimtab status {}` says what it waits for.", args.model, args.model);
+        return Ok(ExitCode::SUCCESS);
+    }
+    let row = |r: &Run| {
+        vec![
+            r.id.to_string(),
+            r.stage.to_string(),
+            r.fingerprint.short(),
+            r.attempt.to_string(),
+            r.duration.map_or("-".to_owned(), |d| d.to_string()),
+            outcome(&r.status),
+        ]
+    };
+    let rows: Vec<Vec<String>> = runs.iter().map(row).collect();
+    print!("{}", table(&["RUN", "STAGE", "CONTENT", "ATTEMPT", "TOOK", "OUTCOME"], &rows));
+    Ok(ExitCode::SUCCESS)
+}
+
 pub fn show(global: &Global, args: &ShowArgs) -> Outcome {
     let (model, version) =
         args.version.split_once('@').ok_or_else(|| Failure::with(64, "write MODEL@VERSION, such as fraud@v7"))?;
@@ -348,18 +384,12 @@ pub fn logs(global: &Global, args: &LogsArgs) -> Outcome {
         };
         let mut chunks = client.stream(&path).await?;
         let mut out = std::io::stdout();
+        let mut shown = Output::default();
         while let Some(chunk) = chunks.next().await {
-            let text = String::from_utf8_lossy(&chunk?).into_owned();
-            // Logs are untrusted: escapes are shown as text, lines and tabs stay.
-            let shown: String = text
-                .chars()
-                .flat_map(|c| {
-                    if c.is_control() && !"\n\t".contains(c) { c.escape_default().collect::<Vec<_>>() } else { vec![c] }
-                })
-                .collect();
-            out.write_all(shown.as_bytes())?;
+            out.write_all(shown.push(&chunk?).as_bytes())?;
             out.flush()?;
         }
+        out.write_all(shown.finish().as_bytes())?;
         Ok(ExitCode::SUCCESS)
     })
 }

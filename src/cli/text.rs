@@ -13,6 +13,48 @@ pub fn visible_lines(text: &str) -> String {
     text.lines().map(visible).collect::<Vec<_>>().join("\n")
 }
 
+/// Untrusted output as it comes in pieces: escapes are shown as text, lines and tabs stay. A character that is cut by the end of
+/// a piece is held until the rest of it comes.
+#[derive(Debug, Default)]
+pub struct Output(Vec<u8>);
+
+impl Output {
+    /// What can be shown of all that came.
+    pub fn push(&mut self, piece: &[u8]) -> String {
+        self.0.extend_from_slice(piece);
+        let cut = match std::str::from_utf8(&self.0) {
+            // Only the beginning of a character is left: more may come.
+            Err(e) if e.error_len().is_none() => e.valid_up_to(),
+            // Broken in the middle: shown as U+FFFD, but for a cut character at the end.
+            Err(_) => self.0.len() - cut_tail(&self.0),
+            Ok(_) => self.0.len(),
+        };
+        let rest = self.0.split_off(cut);
+        shown(&std::mem::replace(&mut self.0, rest))
+    }
+    /// What is left at the end.
+    pub fn finish(self) -> String {
+        shown(&self.0)
+    }
+}
+
+/// Bytes at the end that begin a character without completing it; at most three.
+fn cut_tail(bytes: &[u8]) -> usize {
+    (1..=bytes.len().min(3))
+        .find(|n| {
+            let tail = &bytes[bytes.len() - n..];
+            tail[0] >= 0xc0 && std::str::from_utf8(tail).is_err_and(|e| e.valid_up_to() == 0 && e.error_len().is_none())
+        })
+        .unwrap_or(0)
+}
+
+fn shown(bytes: &[u8]) -> String {
+    let one = |c: char| {
+        if c.is_control() && !"\n\t".contains(c) { c.escape_default().collect::<Vec<_>>() } else { vec![c] }
+    };
+    String::from_utf8_lossy(bytes).chars().flat_map(one).collect()
+}
+
 /// Whether colours are wanted on standard output.
 pub fn colour() -> bool {
     std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty())
@@ -44,4 +86,33 @@ pub fn table(head: &[&str], rows: &[Vec<String>]) -> String {
     let mut out = line(head.to_vec());
     rows.iter().for_each(|r| out.push_str(&line(r.iter().map(String::as_str).collect())));
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn output_is_the_same_however_it_is_cut() {
+        for text in ["größer → ✓ 🦀\n".as_bytes(), b"a\xffb\xe2\x86\x92\x1b[31mred\x1b[0m\tx\n", b"\xe2\x86"] {
+            let whole = shown(text);
+            assert!(!whole.contains('\x1b'));
+            for cut in 0..=text.len() {
+                let mut out = Output::default();
+                let parts = out.push(&text[..cut]) + &out.push(&text[cut..]);
+                assert_eq!(parts + &out.finish(), whole, "{cut}");
+            }
+        }
+    }
+
+    #[test]
+    fn columns_line_up_by_what_is_seen() {
+        let text = table(&["A", "B"], &[vec!["漢字".into(), "1".into()], vec!["x".into(), "2".into()]]);
+        assert_eq!(text, "A     B\n漢字  1\nx     2\n");
+    }
+
+    #[test]
+    fn control_characters_are_shown() {
+        assert_eq!(visible("a\x1b]0;x\x07\nb\u{9b}"), "a\\u{1b}]0;x\\u{7}\\nb\\u{9b}");
+    }
 }
