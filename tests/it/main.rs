@@ -17,3 +17,6 @@ mod support;
 mod torture;
 mod train;
 mod tui;
+
+// The API as bytes; apart, so that it reads beside the server.
+mod wire;
