@@ -10,6 +10,22 @@ pub struct Failure {
     message: String,
 }
 
+/// What a shell shows of a command that a closed pipe ended: 128 and SIGPIPE.
+const READER_GONE: u8 = 141;
+
+/// Ends the process without a word when standard output's reader went away (`trimtab status | head`): `println!` panics there.
+/// SIGPIPE itself stays ignored, as a daemon that goes away must be told as such.
+pub fn end_with_the_reader() {
+    let before = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        let said = info.payload().downcast_ref::<String>();
+        if said.is_some_and(|s| s.starts_with("failed printing to stdout") && s.contains("Broken pipe")) {
+            std::process::exit(READER_GONE.into());
+        }
+        before(info);
+    }));
+}
+
 /// What commands return.
 pub type Outcome = Result<ExitCode, Failure>;
 
@@ -28,6 +44,9 @@ impl Failure {
     }
     /// Tells the person, or the script that asked for JSON.
     pub fn tell(self, json: bool) -> ExitCode {
+        if self.code == READER_GONE {
+            return ExitCode::from(READER_GONE);
+        }
         if json {
             println!("{}", serde_json::json!({ "error": self.message, "exit": self.code }));
         } else {
@@ -59,7 +78,8 @@ impl From<StoreError> for Failure {
 }
 impl From<std::io::Error> for Failure {
     fn from(e: std::io::Error) -> Self {
-        Self::new(e.to_string())
+        let code = if e.kind() == std::io::ErrorKind::BrokenPipe { READER_GONE } else { 1 };
+        Self::with(code, e.to_string())
     }
 }
 impl From<serde_json::Error> for Failure {

@@ -15,7 +15,7 @@ mod store;
 mod text;
 mod tui;
 
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand, parser::ValueSource};
 use global::Global;
 use std::{path::PathBuf, process::ExitCode};
 
@@ -129,7 +129,7 @@ enum Verb {
 
 /// Parses the arguments, runs the command and returns its exit code.
 pub fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let cli = match parse() {
         Ok(cli) => cli,
         Err(e) => {
             // Help and version are answers, everything else is a usage error (sysexits: 64).
@@ -140,6 +140,9 @@ pub fn main() -> ExitCode {
         }
     };
     let global = &cli.global;
+    if !matches!(cli.verb, Verb::Daemon(_) | Verb::InternalShim { .. } | Verb::InternalRouter { .. }) {
+        fail::end_with_the_reader();
+    }
     let result = match cli.verb {
         Verb::InternalShim { dir } => return crate::process::shim::main(&dir),
         Verb::InternalRouter { dir } => {
@@ -184,6 +187,17 @@ pub fn main() -> ExitCode {
             .map_err(Into::into),
     };
     result.unwrap_or_else(|failure| failure.tell(global.json))
+}
+
+/// Flags beat environment variables: `--state` is not overruled by TRIMTAB_API.
+fn parse() -> Result<Cli, clap::Error> {
+    let matches = Cli::command().try_get_matches()?;
+    let mut cli = Cli::from_arg_matches(&matches)?;
+    let from = |flag: &str| matches.value_source(flag);
+    if from("state") == Some(ValueSource::CommandLine) && from("api") == Some(ValueSource::EnvVariable) {
+        cli.global.api = None;
+    }
+    Ok(cli)
 }
 
 /// Log lines of long-running parts, without colour: they end in files.

@@ -135,3 +135,22 @@ fn runs_are_listed_and_their_escapes_are_shown_as_text() {
     let log = String::from_utf8(w.trimtab(&["logs", "fraud", "--run", id]).stdout).unwrap();
     assert!(log.contains("\\u{1b}[31mgröße\n"), "{log:?}");
 }
+
+#[test]
+fn a_flag_beats_the_environment_and_a_reader_that_goes_away_is_no_crash() {
+    let mut w = World::new();
+    w.start();
+    let trimtab = || std::process::Command::new(env!("CARGO_BIN_EXE_trimtab"));
+    let status = |flags: &[&std::ffi::OsStr]| {
+        let out = trimtab().args(["status"]).args(flags).env("TRIMTAB_API", "http://127.0.0.1:1").output().unwrap();
+        out.status.code()
+    };
+    assert_eq!(status(&["--state".as_ref(), w.state().as_os_str()]), Some(0));
+    assert_eq!(status(&[]), Some(69));
+    for command in ["status", "man"] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let out = trimtab().arg(command).arg("--state").arg(w.state()).stdout(writer).output().unwrap();
+        assert_eq!((out.status.code(), String::from_utf8_lossy(&out.stderr).as_ref()), (Some(141), ""), "{command}");
+    }
+}
