@@ -27,7 +27,8 @@ pub struct Environment {
 /// What a child gets of the daemon's own environment.
 pub fn clean(secrets: &[String]) -> PortResult<Environment> {
     let mut all = Environment::default();
-    for (name, value) in std::env::vars() {
+    // What is not UTF-8 is left out.
+    for (name, value) in std::env::vars_os().filter_map(|(n, v)| Some((n.into_string().ok()?, v.into_string().ok()?))) {
         if ALLOWED.contains(&name.as_str()) || ALLOWED_PREFIXES.iter().any(|p| name.starts_with(p)) {
             all.variables.insert(name, value);
         }

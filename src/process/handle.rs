@@ -2,7 +2,7 @@
 
 use super::{
     identity::Identity,
-    shim::{EXIT, ExitRecord, IDENTITY, ShimSpec},
+    shim::{self, EXIT, ExitRecord, IDENTITY, ShimSpec},
 };
 use crate::ports::{PortError, PortResult};
 use std::{
@@ -102,9 +102,10 @@ impl Handle {
         self.signal(libc::SIGTERM);
     }
 
-    /// Kills shim and child at once.
+    /// Kills shim, child and every descendant at once; after a shim that was killed from outside, what it left behind.
     pub fn kill(&self) {
         self.signal(libc::SIGKILL);
+        shim::end_marked(&self.dir);
     }
 
     fn signal(&self, signal: i32) {

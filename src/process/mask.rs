@@ -22,17 +22,24 @@ impl Mask {
 
     /// What may be written after these bytes came.
     pub fn pass(&mut self, bytes: &[u8]) -> Vec<u8> {
+        self.replace(bytes, true)
+    }
+
+    /// `more`: a tail that may be the beginning of a secret is held back.
+    fn replace(&mut self, bytes: &[u8], more: bool) -> Vec<u8> {
         let mut input = std::mem::take(&mut self.held);
         input.extend_from_slice(bytes);
         let (mut out, mut at) = (Vec::with_capacity(input.len()), 0);
         while at < input.len() {
             let rest = &input[at..];
+            // Before the match: one secret may begin with another.
+            if more && self.secrets.iter().any(|s| s.len() > rest.len() && s.starts_with(rest)) {
+                self.held = rest.to_vec();
+                return out;
+            }
             if let Some(secret) = self.secrets.iter().find(|s| rest.starts_with(s)) {
                 out.extend_from_slice(HIDDEN);
                 at += secret.len();
-            } else if self.secrets.iter().any(|s| s.len() > rest.len() && s.starts_with(rest)) {
-                self.held = rest.to_vec();
-                return out;
             } else {
                 out.push(input[at]);
                 at += 1;
@@ -43,7 +50,7 @@ impl Mask {
 
     /// What was held back, at the end of the stream.
     pub fn end(&mut self) -> Vec<u8> {
-        std::mem::take(&mut self.held)
+        self.replace(&[], false)
     }
 }
 
@@ -64,5 +71,14 @@ mod tests {
                 assert_eq!(String::from_utf8(out).unwrap(), "key=***, again ***\nhunt");
             }
         }
+    }
+
+    #[test]
+    fn a_secret_that_begins_another_does_not_give_its_tail_away() {
+        let mut mask = Mask::new(&["hunter".into(), "hunter2long".into()]);
+        let mut out = mask.pass(b"hunter2");
+        out.extend(mask.pass(b"long hunter"));
+        out.extend(mask.end());
+        assert_eq!(String::from_utf8(out).unwrap(), "*** ***");
     }
 }

@@ -62,6 +62,10 @@ impl ExitRecord {
 /// Name of the file with the shim's identity, and of the one with the child's end.
 pub const IDENTITY: &str = "shim.json";
 pub const EXIT: &str = "exit.json";
+/// Held while a shim starts, so that of two that were asked for the same folder one runs the child and the other sees it.
+const START_LOCK: &str = "start.lock";
+/// A variable that every descendant inherits: by it they are found when their shim is gone.
+const MARK: &str = "TRIMTAB_SHIM";
 
 /// Writes a file whole or not at all.
 pub fn write_whole(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
@@ -90,6 +94,12 @@ fn start(dir: &Path) -> Result<(), String> {
     std::io::stdin().read_to_string(&mut text).map_err(|e| e.to_string())?;
     let spec: ShimSpec = serde_json::from_str(&text).map_err(|e| e.to_string())?;
     drop(text);
+    let lock = File::create(dir.join(START_LOCK)).map_err(|e| e.to_string())?;
+    lock.lock().map_err(|e| e.to_string())?;
+    if dir.join(IDENTITY).exists() || dir.join(EXIT).exists() {
+        answer_ok();
+        return Ok(());
+    }
     // A session of its own: signals of the daemon's terminal and group do not reach it.
     let _ = nix::unistd::setsid();
     let _ = nix::sys::prctl::set_child_subreaper(true);
@@ -98,7 +108,7 @@ fn start(dir: &Path) -> Result<(), String> {
     let (mut reader, writer) = std::io::pipe().map_err(|e| e.to_string())?;
     let error_writer = writer.try_clone().map_err(|e| e.to_string())?;
     let mut command = Command::new(program);
-    command.args(args).env_clear().envs(&spec.env).current_dir(&spec.cwd);
+    command.args(args).env_clear().envs(&spec.env).env(MARK, whole(dir)).current_dir(&spec.cwd);
     command.stdin(Stdio::null()).stdout(writer).stderr(error_writer).process_group(0);
     // SAFETY: between fork and exec only async-signal-safe calls are made: prctl and sigprocmask.
     unsafe {
@@ -113,6 +123,7 @@ fn start(dir: &Path) -> Result<(), String> {
     let me = Identity::of(std::process::id() as i32).ok_or("/proc is not readable")?;
     let bytes = serde_json::to_vec(&me).map_err(|e| e.to_string())?;
     write_whole(&dir.join(IDENTITY), &bytes).map_err(|e| e.to_string())?;
+    drop(lock);
     answer_ok();
     let (log, limit, mask) = (spec.log.clone(), spec.log_limit, Mask::new(&spec.mask));
     let logger = std::thread::spawn(move || keep_log(&mut reader, &log, limit, mask));
@@ -230,11 +241,42 @@ fn end_stragglers() {
     }
 }
 
+/// One spelling for a folder, however it was named.
+fn whole(dir: &Path) -> PathBuf {
+    dir.canonicalize().unwrap_or_else(|_| dir.to_owned())
+}
+
+/// Kills every process that carries the mark of the shim of this folder: what a shim that was itself killed could not end.
+pub fn end_marked(dir: &Path) {
+    use std::os::unix::ffi::OsStrExt;
+    const ROUNDS: usize = 10;
+    let mark = [MARK.as_bytes(), b"=", whole(dir).as_os_str().as_bytes()].concat();
+    let marked = |pid: i32| {
+        let environment = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+        environment.split(|b| *b == 0).any(|v| v == mark)
+    };
+    // One that forks while it is looked for is found in the next round.
+    for _ in 0..ROUNDS {
+        let all = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+        let found: Vec<Identity> = all
+            .filter_map(|e| e.file_name().to_str()?.parse().ok())
+            .filter_map(Identity::of)
+            .filter(|p| p.is_alive() && marked(p.pid))
+            .collect();
+        if found.is_empty() {
+            return;
+        }
+        found.iter().for_each(|p| p.signal(libc::SIGKILL));
+    }
+}
+
 /// Copies output to the log until every writer is gone. A log that cannot be written loses lines, never blocks the child.
 fn keep_log(input: &mut impl Read, path: &Path, limit: u64, mut mask: Mask) {
     let open = || OpenOptions::new().create(true).append(true).open(path);
     let mut file = open().ok();
     let mut size = file.as_ref().and_then(|f| f.metadata().ok()).map_or(0, |m| m.len());
+    let mut older = path.as_os_str().to_owned();
+    older.push(".1");
     let mut buffer = [0; 16 * 1024];
     loop {
         let read = match input.read(&mut buffer) {
@@ -246,7 +288,7 @@ fn keep_log(input: &mut impl Read, path: &Path, limit: u64, mut mask: Mask) {
         let bytes = mask.pass(&buffer[..read]);
         size += bytes.len() as u64;
         if size > limit {
-            let _ = std::fs::rename(path, path.with_extension("log.1"));
+            let _ = std::fs::rename(path, &older);
             file = open().ok();
             size = bytes.len() as u64;
         }

@@ -1,9 +1,10 @@
 //! Python environments, one for each content of a requirements file, built once.
 
-use crate::{model::*, ports::*};
+use crate::{model::*, ports::*, process::environment};
 use std::{
     fs::{self, File, OpenOptions},
     io::Write,
+    os::unix::process::CommandExt,
     path::{Path, PathBuf},
     process::{Command, Stdio},
 };
@@ -92,6 +93,13 @@ fn build(place: &Path, requirements: &Path, log: &Path) -> PortResult<()> {
 fn run(command: &mut Command, log: &File, path: &Path, hint: &str) -> PortResult<()> {
     let out = log.try_clone().map_err(io(path))?;
     let err = log.try_clone().map_err(io(path))?;
+    // Packages may run code of their own while they are built: it sees what a run sees, and ends with the daemon, so that the next builder
+    // has the folder to itself.
+    command.env_clear().envs(environment::clean(&[])?.variables);
+    // SAFETY: between fork and exec only prctl is called.
+    unsafe {
+        command.pre_exec(|| Ok(nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL)?));
+    }
     let status = command
         .stdin(Stdio::null())
         .stdout(out)

@@ -150,7 +150,8 @@ impl Stage<'_> {
         let handle = match process::adopt(&shim) {
             Some(handle) if handle.state() != State::Lost => handle,
             lost => {
-                if lost.is_some() {
+                if let Some(lost) = lost {
+                    lost.kill();
                     // The machine went down under it: what it wrote is not trusted.
                     fs::remove_dir_all(&shim).map_err(io(&shim))?;
                 }
@@ -166,6 +167,8 @@ impl Stage<'_> {
             }
             Some(State::Ended(exit)) => exit,
             Some(_) => {
+                // Its descendants have nobody else to end them.
+                handle.kill();
                 return Err(PortError::retryable(format!(
                     "stage {}: its process was killed from outside",
                     self.spec.name
@@ -238,8 +241,15 @@ impl Stage<'_> {
     fn judge(&self, run: &mut Run, folder: &Path, exit: &ExitRecord, cancel: &Cancel) -> PortResult<Manifest> {
         run.exit_code = exit.code;
         run.duration = Some(Millis(exit.ran_ms));
-        let text = fs::read_to_string(folder.join("metrics.jsonl")).unwrap_or_default();
-        run.metrics = metrics::parse(&text).0;
+        let text = fs::read(folder.join("metrics.jsonl")).unwrap_or_default();
+        let bad;
+        (run.metrics, bad) = metrics::parse(&String::from_utf8_lossy(&text));
+        if bad > 0 {
+            workspace::note(
+                &folder.join("log"),
+                &format!("{bad} metrics were no finite numbers in JSON lines; left out"),
+            );
+        }
         let name = &self.spec.name;
         if cancel.is_cancelled() {
             return Err(PortError::permanent("cancelled"));

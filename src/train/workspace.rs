@@ -49,6 +49,13 @@ pub fn variable(name: &str) -> String {
     name.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' }).collect()
 }
 
+/// Adds a line of trimtab's own to a run's log; the run stands without it.
+pub fn note(log: &Path, line: &str) {
+    use std::io::Write;
+    let file = fs::OpenOptions::new().create(true).append(true).open(log);
+    let _ = file.and_then(|mut f| writeln!(f, "trimtab: {line}"));
+}
+
 /// The last lines of a log, at most 4 KiB of it.
 pub fn tail(log: &Path, lines: usize) -> String {
     let bytes = fs::read(log).unwrap_or_default();

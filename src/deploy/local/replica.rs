@@ -272,7 +272,11 @@ impl Replica {
     fn died(&self, live: &Live, ready_for: Duration) -> End {
         let how = match live.handle.state() {
             process::State::Ended(record) => record.describe(),
-            _ => "killed together with its shim".into(),
+            _ => {
+                // Its descendants have nobody else to end them.
+                live.handle.kill();
+                "killed together with its shim".into()
+            }
         };
         let log =
             folder::replica_log(&self.shared.config.state_dir, &self.key.0, &self.key.1, &self.release, self.index);
