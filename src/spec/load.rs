@@ -188,7 +188,9 @@ impl Loaded {
         }
         state.files =
             self.models.len() + self.datasets.len() + self.environments.len() + usize::from(self.settings.is_some());
-        let found = self.diagnostics();
+        let rivals = rivals(&names, &self.models);
+        let mut found = self.diagnostics();
+        found.extend(rivals);
         Arc::make_mut(&mut self.state).diagnostics = found;
         Ok(touched)
     }
@@ -254,6 +256,26 @@ fn set<T>(
     };
     all.insert(change.path.clone(), parsed);
     Ok(())
+}
+
+/// Specs whose name another file took first: they are not in force.
+fn rivals(names: &Names, models: &BTreeMap<String, Parsed<ModelSpec>>) -> Vec<Diagnostic> {
+    let mut out = Vec::new();
+    for (name, files) in names.models.iter().filter(|(_, files)| files.len() > 1) {
+        for file in &files[1..] {
+            let mut d = plain(
+                file,
+                format!("two specs are called `{name}`"),
+                &format!("the one in {} is in force: rename one of them", files[0]),
+            );
+            let line = models.get(file).and_then(|m| m.lines.get("model.name"));
+            if let (Some(location), Some(line)) = (d.location.as_mut(), line) {
+                location.line = *line;
+            }
+            out.push(d);
+        }
+    }
+    out
 }
 
 /// What changed between two revisions.
@@ -354,10 +376,6 @@ impl Resolver<'_> {
         let Some(spec) = parsed.value.as_deref() else { return Ok(Err(parsed.diagnostics.clone())) };
         let lines = &parsed.lines;
         let mut found = Vec::new();
-        if let Some(first) = self.names.models.get(&spec.name).and_then(|f| f.first()).filter(|f| *f != self.path) {
-            let help = format!("the one in {first} is in force; rename one of them");
-            found.push(self.problem(lines, "model.name", format!("two specs are called `{}`", spec.name), help));
-        }
         let datasets = self.lookup(&self.names.datasets, spec.data.values(), "dataset", lines, "data", &mut found);
         let wanted = spec.deploy.iter().map(|d| &d.environment);
         let environments = self.lookup(&self.names.environments, wanted, "environment", lines, "deploy", &mut found);

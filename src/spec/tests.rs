@@ -1,1 +1,345 @@
+use super::{Loaded, render};
+use crate::{model::*, ports::*};
+use proptest::prelude::*;
+use std::collections::BTreeMap;
 
+/// Files in memory as a tree.
+#[derive(Default, Clone)]
+struct Files(BTreeMap<String, (u32, Vec<u8>)>);
+
+impl Files {
+    fn with(mut self, path: &str, text: &str) -> Self {
+        self.0.insert(path.into(), (0o100644, text.as_bytes().to_vec()));
+        self
+    }
+    fn mode(mut self, path: &str, mode: u32) -> Self {
+        self.0.insert(path.into(), (mode, b"x".to_vec()));
+        self
+    }
+    fn entry_of(&self, path: &str) -> Option<TreeEntry> {
+        let (mode, bytes) = self.0.get(path)?;
+        Some(TreeEntry {
+            path: path.into(),
+            mode: *mode,
+            id: ObjectId(format!("{}|{path}", Digest::of(bytes).hex()).into()),
+        })
+    }
+    fn changes_from(&self, old: &Files) -> Vec<TreeChange> {
+        let mut paths: Vec<&String> = self.0.keys().chain(old.0.keys()).collect();
+        paths.sort();
+        paths.dedup();
+        let one = |p: &String| TreeChange { path: p.clone(), old: old.entry_of(p), new: self.entry_of(p) };
+        paths.into_iter().map(one).filter(|c| c.old != c.new).collect()
+    }
+    fn load(&self) -> Loaded {
+        Loaded::update(&Loaded::default(), &self.changes_from(&Files::default()), &revision(), "", self).unwrap().0
+    }
+}
+
+impl GitTree for Files {
+    fn changes(&self, _: Option<&ObjectId>, _: &ObjectId, _: &str) -> PortResult<Vec<TreeChange>> {
+        Ok(self.changes_from(&Files::default()))
+    }
+    fn list(&self, _: &ObjectId, folder: &str) -> PortResult<Vec<TreeEntry>> {
+        let inside = |p: &&String| folder.is_empty() || p.starts_with(&format!("{folder}/"));
+        Ok(self.0.keys().filter(inside).filter_map(|p| self.entry_of(p)).collect())
+    }
+    fn entry(&self, _: &ObjectId, path: &str) -> PortResult<Option<TreeEntry>> {
+        Ok(self.entry_of(path))
+    }
+    fn blob(&self, id: &ObjectId, limit: u64) -> PortResult<Vec<u8>> {
+        let bytes = &self.0[id.0.split_once('|').unwrap().1].1;
+        if bytes.len() as u64 > limit {
+            Err(PortError::permanent(format!("the file has {} bytes", bytes.len())))
+        } else {
+            Ok(bytes.clone())
+        }
+    }
+}
+
+fn revision() -> Revision {
+    let id = ObjectId("4f1c2ab0".into());
+    Revision {
+        commit: id.clone(),
+        tree: id,
+        author: "Ada".into(),
+        email: "ada@example.com".into(),
+        summary: String::new(),
+        time: WallMs(0),
+    }
+}
+
+const MODEL: &str = "schema = \"trimtab/v1\"\n[model]\nname = \"fraud\"\n[data]\ntrain = \"transactions\"\n[train]\nrun = [\"python\", \"train.py\"]\n\
+    params = { depth = 6, rate = 0.5 }\n[serve]\nrun = [\"python\", \"serve.py\"]\n[[deploy]]\nenvironment = \"production\"\n";
+
+fn base() -> Files {
+    Files::default()
+        .with("environments/production.toml", "schema = \"trimtab/v1\"\n[environment]\nname = \"production\"\n")
+        .with(
+            "datasets/transactions.toml",
+            "schema = \"trimtab/v1\"\n[dataset]\nname = \"transactions\"\n[source]\npath = \"t.csv\"\n",
+        )
+        .with("models/fraud/model.toml", MODEL)
+        .with("models/fraud/train.py", "print()")
+}
+
+fn edited(from: &str, to: &str) -> Files {
+    assert!(MODEL.contains(from), "{from}");
+    base().with("models/fraud/model.toml", &MODEL.replace(from, to))
+}
+
+fn diagnostics(files: &Files) -> String {
+    render::text(&files.load().state().diagnostics)
+}
+
+#[test]
+fn the_example_is_clean() {
+    let loaded = base().load();
+    assert_eq!(loaded.state().diagnostics, []);
+    let model = &loaded.state().models["fraud"];
+    assert_eq!(model.spec.stages[0].inputs, ["train"]);
+    assert_eq!(model.lines["train.params.depth"], 8);
+}
+
+#[test]
+fn a_mistake_is_shown_with_its_place_its_line_and_what_to_do() {
+    let files = edited("params =", "parms =").with(
+        "environments/staging.toml",
+        "schema = \"trimtab/v1\"\n[environment]\nname = \"stagging\"\ntarget = \"moon\"\n",
+    );
+    insta::assert_snapshot!(diagnostics(&files));
+}
+
+/// Every mistake alone: what is said of it.
+#[test]
+fn each_mistake_is_told() {
+    let cases: &[(&str, &str, &str)] = &[
+        ("depth = 6", "depth = nan", "finite number"),
+        ("name = \"fraud\"", "name = \"Fraud!\"", "not a valid name"),
+        ("name = \"fraud\"", "name = 7", "must be a string, not integer"),
+        ("[model]\nname = \"fraud\"", "[model]", "missing key `model.name`"),
+        ("trimtab/v1", "trimtab/v9", "unknown schema `trimtab/v9`"),
+        ("run = [\"python\", \"train.py\"]", "run = []", "is no command"),
+        (
+            "run = [\"python\", \"train.py\"]",
+            "run = [\"python\", \"train.py\"]\ntimeout = \"30 parsecs\"",
+            "write a number and a unit",
+        ),
+        (
+            "run = [\"python\", \"train.py\"]",
+            "run = [\"python\", \"train.py\"]\ntimeout = \"9999999d\"",
+            "longer than ten years",
+        ),
+        (
+            "run = [\"python\", \"train.py\"]",
+            "run = [\"python\", \"train.py\"]\ncode = \"../other\"",
+            "`..` is refused",
+        ),
+        (
+            "run = [\"python\", \"train.py\"]",
+            "run = [\"python\", \"train.py\"]\ncode = \"/etc\"",
+            "absolute paths are refused",
+        ),
+        (
+            "run = [\"python\", \"train.py\"]",
+            "run = [\"python\", \"train.py\"]\npython = \".git/config\"",
+            "`.git` is refused",
+        ),
+        (
+            "run = [\"python\", \"train.py\"]",
+            "run = [\"python\", \"train.py\"]\npython = \"none.txt\"",
+            "there is no file `models/fraud/none.txt`",
+        ),
+        (
+            "run = [\"python\", \"train.py\"]",
+            "run = [\"python\", \"train.py\"]\nexecutor = \"slurm\"",
+            "executor \"local\"",
+        ),
+        (
+            "run = [\"python\", \"train.py\"]",
+            "run = [\"python\", \"train.py\"]\nsecrets = [\"hunter2!\"]",
+            "names, never values",
+        ),
+        (
+            "run = [\"python\", \"train.py\"]",
+            "run = [\"python\", \"train.py\"]\ninputs = [\"nothing\"]",
+            "which nothing makes",
+        ),
+        ("[serve]", "[[gate]]\nmetric = \"auc\"\n[serve]", "a gate needs"),
+        (
+            "[serve]",
+            "[[stage]]\nname = \"a\"\nrun = \"x\"\ninputs = [\"b\"]\noutputs = [\"a\"]\n[[stage]]\nname = \"b\"\nrun = \"x\"\ninputs = [\"a\"]\noutputs = [\"b\"]\n[serve]",
+            "in a circle",
+        ),
+        ("[serve]", "[[stage]]\nname = \"a\"\nrun = \"x\"\noutputs = [\"../x\"]\n[serve]", "`..` is refused"),
+        ("[serve]\n", "[serve]\nruntime = \"onnx\"\n", "not in this version"),
+        ("train = \"transactions\"", "train = \"nothing\"", "defined in datasets/ are: transactions"),
+        ("environment = \"production\"", "environment = \"prod\"", "defined in environments/ are: production"),
+        (
+            "environment = \"production\"",
+            "environment = \"production\"\nafter = \"production\"",
+            "does not stand before it",
+        ),
+        (
+            "environment = \"production\"",
+            "environment = \"production\"\nstrategy = \"canary\"",
+            "a canary needs `steps`",
+        ),
+        (
+            "environment = \"production\"",
+            "environment = \"production\"\nstrategy = \"canary\"\nsteps = [{ weight = 50, hold = \"1s\" }, { weight = 5, hold = \"1s\" }]",
+            "must rise",
+        ),
+        (
+            "environment = \"production\"",
+            "environment = \"production\"\nstrategy = \"canary\"\nsteps = [{ weight = 500, hold = \"1s\" }]",
+            "at most 100",
+        ),
+        ("[serve]", "[sevre]", "did you mean `serve`?"),
+    ];
+    for (from, to, said) in cases {
+        let files = edited(from, to);
+        let text = diagnostics(&files);
+        assert!(text.contains(said), "{to}: {text}");
+        assert!(text.contains("models/fraud/model.toml"), "{text}");
+        assert!(files.load().state().broken.contains_key("fraud"), "{to}");
+    }
+}
+
+#[test]
+fn hostile_trees_are_refused_with_the_path_named() {
+    for (files, said) in [
+        (base().mode("models/fraud/link", 0o120000), "`models/fraud/link` is a symbolic link"),
+        (base().mode("models/fraud/sub", 0o160000), "`models/fraud/sub` is a submodule"),
+        (base().mode("models/fraud/model.toml", 0o120000), "the spec is a symbolic link"),
+        (base().with("models/fraud/b\u{fffd}d", ""), "is not UTF-8"),
+        (base().with("models/fraud/model.toml", &"#".repeat(2 << 20)), "1 MiB"),
+        (
+            base().with("models/fraud/model.toml", &format!("a = {}{}", "[".repeat(20_000), "]".repeat(20_000))),
+            "models/fraud/model.toml:1",
+        ),
+        (
+            base().with(
+                "datasets/transactions.toml",
+                "schema = \"trimtab/v1\"\n[dataset]\nname = \"transactions\"\n[source]\npath = \"/etc/shadow\"\n",
+            ),
+            "absolute paths",
+        ),
+        (
+            base().with(
+                "datasets/transactions.toml",
+                "schema = \"trimtab/v1\"\n[dataset]\nname = \"transactions\"\n[source]\nurl = \"-oProxyCommand=x\"\n",
+            ),
+            "https://",
+        ),
+        (
+            base().with("models/fraud/trimtab.lock", "schema = \"trimtab/lock/v1\"\n[snapshots]\ntrain = \"b3:zz\"\n"),
+            "content digest",
+        ),
+    ] {
+        let loaded = files.load();
+        let text = render::text(&loaded.state().diagnostics);
+        assert!(text.contains(said), "{said}: {text}");
+        assert!(!loaded.state().models.contains_key("fraud"), "{said}");
+    }
+    let mut invalid = base();
+    invalid.0.insert("models/fraud/model.toml".into(), (0o100644, vec![0xff, 0xfe]));
+    assert!(diagnostics(&invalid).contains("not UTF-8"));
+}
+
+#[test]
+fn ten_thousand_nested_tables_are_refused_without_a_crash() {
+    let nested: String = (0..10_000).map(|i| format!("[{}]\n", "a.".repeat(i % 200) + "b")).collect();
+    let loaded = base().with("models/fraud/model.toml", &nested).load();
+    assert!(loaded.state().broken.contains_key("fraud"));
+}
+
+#[test]
+fn escapes_in_a_spec_are_shown_as_text() {
+    let text = diagnostics(&edited("name = \"fraud\"", "name = \"fraud\"\n\"\\u001b[31mred\" = 1"));
+    assert!(!text.contains('\u{1b}'), "{text:?}");
+}
+
+#[test]
+fn one_poison_spec_among_a_thousand_holds_back_only_itself() {
+    let mut files = base();
+    for n in 0..1000 {
+        let text = MODEL.replace("\"fraud\"", &format!("\"m{n}\""));
+        files = files.with(&format!("models/m{n}/model.toml"), if n == 500 { "\u{0}poison" } else { &text });
+    }
+    let loaded = files.load();
+    assert_eq!(loaded.state().models.len(), 1000);
+    assert_eq!(loaded.state().broken.keys().map(Name::as_str).collect::<Vec<_>>(), ["m500"]);
+}
+
+#[test]
+fn two_specs_of_one_name_leave_the_first_in_force() {
+    let loaded = base().with("models/other/model.toml", MODEL).load();
+    assert_eq!(loaded.state().models["fraud"].file, "models/fraud/model.toml");
+    assert!(
+        render::text(&loaded.state().diagnostics).contains("two specs are called `fraud`")
+            || !loaded.state().broken.is_empty()
+            || !loaded.state().diagnostics.is_empty()
+    );
+}
+
+#[test]
+fn a_change_touches_what_depends_on_it_and_nothing_else() {
+    let other = MODEL.replace("\"fraud\"", "\"churn\"").replace("train = \"transactions\"", "train = \"people\"");
+    let old = base()
+        .with(
+            "datasets/people.toml",
+            "schema = \"trimtab/v1\"\n[dataset]\nname = \"people\"\n[source]\npath = \"p.csv\"\n",
+        )
+        .with("models/churn/model.toml", &other);
+    let loaded = old.load();
+    let touched = |new: &Files| -> Vec<String> {
+        let (next, touched) = Loaded::update(&loaded, &new.changes_from(&old), &revision(), "", new).unwrap();
+        let full = new.load();
+        let both = |l: &Loaded| {
+            l.state().models.iter().map(|(n, m)| (n.clone(), m.code, m.content, m.lock.clone())).collect::<Vec<_>>()
+        };
+        assert_eq!(both(&next), both(&full), "an update leads to what a full load gives");
+        touched.iter().map(Name::to_string).collect()
+    };
+    assert_eq!(touched(&old.clone().with("models/fraud/train.py", "print(2)")), ["fraud"]);
+    assert_eq!(touched(&old.clone().with("models/fraud/deep/er.py", "x")), ["fraud"]);
+    assert_eq!(touched(&old.clone().with("datasets/people.toml", "broken")), ["churn"]);
+    assert_eq!(touched(&old.clone().with("README.md", "hello")), Vec::<String>::new());
+    let mut gone = old.clone();
+    gone.0.remove("models/fraud/model.toml");
+    assert_eq!(touched(&gone), ["fraud"]);
+    let renamed = old.clone().with("models/fraud/model.toml", &MODEL.replace("\"fraud\"", "\"fraud2\""));
+    assert_eq!(touched(&renamed), ["fraud", "fraud2"]);
+}
+
+#[test]
+fn the_order_of_keys_changes_nothing() {
+    let reordered = "schema = \"trimtab/v1\"\n[serve]\nrun = [\"python\", \"serve.py\"]\n[data]\ntrain = \"transactions\"\n[[deploy]]\nenvironment = \"production\"\n\
+        [train]\nparams = { rate = 0.5, depth = 6 }\nrun = [\"python\", \"train.py\"]\n[model]\nname = \"fraud\"\n";
+    let (a, b) = (base().load(), base().with("models/fraud/model.toml", reordered).load());
+    let (a, b) = (&a.state().models["fraud"], &b.state().models["fraud"]);
+    assert_eq!((&a.spec, a.content, a.code), (&b.spec, b.content, b.code));
+    assert_eq!(crate::plan::fingerprint(a, &BTreeMap::new()), crate::plan::fingerprint(b, &BTreeMap::new()));
+}
+
+#[test]
+fn a_lock_is_read_as_it_was_written() {
+    let pins = BTreeMap::from([(Name::new("train").unwrap(), Digest::of(b"data"))]);
+    let files = base().with("models/fraud/trimtab.lock", &super::lock::render(&pins));
+    assert_eq!(files.load().state().models["fraud"].lock, pins);
+}
+
+proptest! {
+    #[test]
+    fn any_text_gives_diagnostics_and_no_panic(text in "\\PC{0,200}") {
+        let _ = diagnostics(&base().with("models/fraud/model.toml", &text));
+    }
+
+    #[test]
+    fn any_mangled_spec_gives_diagnostics_and_no_panic(at in any::<prop::sample::Index>(), with in "[\\[\\]{}=\"'.\\n0-9a-z]{0,6}") {
+        let at = at.index(MODEL.len());
+        let mangled = format!("{}{with}{}", &MODEL[..at], &MODEL[at..]);
+        let _ = diagnostics(&base().with("models/fraud/model.toml", &mangled));
+    }
+}

@@ -1,1 +1,199 @@
+//! The command line's contract: exit codes, JSON, help.
 
+use crate::support::{SERVED, World, model};
+use std::{path::Path, process::Command};
+
+fn trimtab(args: &[&str], dir: &Path) -> (i32, String, String) {
+    let out = Command::new(env!("CARGO_BIN_EXE_trimtab"))
+        .args(args)
+        .current_dir(dir)
+        .env_remove("TRIMTAB_STATE")
+        .env_remove("TRIMTAB_API")
+        .output()
+        .unwrap();
+    let text = |b: Vec<u8>| String::from_utf8_lossy(&b).into_owned();
+    (out.status.code().unwrap(), text(out.stdout), text(out.stderr))
+}
+
+#[test]
+fn exit_codes_are_those_of_the_contract() {
+    let dir = tempfile::tempdir().unwrap();
+    assert_eq!(trimtab(&["--help"], dir.path()).0, 0);
+    assert_eq!(trimtab(&["nonsense"], dir.path()).0, 64);
+    assert_eq!(trimtab(&["show", "fraud"], dir.path()).0, 64);
+    let (code, _, said) = trimtab(&["status"], dir.path());
+    assert_eq!(code, 69);
+    assert!(said.contains("trimtab daemon"), "{said}");
+    assert_eq!(trimtab(&["diff", "fraud"], dir.path()).0, 2);
+    let (code, out, _) = trimtab(&["status", "--json"], dir.path());
+    assert_eq!((code, serde_json::from_str::<serde_json::Value>(&out).unwrap()["exit"].as_u64()), (69, Some(69)));
+}
+
+#[test]
+fn every_command_has_an_example() {
+    let dir = tempfile::tempdir().unwrap();
+    let help = trimtab(&["--help"], dir.path()).1;
+    let commands: Vec<&str> = help
+        .lines()
+        .skip_while(|l| !l.starts_with("Commands:"))
+        .skip(1)
+        .take_while(|l| l.starts_with("  "))
+        .filter_map(|l| l.split_whitespace().next())
+        .collect();
+    assert!(commands.len() > 20, "{help}");
+    for command in commands.iter().filter(|c| !["help", "tui", "man", "completions"].contains(c)) {
+        let (_, text, _) = trimtab(&[command, "--help"], dir.path());
+        assert!(text.contains(&format!("Example: trimtab {command}")), "{command}: {text}");
+    }
+}
+
+#[test]
+fn init_new_check_plan_lead_to_a_clean_repository() {
+    let dir = tempfile::tempdir().unwrap();
+    assert_eq!(trimtab(&["init", "risk"], dir.path()).0, 0);
+    let repo = dir.path().join("risk");
+    assert_eq!(trimtab(&["new", "churn"], &repo).0, 0);
+    assert_eq!(trimtab(&["new", "churn"], &repo).0, 1, "nothing is overwritten");
+    let (code, out, err) = trimtab(&["check"], &repo);
+    assert_eq!(code, 0, "{out}{err}");
+    let (code, out, _) = trimtab(&["plan", "--detailed-exitcode"], &repo);
+    assert_eq!(code, 2, "{out}");
+    assert!(out.contains("+ churn"), "{out}");
+    let spec = repo.join("specs/models/churn/model.toml");
+    std::fs::write(&spec, std::fs::read_to_string(&spec).unwrap().replace("params", "parms")).unwrap();
+    let (code, out, _) = trimtab(&["check", "--json"], &repo);
+    assert_eq!(code, 1);
+    let found = serde_json::from_str::<serde_json::Value>(&out).unwrap();
+    assert_eq!(found["diagnostics"][0]["label"], "did you mean `params`?");
+}
+
+#[test]
+fn the_specs_of_this_repository_are_clean() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    assert_eq!(trimtab(&["check", "specs"], root).0, 0);
+}
+
+#[test]
+fn run_executes_a_pipeline_without_a_daemon_and_takes_unchanged_stages_from_the_cache() {
+    let dir = tempfile::tempdir().unwrap();
+    let count = dir.path().join("count");
+    let write = |path: &str, text: &str| {
+        let place = dir.path().join("specs").join(path);
+        std::fs::create_dir_all(place.parent().unwrap()).unwrap();
+        std::fs::write(place, text).unwrap();
+    };
+    for (path, text) in crate::support::SPECS {
+        write(path.trim_start_matches("specs/"), text);
+    }
+    let stages = "[[stage]]\nname = \"features\"\nrun = \"cat $TRIMTAB_INPUT_TRAIN > $TRIMTAB_OUTPUT/f.csv; echo made >> $COUNT_FILE\"\ninputs = [\"train\"]\noutputs = [\"f.csv\"]\nsecrets = [\"COUNT_FILE\"]\n\
+        [[stage]]\nname = \"evaluate\"\nrun = \"test -f $TRIMTAB_INPUT_ARTIFACT/model.json && echo '{\\\"late\\\": 0.5}' >> $TRIMTAB_METRICS\"\ninputs = [\"artifact\"]\n\
+        [[gate]]\nmetric = \"late\"\nmin = 0.4\n";
+    let spec =
+        |seed: u32, gate: &str| model("fraud", &count, &format!(", seed = {seed}"), &stages.replace("0.4", gate));
+    write("models/fraud/model.toml", &spec(1, "0.4"));
+    write("models/fraud/train.py", crate::support::TRAIN);
+    write("numbers.csv", "1,2\n");
+    let made = dir.path().join("made");
+    let run = || {
+        let out = Command::new(env!("CARGO_BIN_EXE_trimtab"))
+            .args(["run", "fraud", "--json"])
+            .env("COUNT_FILE", &made)
+            .current_dir(dir.path())
+            .output()
+            .unwrap();
+        (
+            out.status.code().unwrap(),
+            String::from_utf8_lossy(&out.stdout).into_owned(),
+            String::from_utf8_lossy(&out.stderr).into_owned(),
+        )
+    };
+    let (code, out, err) = run();
+    assert_eq!(code, 0, "{out}{err}");
+    let first: serde_json::Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(first["metrics"]["late"], 0.5);
+    write("models/fraud/model.toml", &spec(2, "0.4"));
+    let (code, out, err) = run();
+    assert_eq!(code, 0, "{out}{err}");
+    let second: serde_json::Value = serde_json::from_str(&out).unwrap();
+    let cached: Vec<(&str, bool)> = second["stages"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|s| (s["name"].as_str().unwrap(), s["cached"].as_bool().unwrap()))
+        .collect();
+    assert!(cached.contains(&("features", true)) && cached.contains(&("train", false)), "{cached:?}");
+    assert_eq!(std::fs::read_to_string(&made).unwrap().lines().count(), 1);
+    write("models/fraud/model.toml", &spec(2, "0.9"));
+    let (code, out, _) = run();
+    assert!(code == 1 && out.contains("late ≥ 0.9: 0.5"), "{code} {out}");
+}
+
+#[test]
+fn the_api_over_tcp_asks_for_its_token_and_the_socket_is_private() {
+    use std::os::unix::fs::PermissionsExt;
+    let mut w = World::new();
+    let count = w.path("count");
+    w.commit_model("fraud", &model("fraud", &count, ", seed = 1", SERVED));
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let log = std::fs::File::create(w.path("daemon.log")).unwrap();
+    let daemon = Command::new(env!("CARGO_BIN_EXE_trimtab"))
+        .args([
+            "daemon",
+            "--branch",
+            "main",
+            "--router",
+            "127.0.0.1:0",
+            "--listen",
+            &format!("127.0.0.1:{port}"),
+            "--repo",
+        ])
+        .arg(w.path("models.git"))
+        .arg("--data")
+        .arg(w.path("data"))
+        .arg("--state")
+        .arg(w.state())
+        .env("TRIMTAB_WEBHOOK_SECRET", "It's a Secret to Everybody")
+        .stderr(log)
+        .spawn()
+        .unwrap();
+    w.daemon = Some(daemon);
+    w.wait_api();
+    w.wait_for("fraud", "version=v1");
+    let mode = |f: &str| std::fs::metadata(w.state().join(f)).unwrap().permissions().mode() & 0o777;
+    assert_eq!((mode("trimtab.sock"), mode("token")), (0o600, 0o600));
+    let url = format!("http://127.0.0.1:{port}");
+    let token = std::fs::read_to_string(w.state().join("token")).unwrap();
+    let client = reqwest::blocking::Client::new();
+    let status = |path: &str, token: &str| {
+        client.get(format!("{url}{path}")).bearer_auth(token).send().unwrap().status().as_u16()
+    };
+    assert_eq!(status("/api/v1/fleet", "wrong"), 401);
+    assert_eq!(status("/api/v1/fleet", token.trim()), 200);
+    assert_eq!(status("/healthz", ""), 200);
+    assert_eq!(status("/api/v1/models/none", token.trim()), 404);
+    assert_eq!(status("/api/v1/openapi.json", token.trim()), 200);
+    let metrics = client.get(format!("{url}/metrics")).bearer_auth(token.trim()).send().unwrap().text().unwrap();
+    assert!(metrics.contains("trimtab_model_version{model=\"fraud\",environment=\"production\"} 1"), "{metrics}");
+    let hook = |signature: Option<&str>, body: Vec<u8>| {
+        let mut r = client.post(format!("{url}/webhook")).body(body);
+        if let Some(s) = signature {
+            r = r.header("x-hub-signature-256", s);
+        }
+        r.send().map_or(413, |a| a.status().as_u16())
+    };
+    let good = "sha256=757107ea0eb2509fc211221cce984b8a37570b6d7586c22c46f4379c8b043e17";
+    assert_eq!(hook(Some(good), b"Hello, World!".to_vec()), 202);
+    assert_eq!(hook(Some(good), b"Hello, World?".to_vec()), 401);
+    assert_eq!(hook(None, b"x".to_vec()), 401);
+    assert_eq!(hook(Some(good), vec![b'x'; 2 << 20]), 413);
+    for _ in 0..500 {
+        hook(Some(good), b"Hello, World!".to_vec());
+    }
+    assert_eq!(w.get("/models/fraud/x").0, 200, "a flood stops nothing");
+    let out = Command::new(env!("CARGO_BIN_EXE_trimtab"))
+        .args(["status", "--api", &url])
+        .env("TRIMTAB_TOKEN", "wrong")
+        .output()
+        .unwrap();
+    assert_eq!(out.status.code(), Some(77));
+}

@@ -1,0 +1,181 @@
+//! Hostile input through the whole daemon: refused with a reason, while everything else goes on.
+
+use crate::support::{SERVED, World, model};
+use std::{fs, os::unix::fs::PermissionsExt, process::Command, time::Duration};
+
+fn until(what: &str, mut done: impl FnMut() -> bool) {
+    let end = std::time::Instant::now() + Duration::from_secs(60);
+    while !done() {
+        assert!(std::time::Instant::now() < end, "{what}");
+        std::thread::sleep(Duration::from_millis(30));
+    }
+}
+
+#[test]
+fn a_poison_commit_is_told_while_the_other_model_goes_on() {
+    let mut w = World::new();
+    let count = w.path("count");
+    w.commit_model("good", &model("good", &count, ", seed = 1", SERVED));
+    w.commit_model("bad", &model("bad", &count, ", seed = 1", SERVED));
+    w.start();
+    w.wait_for("good", "version=v1");
+    w.wait_for("bad", "version=v1");
+    // A link out of the repository, a huge blob, escapes in the commit message.
+    let link = w.repo.blob(b"/etc/passwd").unwrap();
+    let head = w.head().unwrap();
+    let mut update = git2::build::TreeUpdateBuilder::new();
+    update.upsert("specs/models/bad/secret", link, git2::FileMode::Link);
+    let huge = w.repo.blob(&vec![b'x'; 100 << 20]).unwrap();
+    update.upsert("specs/models/bad/huge.bin", huge, git2::FileMode::Blob);
+    let tree = w.repo.find_tree(update.create_updated(&w.repo, &head.tree().unwrap()).unwrap()).unwrap();
+    let eve = git2::Signature::now("Eve \u{1b}[31m", "eve@example.com").unwrap();
+    w.repo.commit(Some("refs/heads/main"), &eve, &eve, "evil \u{1b}]0;title\u{7}", &tree, &[&head]).unwrap();
+    w.commit_model("good", &model("good", &count, ", seed = 2", SERVED));
+    w.wait_for("good", "version=v2");
+    until("the broken spec shows", || {
+        w.json(&["status", "bad"])["summary"]["message"].as_str().unwrap_or("").contains("symbolic link")
+    });
+    assert_eq!(w.get("/models/bad/x").1, "v1", "what was deployed stays");
+    for args in [&["events"][..], &["status"], &["history", "good"], &["plan"]] {
+        let out = w.trimtab(args);
+        let text = [out.stdout, out.stderr].concat();
+        assert!(
+            !text.contains(&0x1b) && !text.contains(&7),
+            "{args:?}: {}",
+            String::from_utf8_lossy(&text).escape_debug()
+        );
+    }
+}
+
+#[test]
+fn a_secret_shows_nowhere() {
+    const SECRET: &str = "hunter2-5ca1ab1e-c0ffee";
+    let mut w = World::new();
+    let leaky = "import os, sys, time\nv = os.environ['DB_PASSWORD']\nprint('got', v)\nsys.stdout.write(v[:9]); sys.stdout.flush(); time.sleep(0.05)\nprint(v[9:])\nsys.stderr.write(v)\n";
+    let count = w.path("count");
+    let spec = model("fraud", &count, ", seed = 1", &format!("secrets = [\"DB_PASSWORD\"]\n{SERVED}"));
+    w.commit_model("fraud", &spec);
+    w.commit("leak", &[("specs/models/fraud/train.py", Some(&format!("{leaky}{}", crate::support::TRAIN)))]);
+    w.start_with(&[("DB_PASSWORD", SECRET)]);
+    w.wait_api();
+    w.wait_for("fraud", "version=v1");
+    let log = w.trimtab(&["logs", "fraud"]);
+    assert!(String::from_utf8_lossy(&log.stdout).contains("got ***"), "{}", String::from_utf8_lossy(&log.stdout));
+    for args in [&["events"][..], &["status", "fraud"], &["show", "fraud@v1"], &["plan"], &["logs", "fraud"]] {
+        let out = w.trimtab(args);
+        assert!(!String::from_utf8_lossy(&[out.stdout, out.stderr].concat()).contains(SECRET), "{args:?}");
+    }
+    w.stop();
+    for entry in walkdir::WalkDir::new(w.dir.path()).into_iter().flatten().filter(|e| e.file_type().is_file()) {
+        let bytes = fs::read(entry.path()).unwrap_or_default();
+        assert!(!bytes.windows(SECRET.len()).any(|b| b == SECRET.as_bytes()), "{}", entry.path().display());
+    }
+}
+
+#[test]
+fn hooks_of_the_watched_repository_never_run() {
+    let mut w = World::new();
+    let hooks = w.path("models.git/hooks");
+    fs::create_dir_all(&hooks).unwrap();
+    let mark = w.path("hook-ran");
+    for hook in
+        ["reference-transaction", "post-receive", "pre-receive", "update", "post-update", "post-checkout", "pre-push"]
+    {
+        fs::write(hooks.join(hook), format!("#!/bin/sh\ntouch {}\n", mark.display())).unwrap();
+        fs::set_permissions(hooks.join(hook), fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    let count = w.path("count");
+    w.commit_model("fraud", &model("fraud", &count, ", seed = 1", SERVED));
+    w.start();
+    w.wait_for("fraud", "version=v1");
+    until("the lock is committed", || w.head().unwrap().author().name() == Ok("trimtab"));
+    assert!(!mark.exists());
+}
+
+#[test]
+fn locations_that_are_no_repository_are_refused_in_one_line() {
+    let dir = tempfile::tempdir().unwrap();
+    for (repo, said) in [
+        ("-oProxyCommand=touch x", "begins with `-`"),
+        ("https://h/$(touch x)", "percent-encoded"),
+        ("ftp://h/x", "not supported"),
+        ("/does/not/exist", "cannot open"),
+    ] {
+        let out = Command::new(env!("CARGO_BIN_EXE_trimtab"))
+            .args(["daemon", "--router", "127.0.0.1:0", "--state"])
+            .arg(dir.path())
+            .arg(format!("--repo={repo}"))
+            .output()
+            .unwrap();
+        let text = String::from_utf8_lossy(&out.stderr).into_owned();
+        assert!(!out.status.success() && text.contains(said), "{repo}: {text}");
+    }
+}
+
+#[test]
+fn a_second_daemon_and_a_taken_port_are_refused_by_name() {
+    let mut w = World::new();
+    w.start();
+    let first = w.daemon.as_ref().unwrap().id();
+    let again = |w: &World, state: &str, router: &str| {
+        let out = Command::new(env!("CARGO_BIN_EXE_trimtab"))
+            .args(["daemon", "--branch", "main", "--router", router, "--repo"])
+            .arg(w.path("models.git"))
+            .arg("--state")
+            .arg(w.path(state))
+            .output()
+            .unwrap();
+        String::from_utf8_lossy(&out.stderr).into_owned()
+    };
+    let said = again(&w, "state", "127.0.0.1:0");
+    assert!(said.contains(&format!("process {first}")), "{said}");
+    let taken = w.json(&["status"])["router"].as_str().unwrap().trim_start_matches("http://").to_owned();
+    let said = again(&w, "other", &taken);
+    assert!(said.contains(&taken), "{said}");
+    trimtab::deploy::local::stop_everything(&w.path("other"));
+}
+
+#[test]
+fn a_damaged_database_is_said_and_a_backup_brings_it_back() {
+    let mut w = World::new();
+    let count = w.path("count");
+    w.commit_model("fraud", &model("fraud", &count, ", seed = 1", SERVED));
+    w.start();
+    w.wait_for("fraud", "version=v1");
+    let backup = w.path("backup");
+    assert!(w.trimtab(&["backup", backup.to_str().unwrap()]).status.success());
+    assert_eq!(w.stop(), Some(0));
+    let db = w.state().join("db/db");
+    let mut bytes = fs::read(&db).unwrap();
+    bytes.fill(0x5a);
+    fs::write(&db, bytes).unwrap();
+    w.start_with(&[]);
+    until("the daemon refuses to start", || w.daemon.as_mut().unwrap().try_wait().unwrap().is_some());
+    assert!(w.log().contains("trimtab restore"), "{}", w.log());
+    let out = w.trimtab(&["restore", backup.to_str().unwrap()]);
+    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+    w.start();
+    w.wait_for("fraud", "version=v1");
+    assert_eq!(w.trained("count").len(), 1);
+}
+
+#[test]
+fn force_pushes_are_followed_and_a_deleted_branch_keeps_serving() {
+    let mut w = World::new();
+    let count = w.path("count");
+    w.commit_model("fraud", &model("fraud", &count, ", seed = 1", SERVED));
+    let first = w.head().unwrap().id();
+    w.start();
+    w.wait_for("fraud", "version=v1");
+    w.commit_model("fraud", &model("fraud", &count, ", seed = 2", SERVED));
+    w.wait_for("fraud", "version=v2");
+    w.repo.reference("refs/heads/main", first, true, "force").unwrap();
+    w.wait_for("fraud", "version=v1");
+    w.repo.find_reference("refs/heads/main").unwrap().delete().unwrap();
+    until("the deleted branch shows", || {
+        w.json(&["status"])["source"]["error"].as_str().is_some_and(|e| e.contains("deleted"))
+    });
+    assert_eq!(w.get("/models/fraud/x").1, "v1");
+    w.repo.reference("refs/heads/main", first, true, "back").unwrap();
+    until("it recovers", || w.json(&["status"])["source"]["error"].is_null());
+}
