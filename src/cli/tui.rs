@@ -4,8 +4,17 @@ use super::{
     fail::{Failure, Outcome},
     global::Global,
 };
+use std::{io::IsTerminal, process::ExitCode};
 
 pub fn run(global: &Global) -> Outcome {
-    let _ = global;
-    Err(Failure::new("not here yet"))
+    if !std::io::stdout().is_terminal() || !std::io::stdin().is_terminal() {
+        return Err(Failure::with(64, "the terminal UI needs a terminal; `trimtab status` prints the same to a pipe"));
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+    // A daemon that is not there is said before the screen is taken.
+    let client = global.client();
+    runtime.block_on(client.get::<crate::api::types::Fleet>("/api/v1/fleet"))?;
+    let done = runtime.block_on(crate::tui::run(client));
+    runtime.shutdown_background();
+    done.map(|()| ExitCode::SUCCESS).map_err(Into::into)
 }

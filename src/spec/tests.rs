@@ -276,11 +276,7 @@ fn one_poison_spec_among_a_thousand_holds_back_only_itself() {
 fn two_specs_of_one_name_leave_the_first_in_force() {
     let loaded = base().with("models/other/model.toml", MODEL).load();
     assert_eq!(loaded.state().models["fraud"].file, "models/fraud/model.toml");
-    assert!(
-        render::text(&loaded.state().diagnostics).contains("two specs are called `fraud`")
-            || !loaded.state().broken.is_empty()
-            || !loaded.state().diagnostics.is_empty()
-    );
+    assert!(render::text(&loaded.state().diagnostics).contains("two specs are called `fraud`"));
 }
 
 #[test]

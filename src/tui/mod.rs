@@ -1,1 +1,15 @@
 //! The terminal UI: state, update, view.
+//!
+//! Live from the daemon's events: nothing is polled, and a frame is drawn only when something changed.
+
+mod keymap;
+mod run;
+mod state;
+mod view;
+
+pub use run::run;
+pub use state::{Command, Message, Mode, Screen, State, update};
+pub use view::draw;
+
+#[cfg(test)]
+mod tests;
