@@ -97,6 +97,12 @@ pub struct State {
     pub seconds: u64,
 }
 
+impl Default for State {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 /// Lines of a log that are kept.
 const LOG_LINES: usize = 5_000;
 

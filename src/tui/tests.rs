@@ -1,3 +1,4 @@
+use super::state::Command;
 use super::*;
 use crate::{api::types::*, model::*};
 use crossterm::event::{KeyCode, KeyEvent};
@@ -241,8 +242,11 @@ fn commands_are_typed_and_a_gone_daemon_keeps_the_picture() {
 
 fn any_key() -> impl proptest::strategy::Strategy<Value = KeyCode> {
     prop_oneof![
-        proptest::char::any().prop_map(KeyCode::Char),
-        prop::sample::select("jkgGldptsPHAR/:?qy".chars().collect::<Vec<_>>()).prop_map(KeyCode::Char),
+        proptest::strategy::Strategy::prop_map(proptest::char::any(), KeyCode::Char),
+        proptest::strategy::Strategy::prop_map(
+            prop::sample::select("jkgGldptsPHAR/:?qy".chars().collect::<Vec<_>>()),
+            KeyCode::Char
+        ),
         prop::sample::select(vec![
             KeyCode::Enter,
             KeyCode::Esc,

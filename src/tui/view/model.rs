@@ -93,7 +93,13 @@ fn environment(e: &EnvironmentSummary, m: &ModelDetail, now: Now, out: &mut Vec<
     let left = r
         .until
         .map_or(String::new(), |u| format!("   next step in {}", Millis(u.since(now.steady).div_ceil(1000) * 1000)));
-    let line = format!("{version} → {}   {}, step {} of {}   ", r.to, visible(&r.phase), r.step, r.steps.len());
+    let line = format!(
+        "{version} → {}   {}, step {} of {}   ",
+        r.to,
+        if r.phase == "step" { "canary".to_owned() } else { visible(&r.phase) },
+        r.step,
+        r.steps.len()
+    );
     out.push(Line::from(vec![
         name,
         accent(&line),
