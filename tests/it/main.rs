@@ -7,10 +7,8 @@ mod deploy;
 mod hostile;
 mod load;
 mod loop_;
+mod process;
 mod router;
 mod support;
 mod torture;
-mod tui;
-
-// The API as bytes; apart, so that it reads beside the server.
 mod wire;
