@@ -11,4 +11,5 @@ mod process;
 mod router;
 mod support;
 mod torture;
+mod train;
 mod wire;
