@@ -55,6 +55,8 @@ pub struct ModelSummary {
 pub struct EnvironmentSummary {
     pub environment: Name,
     pub version: Option<VersionNumber>,
+    /// The version that has all traffic, as the router confirmed it.
+    pub routed: Option<VersionNumber>,
     pub rollout: Option<RolloutSummary>,
     pub rejected: Option<String>,
     pub requests_per_s: f64,

@@ -84,6 +84,7 @@ fn environment(r: &Reconciler, observed: &ObservedModel, name: &Name) -> Environ
     EnvironmentSummary {
         environment: name.clone(),
         version: d.stable.map(|s| s.version),
+        routed: r.ports().target.routed(name, &observed.name).map(|x| x.version),
         rollout: d.rollout.as_ref().map(|x| rollout(r, observed, name, x)),
         rejected: d.rejected.as_ref().map(|x| x.reason.clone()),
         requests_per_s,

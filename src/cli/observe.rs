@@ -221,7 +221,7 @@ pub fn wait(global: &Global, args: &WaitArgs) -> Outcome {
             Box::new(move |m| {
                 m.environments
                     .last()
-                    .is_some_and(|e| e.rollout.is_none() && e.version.is_some_and(|n| n.to_string() == v))
+                    .is_some_and(|e| e.rollout.is_none() && e.routed.is_some_and(|n| n.to_string() == v))
             })
         }
         _ => {
@@ -243,7 +243,9 @@ pub fn wait(global: &Global, args: &WaitArgs) -> Outcome {
                 Ok(_) | Err(crate::api::client::ClientError::NotFound(_)) => {}
                 Err(e) => return Err(e.into()),
             }
-            if events.next().await.is_none() {
+            // That the router has moved has no event of its own: it is looked for at least this often.
+            const LOOK: Duration = Duration::from_millis(100);
+            if let Ok(None) = tokio::time::timeout(LOOK, events.next()).await {
                 return Err(Failure::with(69, "the daemon is gone"));
             }
         }

@@ -31,6 +31,7 @@ fn summary(name: &str, health: Health, rollout: bool) -> ModelSummary {
     let environment = EnvironmentSummary {
         environment: Name::new("production").unwrap(),
         version: Some(VersionNumber(6)),
+        routed: None,
         rollout,
         rejected: None,
         requests_per_s: 910.0,

@@ -221,6 +221,12 @@ impl Target for LocalTarget {
         let p99 = windows.iter().map(|w| w.p99_ms).fold(0.0, f64::max);
         (requests as f64 / 10.0, p99, errors as f64 / requests.max(1) as f64)
     }
+    fn routed(&self, environment: &Name, model: &Name) -> Option<Release> {
+        let routes = lock(&self.shared.routes);
+        let route = routes.get(&(environment.clone(), model.clone()))?;
+        let mut serving = route.releases.iter().filter(|r| r.weight > 0 && !r.replicas.is_empty());
+        serving.next().filter(|_| serving.next().is_none()).map(|r| r.release)
+    }
     fn log(&self, environment: &Name, model: &Name) -> Option<PathBuf> {
         let all = self.replicas(environment, model);
         let newest = all.iter().max_by_key(|r| (r.release.version, std::cmp::Reverse(r.index)))?;
