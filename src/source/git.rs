@@ -39,6 +39,8 @@ pub struct GitSource {
     branch: Mutex<Option<String>>,
     folder: String,
     shown: String,
+    /// One conversation with the remote at a time: two fetches into one mirror would fight over its branch.
+    talking: Mutex<()>,
     /// libgit2's handles are for one thread at a time; free ones wait here.
     pool: Mutex<Vec<Repository>>,
 }
@@ -76,6 +78,7 @@ impl GitSource {
             branch: Mutex::new(branch),
             folder: config.folder.clone(),
             shown,
+            talking: Mutex::default(),
             pool: Mutex::default(),
         };
         source.with_repo(|_| Ok(()))?;
@@ -123,6 +126,7 @@ impl GitSource {
     /// Brings the mirror of a remote up to date; `Err(Ok(..))` says that there is nothing to bring.
     fn bring(&self, previous: Option<&ObjectId>) -> PortResult<Option<Fetched>> {
         let Some(remote) = &self.remote else { return Ok(None) };
+        let _talking = self.talking.lock().unwrap_or_else(PoisonError::into_inner);
         let (branch, head, empty) = remote.head(self.branch().as_deref())?;
         if empty {
             return Ok(Some(Fetched::Empty));

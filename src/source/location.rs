@@ -79,7 +79,28 @@ fn http(scheme: &str, rest: &str) -> Result<(Location, Credentials), String> {
         Some(None) => (None, user.map(str::to_owned)),
         None => (None, None),
     };
+    let (username, secret) = (username.as_deref().map(decoded), secret.as_deref().map(decoded));
     Ok((Location::Http(format!("{scheme}://{host}/{path}")), Credentials { username, secret, ssh_key: None }))
+}
+
+/// Percent-decoded.
+fn decoded(text: &str) -> String {
+    let bytes = text.as_bytes();
+    let (mut out, mut at) = (Vec::with_capacity(bytes.len()), 0);
+    while let Some(&byte) = bytes.get(at) {
+        let digits = text.get(at + 1..at + 3).filter(|_| byte == b'%');
+        match digits.and_then(|d| u8::from_str_radix(d, 16).ok()) {
+            Some(value) => {
+                out.push(value);
+                at += 3;
+            }
+            None => {
+                out.push(byte);
+                at += 1;
+            }
+        }
+    }
+    String::from_utf8_lossy(&out).into_owned()
 }
 
 fn ssh(rest: &str) -> Result<(Location, Credentials), String> {
@@ -138,7 +159,7 @@ mod tests {
 
     #[test]
     fn credentials_leave_the_url() {
-        let (location, credentials) = Location::parse("https://ada:s3cret@host:8443/r.git").unwrap();
+        let (location, credentials) = Location::parse("https://ada:s3%63ret@host:8443/r.git").unwrap();
         assert_eq!(location.to_string(), "https://host:8443/r.git");
         assert_eq!(credentials.secret.as_deref(), Some("s3cret"));
         assert_eq!(format!("{credentials:?}"), "Credentials(***)");

@@ -57,7 +57,10 @@ impl Remote {
             }
         }
         git.env("LC_ALL", "C").env("GIT_TERMINAL_PROMPT", "0").env("GIT_ALLOW_PROTOCOL", "http:https:ssh");
-        let mut ssh = format!("ssh -o BatchMode=yes -o ConnectTimeout={}", self.timeout.as_secs().max(1));
+        let mut ssh = format!(
+            "ssh -o BatchMode=yes -o ControlMaster=no -o ControlPath=none -o ConnectTimeout={}",
+            self.timeout.as_secs().max(1)
+        );
         if let Some(key) = &self.credentials.ssh_key {
             let quoted = key.display().to_string().replace('\'', "'\\''");
             ssh.push_str(&format!(" -o IdentitiesOnly=yes -i '{quoted}'"));
@@ -67,7 +70,14 @@ impl Remote {
             git.env("GIT_SSL_CAINFO", ca);
         }
         self.authorise(&mut git);
-        git.arg("-C").arg(&self.mirror).args(["-c", "core.hooksPath=/dev/null", "-c", "gc.auto=0"]);
+        git.arg("-C").arg(&self.mirror).args([
+            "-c",
+            "core.hooksPath=/dev/null",
+            "-c",
+            "gc.auto=0",
+            "-c",
+            "http.followRedirects=false",
+        ]);
         git.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
         git
     }
@@ -102,7 +112,8 @@ impl Remote {
                 self.timeout.as_secs()
             )));
         }
-        Err(PortError::retryable(self.explain(&err)))
+        // What a push was refused for stands on standard output.
+        Err(PortError::retryable(self.explain(&format!("{out}\n{err}"))))
     }
 
     /// Git's words without credentials, and what to do.

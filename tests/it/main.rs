@@ -8,6 +8,7 @@ mod hostile;
 mod load;
 mod loop_;
 mod process;
+mod remote;
 mod router;
 mod support;
 mod torture;
