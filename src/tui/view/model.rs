@@ -50,6 +50,7 @@ fn page(m: &ModelDetail, now: Now) -> Vec<Line<'static>> {
     out.extend(s.message.lines().take(8).map(|l| Line::from(warn(&format!("   {}", visible(l))))));
     out.push(Line::raw(""));
     s.environments.iter().for_each(|e| environment(e, m, now, &mut out));
+    out.push(Line::raw(""));
     if let Some(p) = &m.pipeline {
         out.push(stages(p));
     }
@@ -84,7 +85,7 @@ fn environment(e: &EnvironmentSummary, m: &ModelDetail, now: Now, out: &mut Vec<
     );
     let name = strong(&format!(" {:<13}", e.environment.as_str()));
     let Some(r) = &e.rollout else {
-        out.push(Line::from(vec![name, Span::raw(format!("{version:<6}{}", bar(0.0, 16))), dim(&figures)]));
+        out.push(Line::from(vec![name, Span::raw(format!("{version:<6}")), accent(&bar(0.0, 16)), dim(&figures)]));
         if let Some(why) = &e.rejected {
             out.push(Line::from(bad(&format!("   rejected: {}", visible(why)))));
         }
@@ -103,7 +104,7 @@ fn environment(e: &EnvironmentSummary, m: &ModelDetail, now: Now, out: &mut Vec<
     out.push(Line::from(vec![
         name,
         accent(&line),
-        Span::raw(bar(r.weight, 24)),
+        accent(&bar(r.weight, 24)),
         Span::raw(format!(" {} %{left}", r.weight)),
     ]));
     let mut steps: Vec<String> = r.steps.iter().map(|s| format!("{} %", s.weight)).collect();
