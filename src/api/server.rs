@@ -414,7 +414,9 @@ async fn steer(
     };
     blocking(move || {
         let message = match word {
-            None => api.reconciler.retry(&name).map(|()| format!("{name} is tried again"))?,
+            None => {
+                api.reconciler.retry(&name, query.environment.as_ref()).map(|()| format!("{name} is tried again"))?
+            }
             Some(word) => {
                 let environment = api.reconciler.steer(&name, query.environment.as_ref(), word)?;
                 format!("{verb} {name} in {environment}")

@@ -138,11 +138,12 @@ impl Reconciler {
         newest.ok_or_else(|| PortError::permanent("Git has that content already"))
     }
 
-    /// Forgets a rejection or a failed pipeline, so that it is tried again.
-    pub fn retry(&self, model: &Name) -> Result<(), SteerError> {
+    /// Forgets rejections (of one environment, when it is named) and a failed pipeline, so that they are tried again.
+    pub fn retry(&self, model: &Name, environment: Option<&Name>) -> Result<(), SteerError> {
         self.known(model)?;
         let done = self.change_model(model, |observed, batch| {
-            for deployment in observed.deployments.values_mut() {
+            let asked = |name: &Name| environment.is_none_or(|e| e == name);
+            for (_, deployment) in observed.deployments.iter_mut().filter(|(name, _)| asked(name)) {
                 deployment.rejected = None;
             }
             let failed = |p: &Pipeline| matches!(p.state, PipelineState::Failed { .. });

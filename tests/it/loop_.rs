@@ -157,3 +157,27 @@ fn deleting_the_last_model_waits_for_prune_and_suspended_models_are_left_alone()
     }
     assert_eq!(w.json(&["history", "fraud"]).as_array().unwrap().len(), 2, "versions are kept");
 }
+
+#[test]
+fn a_rejected_release_is_tried_again_when_a_person_says_so() {
+    let mut w = World::new();
+    let count = w.path("count");
+    let dying = SERVED.replace("serve.py", "-c\", \"raise SystemExit(3)");
+    w.commit_model("fraud", &model("fraud", &count, ", seed = 1", &dying));
+    w.start();
+    let rejected =
+        |w: &World| w.json(&["status", "fraud"])["summary"]["environments"][0]["rejected"].as_str().map(str::to_owned);
+    let until = |w: &World, what: &str, done: &dyn Fn(&World) -> bool| {
+        let end = std::time::Instant::now() + std::time::Duration::from_secs(80);
+        while !done(w) {
+            assert!(std::time::Instant::now() < end, "{what}: {}", w.json(&["status", "fraud"]));
+            std::thread::sleep(std::time::Duration::from_millis(50));
+        }
+    };
+    w.trimtab(&["sync"]);
+    until(&w, "it is rejected", &|w| rejected(w).is_some());
+    assert!(w.trimtab(&["rollout", "retry", "fraud", "--env", "other"]).status.success());
+    assert!(rejected(&w).is_some(), "another environment was meant");
+    assert!(w.trimtab(&["rollout", "retry", "fraud", "--env", "production"]).status.success());
+    until(&w, "it is tried again", &|w| rejected(w).is_none());
+}
