@@ -82,6 +82,12 @@ impl Client {
         self.send("GET", path, Vec::new(), None).await
     }
 
+    /// `POST` with a JSON body; a plain answer, piece by piece.
+    pub async fn post_stream(&self, path: &str, body: &impl Serialize) -> Result<Chunks, ClientError> {
+        let bytes = serde_json::to_vec(body).map_err(|e| ClientError::Unreadable(e.to_string()))?;
+        self.send("POST", path, bytes, None).await
+    }
+
     /// Events after `after` and then as they come; an item of `None` says that some were missed.
     pub async fn events(
         &self,

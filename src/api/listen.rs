@@ -1,8 +1,8 @@
 //! Where the API listens: a unix socket for this machine's user, and TCP with a token when asked for.
 
 use super::{
-    openapi,
-    server::{Api, Failure, routes},
+    routes,
+    server::{Api, Caller, Failure, router},
 };
 use crate::model::Digest;
 use axum::{
@@ -34,7 +34,6 @@ pub async fn serve(
     config: ServerConfig,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> std::io::Result<()> {
-    let app = routes(api);
     let (send, stopped) = tokio::sync::watch::channel(false);
     tokio::spawn(async move {
         stop.await;
@@ -50,8 +49,8 @@ pub async fn serve(
             .await
             .map_err(|e| std::io::Error::new(e.kind(), format!("cannot listen on {address}: {e}")))?;
         let token = Arc::new(config.token.clone());
-        let guarded =
-            app.clone().layer(middleware::from_fn(move |request, next| authorise(token.clone(), request, next)));
+        let guarded = router(api.clone(), Caller::Tcp)
+            .layer(middleware::from_fn(move |request, next| authorise(token.clone(), request, next)));
         let stopped = stopped.clone();
         tokio::spawn(async move {
             if let Err(e) = axum::serve(tcp, guarded).with_graceful_shutdown(wait(stopped)).await {
@@ -61,7 +60,7 @@ pub async fn serve(
     }
     // Event streams never end by themselves: after the signal what is open is dropped.
     tokio::select! {
-        done = axum::serve(unix, app).into_future() => done,
+        done = axum::serve(unix, router(api, Caller::Socket)).into_future() => done,
         () = wait(stopped) => Ok(()),
     }
 }
@@ -102,7 +101,7 @@ pub fn token(state: &FsPath) -> std::io::Result<String> {
 
 /// Health, readiness and signed webhooks are open; everything else asks for the token.
 async fn authorise(token: Arc<String>, request: Request, next: Next) -> Response {
-    let open = openapi::OPEN.contains(&request.uri().path());
+    let open = routes::OPEN.contains(&request.uri().path());
     let given = request
         .headers()
         .get(header::AUTHORIZATION)

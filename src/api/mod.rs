@@ -1,10 +1,13 @@
 //! JSON over HTTP: routes, wire types, server-sent events, client.
 
 pub mod client;
+mod handlers;
 mod listen;
 mod metrics;
 mod openapi;
+mod routes;
 mod server;
+mod streams;
 pub mod types;
 mod views;
 

@@ -1,174 +1,175 @@
-//! The OpenAPI document, from one table of routes.
+//! The OpenAPI 3.1 document: written from the table of routes, with schemas derived from the very types on the wire.
 
+use super::{
+    routes::{JSON, Route, SchemaOf, parameter, schema},
+    types::ErrorBody,
+};
+use axum::{Extension, Json, http::StatusCode};
+use schemars::{SchemaGenerator, generate::SchemaSettings};
 use serde_json::{Map, Value, json};
+use std::sync::Arc;
 
-/// Method, path, what it does, name of the answer's type.
-pub const ROUTES: &[(&str, &str, &str, &str)] = &[
-    ("get", "/healthz", "Whether the daemon runs", "text"),
-    ("get", "/readyz", "Whether a revision is loaded", "text"),
-    ("get", "/metrics", "Metrics in Prometheus text", "text"),
-    ("get", "/api/v1/openapi.json", "This document", "object"),
-    ("get", "/api/v1/fleet", "All models", "Fleet"),
-    ("get", "/api/v1/plan", "What would be done now, or for ?rev=REVISION", "FleetPlan"),
-    ("post", "/api/v1/sync", "Fetch and reconcile now", "Done"),
-    ("post", "/api/v1/backup", "Write a backup to a file of the daemon's machine", "Done"),
-    (
-        "get",
-        "/api/v1/events",
-        "Events after ?after=SEQ; as server-sent events with Accept: text/event-stream",
-        "Event list",
-    ),
-    ("get", "/api/v1/models/{name}", "One model", "ModelDetail"),
-    ("get", "/api/v1/models/{name}/versions", "Its versions, oldest first", "VersionBrief list"),
-    ("get", "/api/v1/models/{name}/versions/{number}", "One version with its lineage", "Version"),
-    ("get", "/api/v1/models/{name}/runs", "Its runs, newest first", "Run list"),
-    ("get", "/api/v1/models/{name}/plan", "Its plan", "ModelPlan"),
-    ("get", "/api/v1/models/{name}/diff", "Desired against live", "FieldDiff list"),
-    ("post", "/api/v1/models/{name}/refresh", "New snapshots of its data", "Done"),
-    ("post", "/api/v1/models/{name}/suspend", "Stop reconciling it", "Done"),
-    ("post", "/api/v1/models/{name}/resume", "Reconcile it again", "Done"),
-    ("post", "/api/v1/models/{name}/rollback", "Make and push a git revert", "Done"),
-    (
-        "post",
-        "/api/v1/models/{name}/rollout/{verb}",
-        "pause, resume, promote, abort or retry; ?environment=NAME",
-        "Done",
-    ),
-    ("get", "/api/v1/runs/{id}/log", "A run's output from ?from=BYTE; waits for more with ?follow=true", "text"),
-    ("get", "/api/v1/models/{name}/replicas/{environment}/log", "Output of the newest replica", "text"),
-    ("post", "/webhook", "Says that the source moved; signed with HMAC-SHA256", "Done"),
-];
+/// `GET /api/v1/openapi.json`.
+pub(super) async fn answer(Extension(document): Extension<Arc<Value>>) -> Json<Value> {
+    Json(Value::clone(&document))
+}
 
-const EVENTS: &str = "/api/v1/events";
+/// What is sent is described as it is read, what is answered as it is written: a field with a default may be left out
+/// of the one and always stands in the other.
+struct Schemas {
+    sent: SchemaGenerator,
+    answered: SchemaGenerator,
+}
 
-/// Path, query parameter, its JSON type, what it does.
-const QUERIES: &[(&str, &str, &str, &str)] = &[
-    ("/api/v1/plan", "rev", "string", "A revision of the source; the loaded one when left out"),
-    (EVENTS, "after", "integer", "Only events with a higher number; a stream also takes Last-Event-ID"),
-    (EVENTS, "limit", "integer", "At most so many, without a stream"),
-    ("/api/v1/models/{name}/rollout/{verb}", "environment", "string", "Needed when the model rolls out in several"),
-    ("/api/v1/runs/{id}/log", "from", "integer", "Byte to begin at"),
-    ("/api/v1/runs/{id}/log", "follow", "boolean", "Wait for more until the run ends"),
-    ("/api/v1/models/{name}/replicas/{environment}/log", "from", "integer", "Byte to begin at"),
-    ("/api/v1/models/{name}/replicas/{environment}/log", "follow", "boolean", "Wait for more"),
-];
+impl Schemas {
+    fn new() -> Self {
+        let settings = || SchemaSettings::draft2020_12().with(|s| s.definitions_path = "/components/schemas".into());
+        Self {
+            sent: settings().for_deserialize().into_generator(),
+            answered: settings().for_serialize().into_generator(),
+        }
+    }
 
-/// Path, schema of the body, whether it must be there.
-const BODIES: &[(&str, &str, bool)] = &[
-    ("/api/v1/sync", "SyncBody", false),
-    ("/api/v1/backup", "BackupBody", true),
-    ("/api/v1/models/{name}/rollback", "RollbackBody", false),
-];
+    fn sent(&mut self, of: SchemaOf) -> Value {
+        of(&mut self.sent).to_value()
+    }
 
-/// Paths that ask for no token: probes, and webhooks, which are signed.
-pub const OPEN: &[&str] = &["/healthz", "/readyz", "/webhook"];
+    fn answered(&mut self, of: SchemaOf) -> Value {
+        of(&mut self.answered).to_value()
+    }
 
-fn schemas() -> Value {
-    json!({
-        "ErrorBody": { "type": "object", "required": ["error"], "properties": { "error": { "type": "string" } } },
-        "SyncBody": {
-            "type": "object", "additionalProperties": false,
-            "properties": { "prune": { "type": "boolean", "description": "Retire what a held commit deletes" } },
-        },
-        "BackupBody": {
-            "type": "object", "additionalProperties": false, "required": ["file"],
-            "properties": { "file": { "type": "string", "description": "Absolute path on the daemon's machine" } },
-        },
-        "RollbackBody": {
-            "type": "object", "additionalProperties": false,
-            "properties": { "to": { "type": ["integer", "null"], "description": "The version to go back to; the one before when left out" } },
-        },
-    })
+    /// All named schemas. A type that is both sent and answered has one schema, which the tests check.
+    fn all(mut self) -> Map<String, Value> {
+        let mut all = self.sent.take_definitions(true);
+        all.extend(self.answered.take_definitions(true));
+        all
+    }
+
+    fn parameters(&mut self, route: &Route) -> Vec<Value> {
+        let named = route.path.split('/').filter_map(|p| p.strip_prefix('{')?.strip_suffix('}'));
+        let mut all: Vec<Value> = named
+            .map(|p| json!({ "name": p, "in": "path", "required": true, "schema": self.sent(parameter(p)) }))
+            .collect();
+        let Some(query) = route.query else { return all };
+        // The query's type becomes one parameter for each of its fields, and no schema of its own.
+        let reference = self.sent(query);
+        let name = reference["$ref"].as_str().and_then(|r| r.rsplit('/').next()).unwrap_or_default();
+        let fields = self.sent.definitions_mut().remove(name).unwrap_or_default();
+        for (field, schema) in fields["properties"].as_object().into_iter().flatten() {
+            let mut schema = schema.clone();
+            let what = schema.as_object_mut().and_then(|s| s.remove("description")).unwrap_or_default();
+            all.push(json!({ "name": field, "in": "query", "required": false, "description": what, "schema": schema }));
+        }
+        all
+    }
+
+    fn responses(&mut self, route: &Route) -> Value {
+        let mut content = Map::new();
+        for (media, of) in &route.answers {
+            content.insert((*media).to_owned(), json!({ "schema": self.answered(*of) }));
+        }
+        let refused = json!({ JSON: { "schema": self.answered(schema::<ErrorBody>) } });
+        let mut all = Map::new();
+        all.insert(route.status.as_str().to_owned(), json!({ "description": route.summary, "content": content }));
+        let mut refuse = |status: &str, why: &str| {
+            all.insert(status.to_owned(), json!({ "description": why, "content": refused.clone() }));
+        };
+        refuse("default", "Refused or failed, with the reason");
+        if route.query.is_some() || route.body.is_some() {
+            refuse("400", "The query or the body is not what this call takes");
+        }
+        if route.body.is_some() {
+            refuse("413", "The body is too large");
+        }
+        if !route.open {
+            refuse("401", "Over TCP: the token is missing or wrong");
+        }
+        if route.path.contains('{') {
+            refuse("404", "There is no such thing");
+        }
+        if route.path == "/readyz" {
+            // For probes, which read no JSON.
+            let content = json!({ "text/plain": { "schema": { "type": "string" } } });
+            let status = StatusCode::SERVICE_UNAVAILABLE.as_str().to_owned();
+            all.insert(status, json!({ "description": "No revision is loaded yet", "content": content }));
+        }
+        Value::Object(all)
+    }
+
+    fn operation(&mut self, route: &Route) -> Value {
+        let mut operation = json!({
+            "operationId": operation_id(route),
+            "summary": route.summary,
+            "parameters": self.parameters(route),
+            "security": if route.open { json!([]) } else { json!([{ "token": [] }]) },
+            "responses": self.responses(route),
+        });
+        if let (Some(body), Some(operation)) = (route.body, operation.as_object_mut()) {
+            let content = json!({ JSON: { "schema": self.sent(body) } });
+            operation.insert("requestBody".to_owned(), json!({ "required": false, "content": content }));
+        }
+        operation
+    }
+}
+
+/// `getModelsNameVersions`: what generators of clients call it.
+fn operation_id(route: &Route) -> String {
+    let words = route.path.split(|c: char| !c.is_ascii_alphanumeric()).filter(|w| !matches!(*w, "" | "api" | "v1"));
+    let capital = |w: &str| w[..1].to_ascii_uppercase() + &w[1..];
+    words.fold(route.method.to_owned(), |id, word| id + &capital(word))
 }
 
 /// The document.
-pub fn document() -> Value {
+pub(super) fn document(table: &[Route]) -> Value {
+    let mut schemas = Schemas::new();
     let mut paths = Map::new();
-    for (method, path, summary, answer) in ROUTES {
-        let mut parameters: Vec<Value> = path
-            .split('/')
-            .filter_map(|p| p.strip_prefix('{')?.strip_suffix('}'))
-            .map(|p| json!({ "name": p, "in": "path", "required": true, "schema": { "type": "string" } }))
-            .collect();
-        let queries = QUERIES.iter().filter(|(at, ..)| at == path);
-        parameters.extend(queries.map(|(_, name, kind, does)| {
-            json!({ "name": name, "in": "query", "required": false, "description": does, "schema": { "type": kind } })
-        }));
-        let mut content = Map::new();
-        content.insert((if *answer == "text" { "text/plain" } else { "application/json" }).to_owned(), json!({}));
-        if *path == EVENTS {
-            content.insert("text/event-stream".to_owned(), json!({}));
-        }
-        let status = if *path == "/webhook" { "202" } else { "200" };
-        let open = OPEN.contains(path);
-        let mut operation = json!({
-            "summary": summary,
-            "parameters": parameters,
-            "security": if open { json!([]) } else { json!([{ "token": [] }]) },
-            "responses": {
-                status: { "description": answer, "content": content },
-                "default": { "description": "Refused, with the reason", "content": { "application/json": { "schema": { "$ref": "#/components/schemas/ErrorBody" } } } },
-            },
-        });
-        let body = BODIES.iter().find(|(at, ..)| at == path);
-        if let (Some((_, schema, required)), Some(operation)) = (body, operation.as_object_mut()) {
-            let schema = json!({ "$ref": format!("#/components/schemas/{schema}") });
-            let body = json!({ "required": required, "content": { "application/json": { "schema": schema } } });
-            operation.insert("requestBody".to_owned(), body);
-        }
-        let item = paths.entry((*path).to_owned()).or_insert_with(|| json!({}));
-        if let Some(item) = item.as_object_mut() {
-            item.insert((*method).to_owned(), operation);
-        }
+    for route in table {
+        let operation = schemas.operation(route);
+        paths.insert(route.path.to_owned(), json!({ route.method: operation }));
     }
     json!({
         "openapi": "3.1.0",
-        "info": { "title": "trimtab", "version": env!("CARGO_PKG_VERSION") },
+        "info": {
+            "title": "trimtab",
+            "version": env!("CARGO_PKG_VERSION"),
+            "description": "The API of a trimtab daemon. Times are milliseconds since 1970 unless they say otherwise.",
+            "license": { "name": "Apache-2.0", "identifier": "Apache-2.0" },
+        },
         "paths": paths,
         "components": {
             "securitySchemes": { "token": { "type": "http", "scheme": "bearer" } },
-            "schemas": schemas(),
+            "schemas": schemas.all(),
         },
     })
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::routes, *};
     use std::collections::BTreeSet;
 
     #[test]
-    fn every_route_of_the_server_is_in_the_document_and_no_other() {
-        // axum does not tell its routes: they are read from where they are made.
-        let served: BTreeSet<(String, String)> = include_str!("server.rs")
-            .lines()
-            .filter_map(|l| l.trim().strip_prefix(".route(\""))
-            .map(|l| {
-                let (path, handler) = l.split_once("\", ").unwrap();
-                (handler.split('(').next().unwrap().to_owned(), path.to_owned())
-            })
-            .collect();
-        let document = document();
-        let described: BTreeSet<(String, String)> = document["paths"]
-            .as_object()
-            .unwrap()
-            .iter()
-            .flat_map(|(path, item)| item.as_object().unwrap().keys().map(|m| (m.clone(), path.clone())))
-            .collect();
-        assert!(served.len() > 20);
-        assert_eq!(served, described);
-    }
-
-    #[test]
-    fn queries_bodies_and_open_paths_belong_to_routes_and_references_lead_somewhere() {
-        let document = document();
-        let paths = document["paths"].as_object().unwrap();
-        let named = QUERIES.iter().map(|q| q.0).chain(BODIES.iter().map(|b| b.0)).chain(OPEN.iter().copied());
-        named.for_each(|path| assert!(paths.contains_key(path), "{path}"));
+    fn references_lead_somewhere_names_are_unique_and_both_directions_agree() {
+        let table = routes::table();
+        let document = document(&table);
         let text = document.to_string();
+        let mut seen = 0;
         for rest in text.split("#/components/schemas/").skip(1) {
             let name = rest.split('"').next().unwrap();
             assert!(document["components"]["schemas"][name].is_object(), "{name}");
+            seen += 1;
         }
+        assert!(seen > 50, "{seen}");
+        let paths: BTreeSet<&str> = table.iter().map(|r| r.path).collect();
+        assert_eq!(paths.len(), table.len(), "one operation a path: a second would take the first one's place");
+        let ids: BTreeSet<String> = table.iter().map(operation_id).collect();
+        assert_eq!(ids.len(), table.len());
+        routes::OPEN.iter().for_each(|path| assert!(paths.contains(path), "{path}"));
+        let mut schemas = Schemas::new();
+        table.iter().for_each(|r| drop(schemas.operation(r)));
+        let (sent, answered) = (schemas.sent.definitions(), schemas.answered.definitions());
+        let both: Vec<&String> = sent.keys().filter(|k| answered.contains_key(*k)).collect();
+        assert!(!both.is_empty());
+        both.iter().for_each(|k| assert_eq!(sent[*k], answered[*k], "{k}"));
     }
 }

@@ -1,10 +1,11 @@
 //! Wire types. Times are wall-clock milliseconds unless a name says otherwise.
 
 use crate::model::*;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// `GET /api/v1/fleet`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Fleet {
     pub source: SourceStatus,
     pub models: Vec<ModelSummary>,
@@ -21,7 +22,7 @@ pub struct Fleet {
 }
 
 /// How many models are how.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Counts {
     pub models: usize,
     pub healthy: usize,
@@ -32,7 +33,7 @@ pub struct Counts {
 }
 
 /// One line of the fleet.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ModelSummary {
     pub name: Name,
     pub sync: SyncStatus,
@@ -51,7 +52,7 @@ pub struct ModelSummary {
 }
 
 /// One environment of a model.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct EnvironmentSummary {
     pub environment: Name,
     pub version: Option<VersionNumber>,
@@ -67,7 +68,7 @@ pub struct EnvironmentSummary {
 }
 
 /// A rollout under way.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct RolloutSummary {
     pub to: VersionNumber,
     /// 1-based; 0 while replicas start.
@@ -85,7 +86,7 @@ pub struct RolloutSummary {
 }
 
 /// `GET /api/v1/models/NAME`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ModelDetail {
     pub summary: ModelSummary,
     pub conditions: Vec<Condition>,
@@ -100,14 +101,14 @@ pub struct ModelDetail {
 }
 
 /// Replicas of one environment.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct EnvironmentReplicas {
     pub environment: Name,
     pub replicas: Vec<ReplicaStatus>,
 }
 
 /// A version in a list.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct VersionBrief {
     pub number: VersionNumber,
     pub fingerprint: Digest,
@@ -125,7 +126,7 @@ pub struct VersionBrief {
 }
 
 /// One field that differs between Git and live.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct FieldDiff {
     pub field: String,
     pub live: Option<String>,
@@ -133,14 +134,14 @@ pub struct FieldDiff {
 }
 
 /// `POST /api/v1/sync`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct SyncBody {
     pub prune: bool,
 }
 
 /// `POST /api/v1/models/NAME/rollback`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct RollbackBody {
     /// The version to go back to; the one before when left out.
@@ -148,15 +149,63 @@ pub struct RollbackBody {
 }
 
 /// `POST /api/v1/backup`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
 pub struct BackupBody {
-    /// Absolute path on the daemon's machine.
-    pub file: std::path::PathBuf,
+    /// Absolute path on the daemon's machine, on the unix socket only; without one the answer is the backup itself.
+    pub file: Option<std::path::PathBuf>,
+}
+
+/// `GET /api/v1/plan`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct PlanQuery {
+    /// A commit, branch, tag or expression such as `HEAD~1`; the loaded revision when left out.
+    pub rev: Option<String>,
+}
+
+/// `GET /api/v1/events`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct EventsQuery {
+    /// Only events with a higher number; a stream also takes the header `Last-Event-ID`.
+    pub after: Option<u64>,
+    /// At most so many (default 200, at most 10,000); a stream has no limit.
+    pub limit: Option<usize>,
+}
+
+/// `POST /api/v1/models/NAME/rollout/VERB`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct SteerQuery {
+    /// Needed when the model rolls out in several.
+    pub environment: Option<Name>,
+}
+
+/// VERB of `POST /api/v1/models/NAME/rollout/VERB`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum SteerVerb {
+    Pause,
+    Resume,
+    Promote,
+    Abort,
+    /// Try again what was rejected.
+    Retry,
+}
+
+/// `GET .../log`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct LogQuery {
+    /// Byte to begin at.
+    pub from: u64,
+    /// Wait for more until the run ends.
+    pub follow: bool,
 }
 
 /// Answer of commands that change something.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Done {
     /// One sentence for people.
     pub message: String,
@@ -164,7 +213,7 @@ pub struct Done {
 }
 
 /// Every answer that is no success.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ErrorBody {
     pub error: String,
 }

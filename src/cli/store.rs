@@ -5,29 +5,56 @@ use super::{
     global::Global,
 };
 use crate::{
-    api::{client::ClientError, types::*},
+    api::{
+        client::{Client, ClientError},
+        types::*,
+    },
     store::{self, Store},
 };
-use std::{path::PathBuf, process::ExitCode};
+use futures::StreamExt;
+use std::{
+    io::Write,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
     file: PathBuf,
 }
 
-/// By the daemon when one runs, else directly.
+/// By the daemon when one runs, else directly. A daemon elsewhere sends it.
 pub fn backup(global: &Global, args: &Args) -> Outcome {
     let file = std::path::absolute(&args.file)?;
-    let body = BackupBody { file: file.clone() };
+    if global.api.is_some() {
+        global.block(receive(global.client(), &file))?;
+        println!("{}", file.display());
+        return Ok(ExitCode::SUCCESS);
+    }
+    let body = BackupBody { file: Some(file.clone()) };
     let answer = global.block(async { Ok(global.client().post::<Done>("/api/v1/backup", &body).await) })?;
     match answer {
-        Err(ClientError::Unreachable(_)) if global.api.is_none() && global.state.join("db").exists() => {
+        Err(ClientError::Unreachable(_)) if global.state.join("db").exists() => {
             Store::open(&global.state)?.backup(&file)?
         }
         other => drop(other?),
     }
     println!("{}", file.display());
     Ok(ExitCode::SUCCESS)
+}
+
+/// The file is there whole or not at all.
+async fn receive(client: Client, file: &Path) -> Result<(), Failure> {
+    let mut chunks = client.post_stream("/api/v1/backup", &BackupBody::default()).await?;
+    let told = |e: std::io::Error| Failure::new(format!("{}: {e}", file.display()));
+    let folder = file.parent().unwrap_or(Path::new("/"));
+    let mut part = tempfile::NamedTempFile::new_in(folder).map_err(told)?;
+    while let Some(chunk) = chunks.next().await {
+        part.write_all(&chunk?).map_err(told)?;
+    }
+    part.as_file().sync_all().map_err(told)?;
+    part.persist(file).map_err(|e| told(e.error))?;
+    Ok(())
 }
 
 pub fn restore(global: &Global, args: &Args) -> Outcome {

@@ -1,5 +1,6 @@
 //! Identifiers and instants.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::{fmt, str::FromStr, sync::Arc};
 
@@ -9,8 +10,9 @@ use std::{fmt, str::FromStr, sync::Arc};
 pub struct BadName(pub String);
 
 /// A validated lower-case name: the key of models, datasets and environments in files, URLs and the store.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "String", into = "String")]
+#[schemars(extend("pattern" = "^[a-z0-9][a-z0-9_-]{0,62}$"))]
 pub struct Name(Arc<str>);
 
 impl Name {
@@ -59,8 +61,9 @@ impl std::borrow::Borrow<str> for Name {
 }
 
 /// A blake3 content hash, shown as `b3:` and 64 hex digits.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "String", into = "String")]
+#[schemars(extend("pattern" = "^b3:[0-9a-f]{64}$"))]
 pub struct Digest([u8; 32]);
 
 /// Why a digest or object id was refused.
@@ -112,8 +115,9 @@ impl fmt::Debug for Digest {
 }
 
 /// A Git object id as lower-case hex (a commit, tree or blob).
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
+#[schemars(extend("pattern" = "^[0-9a-f]+$"))]
 pub struct ObjectId(pub Arc<str>);
 impl ObjectId {
     /// The first seven digits: for people.
@@ -133,7 +137,7 @@ impl fmt::Debug for ObjectId {
 }
 
 /// A commit of the source, with what people are shown of it. All text is untrusted.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Revision {
     pub commit: ObjectId,
     pub tree: ObjectId,
@@ -146,12 +150,12 @@ pub struct Revision {
 }
 
 /// Milliseconds since the Unix epoch by the wall clock: for people and schedules only.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, Default, JsonSchema)]
 #[serde(transparent)]
 pub struct WallMs(pub i64);
 
 /// Milliseconds on a clock that never goes back, also across daemon restarts: for every interval.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, Default, JsonSchema)]
 #[serde(transparent)]
 pub struct SteadyMs(pub u64);
 impl SteadyMs {
@@ -166,14 +170,14 @@ impl SteadyMs {
 }
 
 /// One reading of both clocks. The pure core is given it; it never reads a clock.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Default, JsonSchema)]
 pub struct Now {
     pub wall: WallMs,
     pub steady: SteadyMs,
 }
 
 /// A duration in milliseconds, written `30m` in specs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, Default, JsonSchema)]
 #[serde(transparent)]
 pub struct Millis(pub u64);
 impl fmt::Display for Millis {

@@ -1,18 +1,19 @@
 //! Observed state: what the store last saw to be true of one model.
 
 use super::*;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
 /// Whether live is what Git says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum SyncStatus {
     Synced,
     OutOfSync,
     Unknown,
 }
 /// Whether what is live works.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum Health {
     Healthy,
     Progressing,
@@ -44,7 +45,7 @@ impl fmt::Display for Health {
 }
 
 /// One aspect of a model's state, as in Kubernetes.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Condition {
     /// `SpecValid`, `DataReady`, `Trained`, `GatesPassed`, `Deployed`, `LockPushed`.
     #[serde(rename = "type")]
@@ -58,7 +59,7 @@ pub struct Condition {
 }
 
 /// What serves: a version, run in one certain way.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 pub struct Release {
     pub version: VersionNumber,
     /// Hash of `[serve]` without `replicas`.
@@ -66,7 +67,7 @@ pub struct Release {
 }
 
 /// The state of moving traffic to a new release.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case", tag = "phase")]
 pub enum Phase {
     /// Replicas of the new release start; all traffic on stable.
@@ -78,7 +79,7 @@ pub enum Phase {
 }
 
 /// A rollout under way in one environment.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Rollout {
     pub from: Option<Release>,
     pub to: Release,
@@ -148,7 +149,7 @@ impl Deployment {
 }
 
 /// A pipeline that runs, or the newest that failed, for one fingerprint.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Pipeline {
     pub fingerprint: Digest,
     pub revision: Revision,
@@ -158,7 +159,7 @@ pub struct Pipeline {
     pub stages: Vec<StageProgress>,
 }
 /// How a stage of a running pipeline stands.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct StageProgress {
     pub name: Name,
     pub run: Option<RunId>,
@@ -167,7 +168,7 @@ pub struct StageProgress {
     pub duration: Option<Millis>,
 }
 /// How a pipeline stands.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case", tag = "state")]
 pub enum PipelineState {
     Running,
@@ -240,7 +241,7 @@ impl ObservedModel {
 }
 
 /// Kinds of events; `kind` in JSON.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum EventKind {
     SourceMoved,
@@ -274,7 +275,7 @@ pub enum EventKind {
 }
 
 /// Something that happened, in the order of `seq`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Event {
     pub seq: u64,
     pub at: WallMs,
@@ -289,7 +290,7 @@ pub struct Event {
 }
 
 /// How the source stands.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Default)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Default, JsonSchema)]
 pub struct SourceStatus {
     /// Shown; without credentials.
     pub url: String,
@@ -304,7 +305,7 @@ pub struct SourceStatus {
 }
 
 /// One replica process as the target sees it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ReplicaStatus {
     pub release: Release,
     pub index: u32,
@@ -316,7 +317,7 @@ pub struct ReplicaStatus {
 }
 
 /// What the router measured of one release since its current rollout step began.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, Default, JsonSchema)]
 pub struct TrafficStats {
     pub requests: u64,
     /// 5xx answers and failed connections.

@@ -1,11 +1,12 @@
 //! The plan: ordered actions from observed to desired, each with its reason.
 
 use super::*;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// Why an action is needed.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Reason {
     /// Dotted field of the spec, `code`, `data.train`, or a word such as `spec deleted`.
     pub field: String,
@@ -19,7 +20,7 @@ pub struct Reason {
 
 /// One step of a plan. Executing it needs no further decision.
 #[expect(clippy::large_enum_variant, reason = "plans hold a handful of actions and are built once")]
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case", tag = "action")]
 pub enum Action {
     /// Take snapshots of these inputs' datasets and pin them.
@@ -47,7 +48,7 @@ pub enum Action {
 }
 
 /// An action with why, and what a person is told.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Planned {
     #[serde(flatten)]
     pub action: Action,
@@ -57,7 +58,7 @@ pub struct Planned {
 }
 
 /// What a model waits for.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case", tag = "on")]
 pub enum Waiting {
     Training { fingerprint: Digest },
@@ -75,7 +76,7 @@ pub enum Waiting {
 }
 
 /// What follows once the actions are done, for people: gates, and how traffic will move in each environment.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Outlook {
     /// `gates` or an environment.
     pub what: String,
@@ -84,7 +85,7 @@ pub struct Outlook {
 }
 
 /// The plan of one model.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ModelPlan {
     pub model: Name,
     pub sync: SyncStatus,
@@ -103,7 +104,7 @@ pub struct ModelPlan {
 }
 
 /// The plans of all models for one revision.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct FleetPlan {
     pub revision: Option<Revision>,
     /// Models with something to do, to wait for or to say, in the order of names.

@@ -1,11 +1,12 @@
 //! Typed specs and the desired state that they resolve to. A spec here has passed every check that needs only its own text.
 
 use super::{Digest, Millis, Name, ObjectId, Revision};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, sync::Arc};
 
 /// What to execute: an argument vector, or one string that asks for a shell (`sh -c`).
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub enum Command {
     Argv(Vec<String>),
@@ -63,7 +64,7 @@ pub struct ServeSpec {
 }
 
 /// One canary step: `weight` percent of traffic for `hold`.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct StepSpec {
     /// Percent, 0 < weight <= 100.
     pub weight: f64,
@@ -79,7 +80,7 @@ pub enum Strategy {
 }
 
 /// What the router measures for an analysis.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum AnalysisMetric {
     /// Share of answers 5xx or failed, 0 to 1.
@@ -91,7 +92,7 @@ pub enum AnalysisMetric {
 }
 
 /// `[[deploy.analysis]]`: bounds (milliseconds for latencies).
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct AnalysisSpec {
     pub metric: AnalysisMetric,
     pub min: Option<f64>,
@@ -136,7 +137,7 @@ impl ModelSpec {
 }
 
 /// Where a dataset's bytes come from.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum DataSource {
     /// A file or folder below the daemon's data root; normalised relative path.
@@ -146,7 +147,7 @@ pub enum DataSource {
 }
 
 /// `datasets/NAME.toml`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct DatasetSpec {
     pub name: Name,
     pub owner: Option<String>,
@@ -220,7 +221,7 @@ pub struct DesiredModel {
 }
 
 /// Where a diagnostic points.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Location {
     pub file: String,
     /// 1-based.
@@ -233,7 +234,7 @@ pub struct Location {
 }
 
 /// How bad a diagnostic is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Severity {
     Error,
@@ -241,7 +242,7 @@ pub enum Severity {
 }
 
 /// One finding about the specs.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Diagnostic {
     pub severity: Severity,
     /// What is wrong.

@@ -1,11 +1,12 @@
 //! Versions, runs, snapshots: what training leaves behind.
 
 use super::{Command, Digest, Millis, Name, Params, Revision, SteadyMs, WallMs};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, fmt};
 
 /// The number of a version within its model, shown as `v7`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
 pub struct VersionNumber(pub u32);
 impl fmt::Display for VersionNumber {
@@ -15,7 +16,7 @@ impl fmt::Display for VersionNumber {
 }
 
 /// One file of an artifact, a code tree or a snapshot.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct FileEntry {
     /// Relative, normalised, `/`-separated.
     pub path: String,
@@ -26,7 +27,7 @@ pub struct FileEntry {
 }
 
 /// A set of files, named by its content; the files are in the artifact store. Sorted by path.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default, JsonSchema)]
 pub struct Manifest {
     pub files: Vec<FileEntry>,
 }
@@ -60,7 +61,7 @@ pub struct Snapshot {
 }
 
 /// The verdict of one gate on one version.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct GateResult {
     /// For people: `auc no worse than live v6 (0.981)`.
     pub condition: String,
@@ -74,7 +75,7 @@ pub struct GateResult {
 }
 
 /// An immutable trained artifact with its lineage.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Version {
     pub model: Name,
     pub number: VersionNumber,
@@ -100,7 +101,7 @@ pub struct Version {
 }
 
 /// What became of one stage of a pipeline.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct StageOutcome {
     pub name: Name,
     pub run: RunId,
@@ -110,7 +111,7 @@ pub struct StageOutcome {
 }
 
 /// Names a run: derived from model, stage, cache key and attempt, so that a restarted daemon finds it again.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
 pub struct RunId(pub String);
 impl fmt::Display for RunId {
@@ -126,7 +127,7 @@ impl RunId {
 }
 
 /// How a run stands.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case", tag = "state")]
 pub enum RunStatus {
     Running,
@@ -141,7 +142,7 @@ pub enum RunStatus {
 }
 
 /// One execution of a stage.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Run {
     pub id: RunId,
     pub model: Name,

@@ -16,7 +16,16 @@ const MAGIC: &[u8] = b"trimtab backup 1\n";
 pub(super) fn write(db: &sled::Db, file: &Path) -> Result<(), StoreError> {
     let io = |source| StoreError::Io { path: file.to_owned(), source };
     let part = file.with_extension("part");
-    let mut out = BufWriter::new(File::create(&part).map_err(io)?);
+    let out = File::create(&part).map_err(io)?;
+    write_to(db, &out, &part)?;
+    out.sync_all().map_err(io)?;
+    std::fs::rename(&part, file).map_err(io)
+}
+
+/// Writes every record of `db` to `out`, which errors call `name`.
+pub(super) fn write_to(db: &sled::Db, out: &File, name: &Path) -> Result<(), StoreError> {
+    let io = |source| StoreError::Io { path: name.to_owned(), source };
+    let mut out = BufWriter::new(out);
     out.write_all(MAGIC).map_err(io)?;
     let (mut count, mut items) = (0u64, db.iter());
     while let Some((key, value)) = guarded(|| items.next().transpose())? {
@@ -24,9 +33,7 @@ pub(super) fn write(db: &sled::Db, file: &Path) -> Result<(), StoreError> {
         count += 1;
     }
     out.write_all(&frame(b"", &count.to_le_bytes())).map_err(io)?;
-    let inner = out.into_inner().map_err(|e| io(e.into_error()))?;
-    inner.sync_all().map_err(io)?;
-    std::fs::rename(&part, file).map_err(io)
+    out.flush().map_err(io)
 }
 
 fn frame(key: &[u8], value: &[u8]) -> Vec<u8> {

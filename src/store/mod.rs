@@ -192,6 +192,15 @@ impl Store {
     pub fn backup(&self, file: &Path) -> Result<(), StoreError> {
         backup::write(&self.0.db, file)
     }
+
+    /// Writes the same to a file without a name in `folder`, and gives it back at its beginning: it is gone once closed.
+    pub fn backup_unnamed(&self, folder: &Path) -> Result<std::fs::File, StoreError> {
+        let io = |source| StoreError::Io { path: folder.to_owned(), source };
+        let mut file = tempfile::tempfile_in(folder).map_err(io)?;
+        backup::write_to(&self.0.db, &file, folder)?;
+        std::io::Seek::rewind(&mut file).map_err(io)?;
+        Ok(file)
+    }
 }
 
 /// sled 0.34 panics on some damaged pages; here a panic is an error like any other.

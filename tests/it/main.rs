@@ -2,12 +2,14 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
+mod api;
 mod cli;
 mod deploy;
 mod hostile;
 mod load;
 mod loop_;
 mod process;
+mod python;
 mod remote;
 mod router;
 mod support;

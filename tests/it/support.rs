@@ -159,10 +159,22 @@ impl World {
     }
 
     pub fn start_with(&mut self, env: &[(&str, &str)]) {
+        self.start_args(env, &[]);
+    }
+
+    /// Starts the daemon with its API on TCP too; address and token.
+    pub fn start_tcp(&mut self) -> (String, String) {
+        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        self.start_args(&[], &["--listen", &free.to_string()]);
+        self.wait_api();
+        (format!("http://{free}"), fs::read_to_string(self.state().join("token")).unwrap())
+    }
+
+    fn start_args(&mut self, env: &[(&str, &str)], args: &[&str]) {
         let log = fs::OpenOptions::new().create(true).append(true).open(self.path("daemon.log")).unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_trimtab"));
         command.args(["daemon", "--branch", "main", "--router", "127.0.0.1:0", "--repo"]).arg(self.path("models.git"));
-        command.arg("--data").arg(self.path("data")).arg("--state").arg(self.state());
+        command.arg("--data").arg(self.path("data")).arg("--state").arg(self.state()).args(args);
         command.envs(env.iter().copied()).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
         self.daemon = Some(command.spawn().unwrap());
     }

@@ -66,7 +66,7 @@ fn every_refusal_has_one_shape() {
         ("POST", "/api/v1/sync", "{\"prune\": 1}", 400),
         ("POST", "/api/v1/sync", "{\"purge\": true}", 400),
         ("POST", "/api/v1/sync", &large, 413),
-        ("POST", "/api/v1/backup", "{}", 422),
+        ("POST", "/api/v1/backup", "{\"path\": \"/x\"}", 400),
         ("POST", "/api/v1/backup", "{\"file\": \"relative\"}", 400),
         ("POST", "/webhook", "{}", 403),
     ] {

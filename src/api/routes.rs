@@ -1,0 +1,157 @@
+//! The one table of routes: the server and its OpenAPI document are both made from it, so that neither can have a route that
+//! the other lacks.
+
+use super::{
+    handlers, openapi,
+    server::{Answer, Shared},
+    streams,
+    types::*,
+};
+use axum::{handler::Handler, http::StatusCode, routing::MethodRouter};
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+
+/// Makes a type's schema.
+pub(super) type SchemaOf = fn(&mut SchemaGenerator) -> Schema;
+
+/// One operation: how it is served and how it is described.
+pub(super) struct Route {
+    pub method: &'static str,
+    pub path: &'static str,
+    pub summary: &'static str,
+    pub handler: MethodRouter<Shared>,
+    /// An object whose properties are the query's parameters.
+    pub query: Option<SchemaOf>,
+    /// A body that may be left out.
+    pub body: Option<SchemaOf>,
+    /// Status of success.
+    pub status: StatusCode,
+    /// Media types of success with their schemas.
+    pub answers: Vec<(&'static str, SchemaOf)>,
+    /// Asks for no token.
+    pub open: bool,
+}
+
+/// Paths that ask for no token: probes, and webhooks, which are signed.
+pub(super) const OPEN: &[&str] = &["/healthz", "/readyz", "/webhook"];
+
+pub(super) const JSON: &str = "application/json";
+pub(super) const TEXT: &str = "text/plain";
+
+pub(super) fn schema<T: JsonSchema>(generator: &mut SchemaGenerator) -> Schema {
+    generator.subschema_for::<T>()
+}
+
+/// The type that a handler answers with, read from the handler itself: the document cannot name another.
+trait Answers<Arguments> {
+    type Out: JsonSchema;
+}
+macro_rules! answers {
+    ($($argument:ident)*) => {
+        impl<F, Fut, Out: JsonSchema, $($argument),*> Answers<($($argument,)*)> for F
+        where
+            F: Fn($($argument),*) -> Fut,
+            Fut: Future<Output = Answer<Out>>,
+        {
+            type Out = Out;
+        }
+    };
+}
+answers!(A);
+answers!(A B);
+answers!(A B C);
+
+impl Route {
+    fn new(method: &'static str, path: &'static str, summary: &'static str, handler: MethodRouter<Shared>) -> Self {
+        let open = OPEN.contains(&path);
+        let (query, body, answers) = (None, None, vec![]);
+        Self { method, path, summary, handler, query, body, status: StatusCode::OK, answers, open }
+    }
+    fn answer<T: JsonSchema>(mut self, media: &'static str) -> Self {
+        self.answers.push((media, schema::<T>));
+        self
+    }
+    fn query<T: JsonSchema>(self) -> Self {
+        Self { query: Some(schema::<T>), ..self }
+    }
+    fn body<T: JsonSchema>(self) -> Self {
+        Self { body: Some(schema::<T>), ..self }
+    }
+}
+
+/// `GET`, answered with JSON.
+fn read<H, T, A>(path: &'static str, summary: &'static str, handler: H) -> Route
+where
+    H: Handler<T, Shared> + Answers<A>,
+    T: 'static,
+{
+    Route::new("get", path, summary, axum::routing::get(handler)).answer::<H::Out>(JSON)
+}
+
+/// `POST`, answered with JSON.
+fn change<H, T, A>(path: &'static str, summary: &'static str, handler: H) -> Route
+where
+    H: Handler<T, Shared> + Answers<A>,
+    T: 'static,
+{
+    Route::new("post", path, summary, axum::routing::post(handler)).answer::<H::Out>(JSON)
+}
+
+/// `GET`, answered with something else, which the caller describes.
+fn plain<H: Handler<T, Shared>, T: 'static>(path: &'static str, summary: &'static str, handler: H) -> Route {
+    Route::new("get", path, summary, axum::routing::get(handler))
+}
+
+/// Every route.
+pub(super) fn table() -> Vec<Route> {
+    let backup = axum::routing::post(handlers::backup);
+    let webhook = axum::routing::post(handlers::take_webhook);
+    vec![
+        plain("/healthz", "Whether the daemon runs", || async { "ok\n" }).answer::<String>(TEXT),
+        plain("/readyz", "Whether a revision is loaded", handlers::ready).answer::<String>(TEXT),
+        plain("/metrics", "Metrics in Prometheus text", handlers::metrics).answer::<String>(TEXT),
+        plain("/api/v1/openapi.json", "This document", openapi::answer)
+            .answer::<serde_json::Map<String, serde_json::Value>>(JSON),
+        read("/api/v1/fleet", "All models", handlers::fleet),
+        read("/api/v1/plan", "What would be done now", handlers::plan).query::<PlanQuery>(),
+        change("/api/v1/sync", "Fetch and reconcile now", handlers::sync).body::<SyncBody>(),
+        Route::new("post", "/api/v1/backup", "A backup of the store, as the answer or as a file", backup)
+            .body::<BackupBody>()
+            .answer::<Done>(JSON)
+            .answer::<String>("application/octet-stream"),
+        plain("/api/v1/events", "Events; as server-sent events when Accept says so", streams::events)
+            .query::<EventsQuery>()
+            .answer::<Vec<crate::model::Event>>(JSON)
+            .answer::<String>("text/event-stream"),
+        read("/api/v1/models/{name}", "One model", handlers::detail),
+        read("/api/v1/models/{name}/versions", "Its versions, oldest first", handlers::versions),
+        read("/api/v1/models/{name}/versions/{number}", "One version with its lineage", handlers::version),
+        read("/api/v1/models/{name}/runs", "Its runs, newest first", handlers::runs),
+        read("/api/v1/models/{name}/plan", "Its plan", handlers::model_plan),
+        read("/api/v1/models/{name}/diff", "Desired against live", handlers::diff),
+        change("/api/v1/models/{name}/refresh", "New snapshots of its data", handlers::refresh),
+        change("/api/v1/models/{name}/suspend", "Stop reconciling it", handlers::suspend),
+        change("/api/v1/models/{name}/resume", "Reconcile it again", handlers::resume),
+        change("/api/v1/models/{name}/rollback", "Make and push a git revert", handlers::rollback)
+            .body::<RollbackBody>(),
+        change("/api/v1/models/{name}/rollout/{verb}", "Steer its rollout", handlers::steer).query::<SteerQuery>(),
+        plain("/api/v1/models/{name}/replicas/{environment}/log", "Output of the newest replica", streams::replica_log)
+            .query::<LogQuery>()
+            .answer::<String>(TEXT),
+        plain("/api/v1/runs/{id}/log", "A run's output", streams::run_log).query::<LogQuery>().answer::<String>(TEXT),
+        Route {
+            status: StatusCode::ACCEPTED,
+            ..Route::new("post", "/webhook", "Says that the source moved; signed with HMAC-SHA256", webhook)
+                .body::<serde_json::Value>()
+                .answer::<Done>(JSON)
+        },
+    ]
+}
+
+/// Schema of a path's parameter.
+pub(super) fn parameter(name: &str) -> SchemaOf {
+    match name {
+        "name" | "environment" => schema::<crate::model::Name>,
+        "verb" => schema::<SteerVerb>,
+        _ => schema::<String>,
+    }
+}

@@ -1,0 +1,215 @@
+//! What the API says of itself, judged by other people's programs: the OpenAPI document, and real answers against it.
+
+use crate::{
+    python::judge,
+    support::{SERVED, World, model},
+};
+use serde_json::{Value, json};
+use std::{
+    io::{BufRead, BufReader},
+    time::Duration,
+};
+
+/// Holds a new version at half of the traffic.
+const HELD: &str = "[serve]\nrun = [\"python3\", \"serve.py\"]\n[[deploy]]\nenvironment = \"production\"\nstrategy = \"canary\"\n\
+                    steps = [{ weight = 50, hold = \"1h\" }]\n[[deploy.analysis]]\nmetric = \"error_rate\"\nmax = 0.5\n";
+
+/// The document is valid, and so is each answer by the schema that the document names for it.
+const VALIDATE: &str = r#"
+import json, sys
+from jsonschema import Draft202012Validator
+from openapi_spec_validator import OpenAPIV31SpecValidator
+given = json.load(sys.stdin)
+document = given["document"]
+OpenAPIV31SpecValidator(document).validate()
+wrong = []
+for a in given["answers"]:
+    responses = document["paths"][a["route"]][a["method"]]["responses"]
+    response = responses.get(str(a["status"]), responses["default"])
+    schema = response["content"][a["media"]]["schema"]
+    root = {"components": document["components"], **schema}
+    for e in Draft202012Validator(root).iter_errors(a["body"]):
+        wrong.append(f'{a["method"]} {a["path"]} {a["status"]}: {e.json_path}: {e.message[:300]}')
+print("\n".join(wrong))
+sys.exit(bool(wrong))
+"#;
+
+struct Caller {
+    url: String,
+    token: String,
+    client: reqwest::blocking::Client,
+}
+
+struct Answered {
+    status: u16,
+    media: String,
+    body: String,
+}
+
+impl Caller {
+    fn new((url, token): (String, String)) -> Self {
+        let client = reqwest::blocking::Client::builder().no_proxy().build().unwrap();
+        Self { url, token, client }
+    }
+    fn call(&self, method: &str, path: &str, body: Option<&str>) -> Answered {
+        let method = method.to_uppercase().parse().unwrap();
+        let mut request = self.client.request(method, format!("{}{path}", self.url)).bearer_auth(&self.token);
+        if let Some(body) = body {
+            request = request.header("content-type", "application/json").body(body.to_owned());
+        }
+        let answer = request.send().unwrap();
+        let media = answer.headers().get("content-type").map_or("", |t| t.to_str().unwrap());
+        let media = media.split(';').next().unwrap().to_owned();
+        Answered { status: answer.status().as_u16(), media, body: answer.text().unwrap() }
+    }
+    /// Reads the daemon's events until each of these (kind, model) came.
+    fn until(&self, wanted: &[(&str, &str)]) {
+        let request = self.client.get(format!("{}/api/v1/events?after=0", self.url)).bearer_auth(&self.token);
+        let stream = request.header("accept", "text/event-stream").timeout(Duration::from_secs(90)).send().unwrap();
+        let mut left = wanted.to_vec();
+        for line in BufReader::new(stream).lines() {
+            let line = line.unwrap_or_else(|e| panic!("{e}: {left:?} never came"));
+            let Some(data) = line.strip_prefix("data:") else { continue };
+            let event: Value = serde_json::from_str(data).unwrap();
+            left.retain(|(kind, model)| event["kind"] != **kind || event["model"] != **model);
+            if left.is_empty() {
+                return;
+            }
+        }
+        panic!("the stream ended before {left:?}");
+    }
+    fn json(&self, path: &str) -> Value {
+        serde_json::from_str(&self.call("get", path, None).body).unwrap()
+    }
+}
+
+/// A fleet in which everything that an answer can show is there: versions, a canary, a failed gate, a failed run, a broken spec.
+fn busy() -> (World, Caller) {
+    let mut w = World::new();
+    let count = w.path("count");
+    w.commit_model("fraud", &model("fraud", &count, ", seed = 1", HELD));
+    let caller = Caller::new(w.start_tcp());
+    w.wait_for("fraud", "version=v1");
+    w.commit_model("fraud", &model("fraud", &count, ", seed = 2", HELD));
+    w.commit_model(
+        "weak",
+        &model("weak", &count, ", seed = 3", &format!("[[gate]]\nmetric = \"score\"\nmin = 2.0\n{SERVED}")),
+    );
+    w.commit_model("fails", &model("fails", &w.path("no/such/folder"), ", seed = 4", SERVED));
+    w.commit_model("broken", &model("broken", &count, ", seed = 5", "parms = {}\n"));
+    caller.until(&[
+        ("rollout_step", "fraud"),
+        ("gate_failed", "weak"),
+        ("run_failed", "fails"),
+        ("spec_broken", "broken"),
+    ]);
+    (w, caller)
+}
+
+#[test]
+fn the_document_is_valid_and_real_answers_are_what_it_says() {
+    let (_w, c) = busy();
+    let document = c.json("/api/v1/openapi.json");
+    let run = c.json("/api/v1/models/fraud/runs")[0]["id"].as_str().unwrap().to_owned();
+    // Route, path, body, status.
+    let log = format!("/api/v1/runs/{run}/log");
+    let calls = [
+        ("get", "/healthz", "/healthz", None, 200),
+        ("get", "/readyz", "/readyz", None, 200),
+        ("get", "/metrics", "/metrics", None, 200),
+        ("get", "/api/v1/openapi.json", "/api/v1/openapi.json", None, 200),
+        ("get", "/api/v1/fleet", "/api/v1/fleet", None, 200),
+        ("get", "/api/v1/plan", "/api/v1/plan", None, 200),
+        ("get", "/api/v1/plan", "/api/v1/plan?rev=HEAD~1", None, 200),
+        ("get", "/api/v1/plan", "/api/v1/plan?rev=nothing", None, 409),
+        ("get", "/api/v1/events", "/api/v1/events", None, 200),
+        ("get", "/api/v1/events", "/api/v1/events?after=x", None, 400),
+        ("get", "/api/v1/models/{name}", "/api/v1/models/fraud", None, 200),
+        ("get", "/api/v1/models/{name}", "/api/v1/models/weak", None, 200),
+        ("get", "/api/v1/models/{name}", "/api/v1/models/fails", None, 200),
+        ("get", "/api/v1/models/{name}", "/api/v1/models/none", None, 404),
+        ("get", "/api/v1/models/{name}/versions", "/api/v1/models/fraud/versions", None, 200),
+        ("get", "/api/v1/models/{name}/versions/{number}", "/api/v1/models/fraud/versions/v1", None, 200),
+        ("get", "/api/v1/models/{name}/versions/{number}", "/api/v1/models/weak/versions/1", None, 200),
+        ("get", "/api/v1/models/{name}/runs", "/api/v1/models/fails/runs", None, 200),
+        ("get", "/api/v1/models/{name}/plan", "/api/v1/models/fraud/plan", None, 200),
+        ("get", "/api/v1/models/{name}/diff", "/api/v1/models/fraud/diff", None, 200),
+        ("get", "/api/v1/runs/{id}/log", &log, None, 200),
+        (
+            "get",
+            "/api/v1/models/{name}/replicas/{environment}/log",
+            "/api/v1/models/fraud/replicas/production/log",
+            None,
+            200,
+        ),
+        ("post", "/api/v1/sync", "/api/v1/sync", Some("{}"), 200),
+        ("post", "/api/v1/sync", "/api/v1/sync", Some("[]"), 400),
+        ("post", "/api/v1/backup", "/api/v1/backup", Some("{\"file\": \"/x\"}"), 403),
+        ("post", "/api/v1/models/{name}/refresh", "/api/v1/models/fraud/refresh", None, 200),
+        ("post", "/api/v1/models/{name}/suspend", "/api/v1/models/weak/suspend", None, 200),
+        ("post", "/api/v1/models/{name}/resume", "/api/v1/models/weak/resume", None, 200),
+        ("post", "/api/v1/models/{name}/rollout/{verb}", "/api/v1/models/fraud/rollout/pause", None, 200),
+        ("post", "/api/v1/models/{name}/rollout/{verb}", "/api/v1/models/fraud/rollout/dance", None, 404),
+        ("post", "/api/v1/models/{name}/rollback", "/api/v1/models/fraud/rollback", Some("{\"to\": 99}"), 409),
+        ("post", "/api/v1/models/{name}/rollback", "/api/v1/models/fraud/rollback", Some("{}"), 200),
+        ("post", "/webhook", "/webhook", Some("{}"), 403),
+    ];
+    let mut answers = vec![];
+    for (method, route, path, body, status) in calls {
+        let a = c.call(method, path, body);
+        assert_eq!(a.status, status, "{method} {path}: {}", a.body);
+        let body = match a.media.as_str() {
+            "application/json" => serde_json::from_str(&a.body).unwrap(),
+            _ => Value::String(a.body),
+        };
+        answers.push(
+            json!({ "method": method, "route": route, "path": path, "status": status, "media": a.media, "body": body }),
+        );
+    }
+    let seen = |path: &str, field: &str| {
+        let a = answers.iter().find(|a| a["path"] == path).unwrap();
+        assert!(!a["body"].pointer(field).unwrap_or(&Value::Null).is_null(), "{path} has no {field}: {a}");
+    };
+    seen("/api/v1/fleet", "/models/2/environments/0/rollout/traffic");
+    seen("/api/v1/fleet", "/diagnostics/0/location");
+    seen("/api/v1/models/weak/versions/1", "/gates/0/condition");
+    seen("/api/v1/models/fails/runs", "/0/status/reason");
+    for route in document["paths"].as_object().unwrap().keys() {
+        assert!(answers.iter().any(|a| a["route"] == **route), "{route} is never called");
+    }
+    judge(VALIDATE, &json!({ "document": document, "answers": answers }).to_string());
+    // What cannot fail proves nothing.
+    let wrong = json!({ "document": document, "answers": [{ "method": "get", "route": "/api/v1/fleet", "path": "", "status": 200,
+        "media": "application/json", "body": { "models": [] } }] });
+    assert!(std::panic::catch_unwind(|| judge(VALIDATE, &wrong.to_string())).is_err());
+}
+
+#[test]
+fn over_tcp_a_backup_is_the_answer_and_names_no_file_of_the_daemon() {
+    let mut w = World::new();
+    let count = w.path("count");
+    w.commit_model("fraud", &model("fraud", &count, ", seed = 1", SERVED));
+    let c = Caller::new(w.start_tcp());
+    w.wait_for("fraud", "version=v1");
+    let planted = w.path("planted");
+    let a = c.call("post", "/api/v1/backup", Some(&json!({ "file": planted }).to_string()));
+    assert_eq!(a.status, 403, "{}", a.body);
+    assert!(!planted.exists());
+    let file = w.path("taken");
+    let out = std::process::Command::new(env!("CARGO_BIN_EXE_trimtab"))
+        .arg("backup")
+        .arg(&file)
+        .args(["--api", &c.url])
+        .env("TRIMTAB_TOKEN", &c.token)
+        .output()
+        .unwrap();
+    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+    w.kill();
+    let out = w.trimtab(&["restore", file.to_str().unwrap()]);
+    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+    w.start();
+    w.wait_for("fraud", "version=v1");
+    assert_eq!(w.trained("count").len(), 1, "the version came from the backup");
+    let left = std::fs::read_dir(w.state()).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap());
+    assert!(left.into_iter().all(|n| !n.contains("backup") && !n.starts_with(".tmp")));
+}
