@@ -183,7 +183,8 @@ impl Client {
             ClientError::Unreachable(format!("{} ({cause})", self.name()))
         };
         let method = reqwest::Method::from_bytes(method.as_bytes()).map_err(|e| ClientError::Refused(e.to_string()))?;
-        let mut request = reqwest::Client::new()
+        let mut request = web(url)
+            .map_err(unreachable)?
             .request(method, format!("{}{path}", url.trim_end_matches('/')))
             .header("content-type", "application/json")
             .body(body);
@@ -199,6 +200,19 @@ impl Client {
         let chunks = answer.bytes_stream().map(move |c| c.map_err(|_| ClientError::Unreachable(name.clone())));
         checked(status, Box::pin(chunks)).await
     }
+}
+
+/// A client for `url`. What is on this machine is asked directly: a proxy of the environment would look for it on its own.
+pub fn web(url: &str) -> reqwest::Result<reqwest::Client> {
+    let here = url.parse::<reqwest::Url>().ok().and_then(|u| u.host_str().map(is_here)).unwrap_or_default();
+    let builder = reqwest::Client::builder();
+    if here { builder.no_proxy() } else { builder }.build()
+}
+
+fn is_here(host: &str) -> bool {
+    let address = host.trim_start_matches('[').trim_end_matches(']').parse::<std::net::IpAddr>();
+    // An unspecified address is where something listens, and this machine where it is called.
+    address.map_or(host == "localhost", |a| a.is_loopback() || a.is_unspecified())
 }
 
 /// Turns an answer that is no success into an error with the daemon's own words.

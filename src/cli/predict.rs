@@ -4,7 +4,10 @@ use super::{
     fail::{Failure, Outcome},
     global::Global,
 };
-use crate::{api::types::Fleet, model::Name};
+use crate::{
+    api::{client, types::Fleet},
+    model::Name,
+};
 use std::{path::PathBuf, process::ExitCode};
 
 #[derive(Debug, clap::Args)]
@@ -38,7 +41,8 @@ pub fn run(global: &Global, args: &Args) -> Outcome {
         let path = args.path.clone().unwrap_or_else(|| format!("v2/models/{}/infer", args.model));
         let url = format!("{router}/{place}/{}", path.trim_start_matches('/'));
         let failed = |e: reqwest::Error| Failure::with(69, format!("the router does not answer: {e}"));
-        let answer = reqwest::Client::new()
+        let answer = client::web(&url)
+            .map_err(failed)?
             .post(url)
             .header("content-type", "application/json")
             .body(body)

@@ -7,7 +7,7 @@ use crate::{
 use serde_json::{Value, json};
 use std::{
     io::{BufRead, BufReader},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 /// Holds a new version at half of the traffic.
@@ -212,4 +212,35 @@ fn over_tcp_a_backup_is_the_answer_and_names_no_file_of_the_daemon() {
     assert_eq!(w.trained("count").len(), 1, "the version came from the backup");
     let left = std::fs::read_dir(w.state()).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap());
     assert!(left.into_iter().all(|n| !n.contains("backup") && !n.starts_with(".tmp")));
+}
+
+#[test]
+fn a_proxy_of_the_environment_is_not_asked_for_what_is_on_this_machine() {
+    let mut w = World::new();
+    let count = w.path("count");
+    w.commit_model("fraud", &model("fraud", &count, ", seed = 1", SERVED));
+    let (url, token) = w.start_tcp();
+    w.wait_for("fraud", "version=v1");
+    let body = w.path("body");
+    std::fs::write(&body, "{}").unwrap();
+    // Nobody listens on port 1.
+    let dead = "http://127.0.0.1:1";
+    for url in [url.clone(), url.replace("127.0.0.1", "localhost")] {
+        let begun = Instant::now();
+        let out = std::process::Command::new(env!("CARGO_BIN_EXE_trimtab"))
+            .args(["predict", "fraud"])
+            .arg(&body)
+            .args(["--json", "--api", &url])
+            .env("TRIMTAB_TOKEN", &token)
+            .envs([("http_proxy", dead), ("HTTP_PROXY", dead), ("ALL_PROXY", dead), ("all_proxy", dead)])
+            .env_remove("no_proxy")
+            .env_remove("NO_PROXY")
+            .output()
+            .unwrap();
+        let said: Value = serde_json::from_slice(&out.stdout).unwrap_or_else(|e| {
+            panic!("{e}: {}{}", String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr))
+        });
+        assert_eq!(said["version"], "v1", "{said}");
+        assert!(begun.elapsed() < Duration::from_secs(20));
+    }
 }
