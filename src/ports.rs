@@ -235,6 +235,8 @@ pub trait Target: Send + Sync {
     fn routed(&self, environment: &Name, model: &Name) -> Option<Release>;
     /// The log of the newest replica.
     fn log(&self, environment: &Name, model: &Name) -> Option<PathBuf>;
+    /// What the router counted since it started, in Prometheus text.
+    fn metrics(&self) -> PortResult<String>;
     /// Where traffic enters, e.g. `http://127.0.0.1:8080`.
     fn address(&self) -> Option<String>;
 }

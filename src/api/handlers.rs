@@ -26,8 +26,9 @@ pub(super) async fn ready(State(api): State<Shared>) -> Response {
     }
 }
 
-pub(super) async fn metrics(State(api): State<Shared>) -> Result<String, Failure> {
-    blocking(move || super::metrics::text(&api.reconciler)).await
+pub(super) async fn metrics(State(api): State<Shared>) -> Result<Response, Failure> {
+    let text = blocking(move || super::metrics::text(&api.reconciler)).await?;
+    Ok(([(header::CONTENT_TYPE, prometheus::TEXT_FORMAT)], text).into_response())
 }
 
 pub(super) async fn take_webhook(

@@ -1,6 +1,6 @@
 //! One look at one model: observe, plan, write the intention, act.
 
-use super::{Cell, Reconciler, execute::Change, lock, queue::backoff};
+use super::{Cell, Reconciler, execute::Change, lock, meters::Looked, queue::backoff};
 use crate::{
     model::*,
     plan::{self, Input},
@@ -33,6 +33,7 @@ impl Reconciler {
     }
 
     fn look(&self, model: &Name) {
+        let begun = std::time::Instant::now();
         let cell = self.cell_or_new(model);
         let mut cell = lock(&cell);
         let (desired, broken) = self.desired_of(&cell.observed);
@@ -45,8 +46,10 @@ impl Reconciler {
         if let Err(e) = self.save(&mut cell, change, &plan) {
             tracing::error!(model = %model, "the store refused a change: {e}");
             let retry = self.now().steady.plus(backoff(2));
+            self.0.meters.looked(begun, Looked::Failed);
             return self.0.queue.add(model.clone(), retry);
         }
+        self.0.meters.looked(begun, if plan.actions.is_empty() { Looked::Unchanged } else { Looked::Changed });
         let acted =
             plan.actions.iter().any(|p| !matches!(p.action, Action::WriteLock { .. } | Action::ResolveData { .. }));
         let again = if acted { Some(SteadyMs(0)) } else { plan.look_again };

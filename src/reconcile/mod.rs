@@ -5,6 +5,7 @@
 
 mod execute;
 mod look;
+mod meters;
 mod pipeline;
 pub mod queue;
 mod source;
@@ -12,6 +13,7 @@ mod steer;
 mod tasks;
 mod view;
 
+pub use meters::Meters;
 pub use source::SyncRequest;
 pub use steer::SteerError;
 pub use view::{ModelView, SourceView};
@@ -77,6 +79,7 @@ struct Inner {
     slots: Slots,
     tasks: Tasks<(Name, Task), Cancel>,
     source: source::State,
+    meters: Meters,
     events: tokio::sync::broadcast::Sender<Event>,
 }
 
@@ -110,6 +113,7 @@ impl Reconciler {
             slots: Slots::new(),
             tasks: Tasks::new(),
             source: state,
+            meters: Meters::new(),
             events,
         };
         Ok(Self(Arc::new(inner)))
@@ -188,6 +192,7 @@ impl Reconciler {
     fn commit(&self, batch: Batch) -> Result<(), StoreError> {
         let committed = self.0.store.commit(batch)?;
         for event in committed.events {
+            self.0.meters.happened(&event);
             // No subscriber is no error.
             let _ = self.0.events.send(event);
         }

@@ -1,6 +1,6 @@
 //! Running a model's pipeline to a registered version.
 
-use super::{Reconciler, lock, queue::backoff};
+use super::{Reconciler, lock, meters::Trained, queue::backoff};
 use crate::{
     model::*,
     plan::gates,
@@ -81,9 +81,15 @@ impl Reconciler {
             Ok((job, outcome))
         });
         match result {
-            _ if cancel.is_cancelled() => {}
-            Ok((job, outcome)) => self.register(job, outcome),
-            Err(e) => self.note_pipeline_failure(model, pipeline, &e),
+            _ if cancel.is_cancelled() => self.0.meters.trained(model, Trained::Cancelled, None),
+            Ok((job, outcome)) => {
+                self.0.meters.trained(model, Trained::Succeeded, Some(outcome.duration));
+                self.register(job, outcome);
+            }
+            Err(e) => {
+                self.0.meters.trained(model, Trained::Failed, None);
+                self.note_pipeline_failure(model, pipeline, &e);
+            }
         }
     }
 

@@ -87,6 +87,11 @@ impl<K: Clone + Eq + Ord + Hash> Queue<K> {
         !keys.iter().any(|k| q.busy.contains(k) || q.due.get(k).is_some_and(|d| *d <= now))
     }
 
+    /// How many keys are due by `now` and wait.
+    pub fn depth(&self, now: SteadyMs) -> usize {
+        self.lock().order.iter().take_while(|(due, _)| *due <= now).count()
+    }
+
     /// Ends every `next`.
     pub fn close(&self) {
         self.lock().closed = true;

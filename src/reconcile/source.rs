@@ -166,6 +166,7 @@ impl Reconciler {
     }
 
     fn round(&self, prune: bool) {
+        let begun = std::time::Instant::now();
         let before = self.0.source.status().revision;
         let fetched = self.0.ports.source.fetch(before.as_ref().map(|r| &r.commit));
         let outcome = fetched.and_then(|fetched| match fetched {
@@ -177,6 +178,7 @@ impl Reconciler {
             ))),
             Fetched::Head { revision, rewritten } => self.take_revision(&revision, rewritten, prune),
         });
+        self.0.meters.fetched(begun, outcome.is_ok());
         self.note_outcome(outcome);
     }
 

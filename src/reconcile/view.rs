@@ -66,6 +66,11 @@ impl Reconciler {
         self.plan_with(&observed, desired, past)
     }
 
+    /// What the loop counted since the daemon's start.
+    pub fn metrics(&self) -> Vec<prometheus::proto::MetricFamily> {
+        self.0.meters.gather(self.0.queue.depth(self.now().steady))
+    }
+
     /// Tells subscribers that a model's state moved, without an event worth keeping.
     pub(super) fn announce(&self, model: &Name) {
         let event = Event {

@@ -16,6 +16,8 @@ use tokio::net::UnixStream;
 
 /// How long an order may take.
 const ORDER: Duration = Duration::from_secs(10);
+/// How long figures may take: whoever asks for them shows something without.
+const FIGURES: Duration = Duration::from_secs(2);
 
 /// Speaks to the router of one folder; a connection for each call.
 #[derive(Debug, Clone)]
@@ -46,15 +48,20 @@ impl RouterClient {
     }
     /// Measurements of one model in one environment.
     pub async fn stats(&self, environment: &Name, model: &Name) -> Result<StatsAnswer, RouteError> {
-        self.get(&format!("/stats?environment={environment}&model={model}"), ORDER).await
+        self.get(&format!("/stats?environment={environment}&model={model}"), FIGURES).await
     }
     /// Measurements of every release that had requests since this time of the router's clock.
     pub async fn stats_since(&self, since: u64) -> Result<StatsAnswer, RouteError> {
-        self.get(&format!("/stats?since={since}"), ORDER).await
+        self.get(&format!("/stats?since={since}"), FIGURES).await
     }
     /// Waits until a replica that left the routes holds no request; the number it still holds after `wait`.
     pub async fn drained(&self, address: SocketAddr, wait: Duration) -> Result<u64, RouteError> {
         self.get(&format!("/drained?address={address}&wait_ms={}", wait.as_millis()), wait + ORDER).await
+    }
+    /// What it counted since it started, in Prometheus text.
+    pub async fn metrics(&self) -> Result<String, RouteError> {
+        let bytes = self.send(Method::GET, "/metrics", &(), FIGURES).await?;
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
     }
     /// Asks the router to finish what it holds and end.
     pub async fn shutdown(&self) -> Result<(), RouteError> {

@@ -52,6 +52,7 @@ pub fn app(control: Arc<Control>) -> Router {
         .route("/config", get(config).put(put_config))
         .route("/route", put(put_route))
         .route("/stats", get(stats))
+        .route("/metrics", get(metrics))
         .route("/identity", get(identity))
         .route("/inflight", get(in_flight))
         .route("/drained", get(drained))
@@ -99,6 +100,10 @@ async fn keep(files: &RouteFiles, routes: Vec<Route>) -> Result<(), RouteError> 
 
 async fn stats(State(c): State<Arc<Control>>, Query(q): Query<StatsQuery>) -> Json<StatsAnswer> {
     Json(c.table.stats(q.environment.as_ref().zip(q.model.as_ref()), q.since))
+}
+
+async fn metrics(State(c): State<Arc<Control>>) -> Result<String, RouteError> {
+    c.table.meters().text().map_err(|e| RouteError::Refused { status: 500, body: e.to_string() })
 }
 
 async fn identity(State(c): State<Arc<Control>>) -> Json<Identity> {

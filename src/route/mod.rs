@@ -9,6 +9,7 @@ mod config;
 mod control;
 mod handover;
 mod measure;
+mod meters;
 mod pool;
 mod proxy;
 mod server;

@@ -81,7 +81,12 @@ impl Proxy {
     pub async fn handle(&self, peer: SocketAddr, request: Request<Incoming>) -> Response<Answer> {
         let mut response = match self.forward(peer, request).await {
             Ok(response) => response,
-            Err(refusal) => refusal.into_response(),
+            Err(refusal) => {
+                if refusal.version.is_none() {
+                    self.table.meters().refused(refusal.model.as_deref().unwrap_or_default(), refusal.status);
+                }
+                refusal.into_response()
+            }
         };
         if self.leaving.load(Ordering::Relaxed) {
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
@@ -116,7 +121,9 @@ impl Proxy {
                 (Failure::Unsent(request), _) if !last => request,
                 (Failure::Broken(_), Some(spare)) if !last => copy(spare),
                 _ => {
-                    let micros = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
+                    let took = begun.elapsed();
+                    let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+                    lease.meter.record(refusal.status, took);
                     if !refusal.clients_fault() {
                         lease.stats.record(self.table.now_ms(), micros, true);
                     }
@@ -195,7 +202,9 @@ impl Proxy {
         response: Response<Incoming>,
         sender: SendRequest<Upload>,
     ) -> Response<Answer> {
-        let micros = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
+        let took = begun.elapsed();
+        let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        lease.meter.record(response.status(), took);
         lease.stats.record(self.table.now_ms(), micros, response.status().is_server_error());
         let (mut parts, body) = response.into_parts();
         parts.version = Version::HTTP_11;
@@ -310,19 +319,21 @@ struct Refusal {
     help: &'static str,
     retry: bool,
     version: Option<HeaderValue>,
+    /// The model, when it has a route.
+    model: Option<String>,
 }
 impl Refusal {
     fn new(status: StatusCode, error: impl Into<String>, help: &'static str) -> Self {
-        Self { status, error: error.into(), help, retry: false, version: None }
+        Self { status, error: error.into(), help, retry: false, version: None, model: None }
     }
     fn unknown_path(path: &str) -> Self {
         let help = "call /models/NAME/... or /environments/ENV/models/NAME/...; `trimtab status` lists the models";
         Self::new(StatusCode::NOT_FOUND, format!("no model at `{path}`"), help)
     }
     fn missing(missing: Missing, whom: Lookup<'_>) -> Self {
-        let what = match whom {
-            Lookup::Live { model } => format!("model `{model}`"),
-            Lookup::In { environment, model } => format!("model `{model}` in environment `{environment}`"),
+        let (name, what) = match whom {
+            Lookup::Live { model } => (model, format!("model `{model}`")),
+            Lookup::In { environment, model } => (model, format!("model `{model}` in environment `{environment}`")),
         };
         match missing {
             Missing::Route => Self::new(
@@ -332,6 +343,7 @@ impl Refusal {
             ),
             Missing::Replica => Self {
                 retry: true,
+                model: Some(name.to_owned()),
                 ..Self::new(
                     StatusCode::SERVICE_UNAVAILABLE,
                     format!("{what} has no ready replica"),

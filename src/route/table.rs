@@ -1,6 +1,11 @@
 //! The routes in use, and which release and replica a request gets.
 
-use super::{ReleaseStats, Route, RouteError, StatsAnswer, measure::Stats, pool::Replica};
+use super::{
+    ReleaseStats, Route, RouteError, StatsAnswer,
+    measure::Stats,
+    meters::{Meter, Meters},
+    pool::Replica,
+};
 use crate::model::{Name, Release};
 use http::HeaderValue;
 use std::{
@@ -25,6 +30,7 @@ pub enum Lookup<'a> {
 /// All routes. A change replaces one route; a request holds the read lock only while it picks.
 pub struct Table {
     maps: RwLock<Maps>,
+    meters: Meters,
     started: Instant,
 }
 
@@ -49,6 +55,7 @@ struct ReleaseState {
     replicas: Vec<Arc<Replica>>,
     next: AtomicUsize,
     stats: Arc<Stats>,
+    meter: Arc<Meter>,
 }
 
 /// Why no replica was found.
@@ -62,6 +69,7 @@ pub enum Missing {
 pub struct Lease {
     pub replica: Arc<Replica>,
     pub stats: Arc<Stats>,
+    pub meter: Arc<Meter>,
     /// `v7`
     pub version: HeaderValue,
 }
@@ -99,7 +107,8 @@ impl RouteState {
         let lease = |r: &ReleaseState, replica: &Arc<Replica>| {
             replica.begin();
             r.stats.begin();
-            Lease { replica: replica.clone(), stats: r.stats.clone(), version: r.header.clone() }
+            let (stats, meter) = (r.stats.clone(), r.meter.clone());
+            Lease { replica: replica.clone(), stats, meter, version: r.header.clone() }
         };
         let untried = |r: &&Arc<Replica>| !tried.contains(&r.address);
         let good = |r: &&Arc<Replica>| untried(r) && !r.is_suspect(now_ms);
@@ -121,7 +130,7 @@ impl ReleaseState {
 
 impl Default for Table {
     fn default() -> Self {
-        Self { maps: RwLock::default(), started: Instant::now() }
+        Self { maps: RwLock::default(), meters: Meters::default(), started: Instant::now() }
     }
 }
 
@@ -129,6 +138,10 @@ impl Table {
     /// Milliseconds on the router's clock.
     pub fn now_ms(&self) -> u64 {
         u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+    /// What was counted since the start.
+    pub fn meters(&self) -> &Meters {
+        &self.meters
     }
     fn read(&self) -> RwLockReadGuard<'_, Maps> {
         self.maps.read().unwrap_or_else(PoisonError::into_inner)
@@ -147,7 +160,7 @@ impl Table {
     /// does not name: requests are counted on a replica under the same lock.
     pub fn put(&self, route: Route) {
         let mut maps = self.maps.write().unwrap_or_else(PoisonError::into_inner);
-        maps.put(route);
+        maps.put(route, &self.meters);
     }
     /// Replaces all routes.
     pub fn replace(&self, routes: Vec<Route>) {
@@ -160,7 +173,7 @@ impl Table {
             .map(|r| Route { releases: vec![], ..r.config.clone() })
             .collect();
         for route in gone.into_iter().chain(routes) {
-            maps.put(route);
+            maps.put(route, &self.meters);
         }
     }
     /// The routes in use.
@@ -228,7 +241,7 @@ impl Maps {
     fn routes(&self) -> impl Iterator<Item = &Arc<RouteState>> {
         self.environments.values().flat_map(HashMap::values)
     }
-    fn put(&mut self, config: Route) {
+    fn put(&mut self, config: Route, meters: &Meters) {
         let (environment, model) = (config.environment.clone(), config.model.clone());
         let old = self.get(environment.as_str(), model.as_str()).cloned();
         if self.live.get(&model).is_some_and(|l| l.config.environment == environment) {
@@ -239,7 +252,7 @@ impl Maps {
                 models.remove(&model);
             }
         } else {
-            let state = Arc::new(self.build(config, old.as_deref()));
+            let state = Arc::new(self.build(config, old.as_deref(), meters));
             if state.config.live {
                 self.live.insert(model.clone(), state.clone());
             }
@@ -258,17 +271,23 @@ impl Maps {
             self.replicas.retain(|_, r| r.strong_count() > 0);
         }
     }
-    fn build(&mut self, config: Route, old: Option<&RouteState>) -> RouteState {
-        let mut releases = Vec::with_capacity(config.releases.len());
+    fn build(&mut self, config: Route, old: Option<&RouteState>, meters: &Meters) -> RouteState {
+        let mut releases: Vec<ReleaseState> = Vec::with_capacity(config.releases.len());
         for r in &config.releases {
             let before = old.and_then(|o| o.releases.iter().find(|b| b.release == r.release));
             let stats = before.filter(|b| b.weight == r.weight).map(|b| b.stats.clone()).unwrap_or_default();
+            // Counted by version, whatever its weight and however it is run.
+            let version = r.release.version;
+            let same = |b: &&ReleaseState| b.meter.version() == version;
+            let meter = old.and_then(|o| o.releases.iter().find(same)).or_else(|| releases.iter().find(same));
+            let meter = meter.map(|b| b.meter.clone());
+            let meter = meter.unwrap_or_else(|| Arc::new(meters.release(&config.environment, &config.model, version)));
             let replicas = r.replicas.iter().map(|a| self.replica(*a)).collect();
             // `v` and digits always make a header value.
             let header = HeaderValue::from_str(&r.release.version.to_string())
                 .unwrap_or_else(|_| HeaderValue::from_static("unknown"));
             let next = AtomicUsize::new(before.map_or(0, |b| b.next.load(Relaxed)));
-            releases.push(ReleaseState { release: r.release, weight: r.weight, header, replicas, next, stats });
+            releases.push(ReleaseState { release: r.release, weight: r.weight, header, replicas, next, stats, meter });
         }
         RouteState { config, releases, counter: AtomicU64::new(old.map_or(0, |o| o.counter.load(Relaxed))) }
     }

@@ -34,24 +34,24 @@ print("\n".join(wrong))
 sys.exit(bool(wrong))
 "#;
 
-struct Caller {
-    url: String,
-    token: String,
+pub struct Caller {
+    pub url: String,
+    pub token: String,
     client: reqwest::blocking::Client,
 }
 
-struct Answered {
-    status: u16,
-    media: String,
-    body: String,
+pub struct Answered {
+    pub status: u16,
+    pub media: String,
+    pub body: String,
 }
 
 impl Caller {
-    fn new((url, token): (String, String)) -> Self {
+    pub fn new((url, token): (String, String)) -> Self {
         let client = reqwest::blocking::Client::builder().no_proxy().build().unwrap();
         Self { url, token, client }
     }
-    fn call(&self, method: &str, path: &str, body: Option<&str>) -> Answered {
+    pub fn call(&self, method: &str, path: &str, body: Option<&str>) -> Answered {
         let method = method.to_uppercase().parse().unwrap();
         let mut request = self.client.request(method, format!("{}{path}", self.url)).bearer_auth(&self.token);
         if let Some(body) = body {
@@ -78,13 +78,13 @@ impl Caller {
         }
         panic!("the stream ended before {left:?}");
     }
-    fn json(&self, path: &str) -> Value {
+    pub fn json(&self, path: &str) -> Value {
         serde_json::from_str(&self.call("get", path, None).body).unwrap()
     }
 }
 
 /// A fleet in which everything that an answer can show is there: versions, a canary, a failed gate, a failed run, a broken spec.
-fn busy() -> (World, Caller) {
+pub fn busy() -> (World, Caller) {
     let mut w = World::new();
     let count = w.path("count");
     w.commit_model("fraud", &model("fraud", &count, ", seed = 1", HELD));

@@ -173,7 +173,7 @@ fn the_api_over_tcp_asks_for_its_token_and_the_socket_is_private() {
     assert_eq!(status("/api/v1/models/none", token.trim()), 404);
     assert_eq!(status("/api/v1/openapi.json", token.trim()), 200);
     let metrics = client.get(format!("{url}/metrics")).bearer_auth(token.trim()).send().unwrap().text().unwrap();
-    assert!(metrics.contains("trimtab_model_version{model=\"fraud\",environment=\"production\"} 1"), "{metrics}");
+    assert!(metrics.contains("trimtab_model_version{environment=\"production\",model=\"fraud\"} 1"), "{metrics}");
     let hook = |signature: Option<&str>, body: Vec<u8>| {
         let mut r = client.post(format!("{url}/webhook")).body(body);
         if let Some(s) = signature {

@@ -8,6 +8,7 @@ mod deploy;
 mod hostile;
 mod load;
 mod loop_;
+mod metrics;
 mod process;
 mod python;
 mod remote;

@@ -183,9 +183,9 @@ impl LocalTarget {
         if recent.as_ref().is_none_or(|(at, _)| at.elapsed() > Duration::from_secs(1)) {
             let since = recent.as_ref().map_or(1, |(_, a)| a.now_ms.saturating_sub(12_000).max(1));
             let router = self.shared.router.clone();
-            if let Ok(Ok(answer)) = self.wait(async move { router.stats_since(since).await }) {
-                *recent = Some((Instant::now(), answer));
-            }
+            // A router that does not answer is asked again a second later, not for each model of the fleet.
+            let answer = self.wait(async move { router.stats_since(since).await }).ok().and_then(Result::ok);
+            *recent = Some((Instant::now(), answer.unwrap_or_default()));
         }
         let all = recent.iter().flat_map(|(_, a)| &a.releases);
         all.filter(|r| r.environment == *environment && r.model == *model).cloned().collect()
@@ -231,6 +231,10 @@ impl Target for LocalTarget {
         let all = self.replicas(environment, model);
         let newest = all.iter().max_by_key(|r| (r.release.version, std::cmp::Reverse(r.index)))?;
         Some(replica_log(&self.shared.config.state_dir, environment, model, &newest.release, newest.index))
+    }
+    fn metrics(&self) -> PortResult<String> {
+        let router = self.shared.router.clone();
+        Ok(self.wait(async move { router.metrics().await })??)
     }
     fn address(&self) -> Option<String> {
         lock(&self.shared.address).map(|a| format!("http://{a}"))
