@@ -4,6 +4,7 @@ use super::{
     fail::{Failure, Outcome},
     global::Global,
 };
+use crate::tui::End;
 use std::{io::IsTerminal, process::ExitCode};
 
 pub fn run(global: &Global) -> Outcome {
@@ -16,5 +17,9 @@ pub fn run(global: &Global) -> Outcome {
     runtime.block_on(client.get::<crate::api::types::Fleet>("/api/v1/fleet"))?;
     let done = runtime.block_on(crate::tui::run(client));
     runtime.shutdown_background();
-    done.map(|()| ExitCode::SUCCESS).map_err(Into::into)
+    Ok(match done? {
+        End::Left => ExitCode::SUCCESS,
+        // As a shell shows a process that the signal ended.
+        End::Signal(number) => ExitCode::from(u8::try_from(128 + number).unwrap_or(1)),
+    })
 }

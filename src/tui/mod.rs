@@ -2,12 +2,13 @@
 //!
 //! Live from the daemon's events: nothing is polled, and a frame is drawn only when something changed.
 
+mod guard;
 mod keymap;
 mod run;
 mod state;
 mod view;
 
-pub use run::run;
+pub use run::{End, run};
 pub use state::{Command, Message, Mode, Screen, State, update};
 pub use view::draw;
 

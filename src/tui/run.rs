@@ -1,6 +1,7 @@
 //! The terminal and the loop.
 
 use super::{
+    guard::Guard,
     state::{Command, Message, State, update},
     view,
 };
@@ -11,52 +12,52 @@ use crate::{
     },
     model::*,
 };
-use crossterm::{
-    event::{Event as Input, EventStream, KeyEventKind},
-    execute,
-    terminal::{EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode},
-};
+use crossterm::event::{Event as Input, EventStream, KeyEventKind};
 use futures::StreamExt;
 use ratatui::{Terminal, backend::CrosstermBackend};
 use std::{
     io::{self, Stdout},
     time::Duration,
 };
-use tokio::{sync::mpsc, task::AbortHandle};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::mpsc,
+    task::AbortHandle,
+};
 
-/// Gives the terminal back as it was, whatever happens.
-struct Guard;
-impl Guard {
-    fn enter() -> io::Result<Self> {
-        enable_raw_mode()?;
-        execute!(io::stdout(), EnterAlternateScreen)?;
-        let before = std::panic::take_hook();
-        std::panic::set_hook(Box::new(move |info| {
-            restore();
-            before(info);
-        }));
-        Ok(Self)
-    }
-}
-impl Drop for Guard {
-    fn drop(&mut self) {
-        restore();
-    }
-}
-fn restore() {
-    // Nowhere to say that the terminal is gone.
-    let _ = disable_raw_mode();
-    let _ = execute!(io::stdout(), LeaveAlternateScreen, crossterm::cursor::Show);
+/// Why the UI ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// The person left, or their terminal did.
+    Left,
+    /// This signal asked for it.
+    Signal(i32),
 }
 
-/// Opens the UI on this terminal until the person leaves.
-pub async fn run(client: Client) -> io::Result<()> {
-    let _guard = Guard::enter()?;
+/// Opens the UI on this terminal until the person leaves or a signal asks for the end. The terminal is then as it was, also
+/// after an error or a panic.
+pub async fn run(client: Client) -> io::Result<End> {
+    // Before the terminal is taken: a signal that comes first ends the process as ever.
+    let mut term = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut hangup = signal(SignalKind::hangup())?;
+    let _guard = Guard::take()?;
+    let (send, receive) = mpsc::unbounded_channel();
+    // All in one task: a panic anywhere in it unwinds through the guard.
+    tokio::select! {
+        done = show(client.clone(), send.clone(), receive) => done.map(|()| End::Left),
+        () = type_in(send.clone()) => Ok(End::Left),
+        () = listen(client, send.clone()) => Ok(End::Left),
+        () = tick(send) => Ok(End::Left),
+        _ = term.recv() => Ok(End::Signal(libc::SIGTERM)),
+        _ = interrupt.recv() => Ok(End::Signal(libc::SIGINT)),
+        _ = hangup.recv() => Ok(End::Signal(libc::SIGHUP)),
+    }
+}
+
+/// Draws what messages change, and does what they ask for.
+async fn show(client: Client, send: Sender, mut receive: mpsc::UnboundedReceiver<Message>) -> io::Result<()> {
     let mut terminal: Terminal<CrosstermBackend<Stdout>> = Terminal::new(CrosstermBackend::new(io::stdout()))?;
-    let (send, mut receive) = mpsc::unbounded_channel();
-    tokio::spawn(listen(client.clone(), send.clone()));
-    tokio::spawn(type_in(send.clone()));
-    tokio::spawn(tick(send.clone()));
     let mut hands = Hands { client, send, log: None };
     let mut state = State::new();
     let mut shown = String::new();

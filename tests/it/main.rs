@@ -16,4 +16,5 @@ mod router;
 mod support;
 mod torture;
 mod train;
+mod tui;
 mod wire;

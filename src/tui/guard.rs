@@ -1,0 +1,154 @@
+//! The terminal, taken and given back.
+
+use crossterm::{
+    cursor::Show,
+    execute,
+    terminal::{EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode},
+};
+use std::{
+    io,
+    panic::PanicHookInfo,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+type Hook = Arc<dyn Fn(&PanicHookInfo<'_>) + Send + Sync>;
+
+/// Whether the terminal is ours. Given back once: leaving the alternate screen again would move the cursor over what was
+/// said since.
+static TAKEN: AtomicBool = AtomicBool::new(false);
+
+/// Holds the terminal raw and on its alternate screen; dropping it gives the terminal back as it was. A panic gives it back
+/// before its message is printed, so that the message can be read.
+pub(super) struct Guard {
+    before: Hook,
+}
+
+impl Guard {
+    /// Takes the terminal. After an error it is as it was.
+    pub fn take() -> io::Result<Self> {
+        let before: Hook = std::panic::take_hook().into();
+        let next = before.clone();
+        std::panic::set_hook(Box::new(move |info| {
+            give_back();
+            next(info);
+        }));
+        let guard = Self { before };
+        TAKEN.store(true, Ordering::SeqCst);
+        enable_raw_mode()?;
+        execute!(io::stdout(), EnterAlternateScreen)?;
+        Ok(guard)
+    }
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        give_back();
+        // A thread that unwinds may not change the hook, and has no more use for it.
+        if !std::thread::panicking() {
+            let before = self.before.clone();
+            std::panic::set_hook(Box::new(move |info| before(info)));
+        }
+    }
+}
+
+fn give_back() {
+    if TAKEN.swap(false, Ordering::SeqCst) {
+        // A terminal that is gone cannot be given back, and there is nowhere to say so.
+        let _ = execute!(io::stdout(), LeaveAlternateScreen, Show);
+        let _ = disable_raw_mode();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nix::{
+        pty::{Winsize, openpty},
+        sys::termios::{LocalFlags, SetArg, Termios, tcgetattr, tcsetattr},
+    };
+    use std::{
+        fs::File,
+        io::Read,
+        process::{Command, Stdio},
+    };
+
+    /// Set in the copy of this test that runs in a pseudo terminal: how it is to end.
+    const ENDING: &str = "TRIMTAB_TEST_ENDING";
+
+    fn attributes(t: &Termios) -> impl PartialEq + std::fmt::Debug + use<> {
+        (t.input_flags, t.output_flags, t.control_flags, t.local_flags, t.control_chars)
+    }
+
+    /// What a copy of this test that ends in this way wrote to its terminal, whether the terminal was raw meanwhile, and
+    /// whether its attributes are again those of before.
+    fn ends(ending: &str) -> (String, bool, bool) {
+        let size = Winsize { ws_row: 24, ws_col: 80, ws_xpixel: 0, ws_ypixel: 0 };
+        let pty = openpty(Some(&size), None).unwrap();
+        let mut unusual = tcgetattr(&pty.slave).unwrap();
+        // What stood before counts, not what a terminal usually has.
+        unusual.local_flags.remove(LocalFlags::ECHOCTL);
+        tcsetattr(&pty.slave, SetArg::TCSANOW, &unusual).unwrap();
+        let before = tcgetattr(&pty.slave).unwrap();
+        let end = || Stdio::from(pty.slave.try_clone().unwrap());
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "tui::guard::tests::however_it_ends_the_terminal_is_given_back", "--nocapture"])
+            .env(ENDING, ending)
+            .stdin(end())
+            .stdout(end())
+            .stderr(end())
+            .spawn()
+            .unwrap();
+        let mut master = File::from(pty.master);
+        let mut seen = String::new();
+        let mut until = |what: &str, from: &mut File| {
+            let mut piece = [0; 4096];
+            while !seen.contains(what) {
+                let n = from.read(&mut piece).unwrap();
+                seen.push_str(&String::from_utf8_lossy(&piece[..n]));
+            }
+        };
+        until("TAKEN", &mut master);
+        let raw = attributes(&tcgetattr(&pty.slave).unwrap()) != attributes(&before);
+        io::Write::write_all(&mut master, b"x").unwrap();
+        until("test result", &mut master);
+        child.wait().unwrap();
+        let after = tcgetattr(&pty.slave).unwrap();
+        (seen, raw, attributes(&after) == attributes(&before))
+    }
+
+    fn end_in_this_way(ending: &str) -> io::Result<()> {
+        let _guard = Guard::take()?;
+        print!("TAKEN");
+        io::Write::flush(&mut io::stdout())?;
+        // Until the other end has looked at the terminal.
+        io::stdin().read_exact(&mut [0])?;
+        match ending {
+            "error" => Err(io::Error::other("SAID")),
+            "panic" => panic!("SAID"),
+            _ => {
+                // A panic of another thread ends nothing by itself; its words must not be lost on the alternate screen.
+                std::thread::spawn(|| panic!("SAID")).join().unwrap_err();
+                Ok(())
+            }
+        }
+    }
+
+    #[test]
+    fn however_it_ends_the_terminal_is_given_back() {
+        if let Ok(ending) = std::env::var(ENDING) {
+            return end_in_this_way(&ending).unwrap();
+        }
+        for ending in ["error", "panic", "panic elsewhere"] {
+            let (seen, was_raw, as_before) = ends(ending);
+            let at = |what: &str| seen.find(what).unwrap_or_else(|| panic!("{ending}: no {what:?} in {seen:?}"));
+            assert!(was_raw, "{ending}: it was never taken: {seen:?}");
+            assert!(as_before, "{ending}: other attributes than before: {seen:?}");
+            assert!(at("\x1b[?1049h") < at("TAKEN") && at("TAKEN") < at("\x1b[?1049l"), "{ending}: {seen:?}");
+            assert!(at("\x1b[?1049l") < at("SAID") && at("\x1b[?25h") < at("SAID"), "{ending}: {seen:?}");
+            assert_eq!(seen.matches("\x1b[?1049l").count(), 1, "{ending}: {seen:?}");
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! The terminal UI of the real binary in a real pseudo terminal.
+
+use crate::support::{SERVED, World, model};
+use nix::{
+    pty::{Winsize, openpty},
+    sys::{
+        signal::{Signal, kill},
+        termios::{Termios, tcgetattr},
+    },
+    unistd::Pid,
+};
+use std::{
+    fs::File,
+    io::{Read, Write},
+    os::fd::OwnedFd,
+    process::{Child, Command, Stdio},
+};
+
+struct Screen {
+    child: Child,
+    master: File,
+    slave: OwnedFd,
+    before: Termios,
+    seen: String,
+}
+
+fn attributes(t: &Termios) -> impl PartialEq + std::fmt::Debug + use<> {
+    (t.input_flags, t.output_flags, t.control_flags, t.local_flags, t.control_chars)
+}
+
+impl Screen {
+    fn open(w: &World) -> Self {
+        let size = Winsize { ws_row: 24, ws_col: 80, ws_xpixel: 0, ws_ypixel: 0 };
+        let pty = openpty(Some(&size), None).unwrap();
+        let before = tcgetattr(&pty.slave).unwrap();
+        let end = || Stdio::from(pty.slave.try_clone().unwrap());
+        let mut command = Command::new(env!("CARGO_BIN_EXE_trimtab"));
+        command.args(["tui", "--state"]).arg(w.state()).stdin(end()).stdout(end()).stderr(end());
+        let child = command.env("TERM", "xterm-256color").spawn().unwrap();
+        drop(command);
+        Self { child, master: File::from(pty.master), slave: pty.slave, before, seen: String::new() }
+    }
+    /// Reads until this was written.
+    fn until(&mut self, text: &str) {
+        self.until_all(&[text]);
+    }
+    /// Reads until all of this was written, one after the other.
+    fn until_all(&mut self, texts: &[&str]) {
+        let mut piece = [0; 4096];
+        let written = |seen: &str| texts.iter().try_fold(seen, |rest, t| Some(rest.split_once(t)?.1)).is_some();
+        while !written(&self.seen) {
+            let n = self.master.read(&mut piece).unwrap();
+            self.seen.push_str(&String::from_utf8_lossy(&piece[..n]));
+        }
+    }
+    fn press(&mut self, keys: &str) {
+        self.master.write_all(keys.as_bytes()).unwrap();
+    }
+    /// Waits for the end; its exit code.
+    fn end(mut self) -> Option<i32> {
+        self.until_all(&["\x1b[?1049h", "\x1b[?25l", "\x1b[?1049l", "\x1b[?25h"]);
+        let code = self.child.wait().unwrap().code();
+        let after = tcgetattr(&self.slave).unwrap();
+        assert_eq!(attributes(&after), attributes(&self.before));
+        code
+    }
+}
+
+#[test]
+fn the_terminal_is_given_back_however_the_ui_ends() {
+    let mut w = World::new();
+    let count = w.path("count");
+    w.commit_model("fraud", &model("fraud", &count, ", seed = 1", SERVED));
+    w.start();
+    w.wait_for("fraud", "version=v1");
+    let opened = || {
+        let mut screen = Screen::open(&w);
+        screen.until("fraud");
+        assert_ne!(attributes(&tcgetattr(&screen.slave).unwrap()), attributes(&screen.before), "it is raw meanwhile");
+        screen
+    };
+    for (keys, code) in [("q", 0), ("\x03", 0), (":q\r", 0), ("?\x03", 0)] {
+        let mut screen = opened();
+        screen.press(keys);
+        assert_eq!(screen.end(), Some(code), "{keys:?}");
+    }
+    for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP] {
+        let screen = opened();
+        kill(Pid::from_raw(screen.child.id() as i32), signal).unwrap();
+        assert_eq!(screen.end(), Some(128 + signal as i32), "{signal}");
+    }
+    let mut screen = opened();
+    w.kill();
+    screen.until("not reachable");
+    screen.press("q");
+    assert_eq!(screen.end(), Some(0), "a daemon that is gone holds nobody");
+}
+
+#[test]
+fn without_a_daemon_the_screen_is_never_taken() {
+    let w = World::new();
+    let mut screen = Screen::open(&w);
+    screen.until("start one with");
+    assert_eq!(screen.child.wait().unwrap().code(), Some(69));
+    assert!(!screen.seen.contains("\x1b[?1049h"), "{:?}", screen.seen);
+}
