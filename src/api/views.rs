@@ -61,7 +61,11 @@ pub fn summary(r: &Reconciler, view: &ModelView) -> ModelSummary {
 fn message(observed: &ObservedModel, plan: Option<&ModelPlan>) -> String {
     if let Some(d) = observed.broken.first() {
         let place = d.location.as_ref().map(|l| format!("{}:{}: ", l.file, l.line)).unwrap_or_default();
-        return format!("{place}{}; the last good spec stays in force", d.message);
+        let until = match observed.desired {
+            Some(_) => "the last good spec stays in force",
+            None => "nothing is trained until it is fixed",
+        };
+        return format!("{place}{}; {until}", d.message);
     }
     if let Some(PipelineState::Failed { reason, .. }) = observed.pipeline.as_ref().map(|p| &p.state) {
         return reason.clone();

@@ -220,6 +220,24 @@ pub struct DesiredModel {
     pub changed_by: Revision,
 }
 
+impl DesiredModel {
+    /// Whether both ask for the same, whoever asked for it.
+    pub fn asks_the_same(&self, other: &Self) -> bool {
+        let Self { spec, file, content, code_path, code, python, datasets, environments, lock, lines, changed_by: _ } =
+            self;
+        *content == other.content
+            && *code == other.code
+            && *lock == other.lock
+            && *python == other.python
+            && *file == other.file
+            && *code_path == other.code_path
+            && *lines == other.lines
+            && *datasets == other.datasets
+            && *environments == other.environments
+            && *spec == other.spec
+    }
+}
+
 /// Where a diagnostic points.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Location {

@@ -78,11 +78,17 @@ pub fn fleet(plan: &FleetPlan) -> String {
     for name in &plan.held {
         let _ = writeln!(out, "  - {name:<16} held         spec deleted: run `trimtab sync --prune` to retire it");
     }
-    out.push_str(&footer(&changing));
+    out.push_str(&footer(&changing, plan.models.len() - changing.len() + plan.held.len()));
     out
 }
 
-fn footer(changing: &[&ModelPlan]) -> String {
+fn footer(changing: &[&ModelPlan], waiting: usize) -> String {
+    if changing.is_empty() && waiting > 0 {
+        return format!(
+            "\nNothing to do now: {} for what is said above.\n",
+            count(waiting, "model waits", "models wait")
+        );
+    }
     if changing.is_empty() {
         return "Nothing to do: what is live is what Git says.\n".into();
     }

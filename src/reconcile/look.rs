@@ -23,7 +23,9 @@ impl Reconciler {
         let loaded = self.loaded();
         let state = loaded.state();
         if let Some(model) = state.models.get(&observed.name) {
-            return (Some(model.clone()), vec![]);
+            // The first load after a start knows only the newest commit; the store knows the one that changed this model.
+            let same = observed.desired.as_ref().filter(|before| before.asks_the_same(model));
+            return (Some(same.unwrap_or(model).clone()), vec![]);
         }
         if let Some(broken) = state.broken.get(&observed.name) {
             return (observed.desired.clone(), broken.clone());

@@ -1,4 +1,4 @@
-//! Keys, as k9s users expect them. The help screen is drawn from this table.
+//! Keys and commands, as k9s users expect them. The help screen is drawn from these tables.
 
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
@@ -13,6 +13,7 @@ pub enum Act {
     Bottom,
     Open,
     Log,
+    Diff,
     Events,
     Plan,
     Help,
@@ -31,34 +32,63 @@ pub enum Act {
 pub const KEYS: &[(&str, &[KeyCode], Act, &str)] = &[
     ("enter", &[KeyCode::Enter], Act::Open, "open the model"),
     ("esc", &[KeyCode::Esc], Act::Back, "back; on the fleet: clear the filter"),
-    ("j ↓", &[KeyCode::Char('j'), KeyCode::Down], Act::Down, "down"),
-    ("k ↑", &[KeyCode::Char('k'), KeyCode::Up], Act::Up, "up"),
-    ("g G", &[KeyCode::Char('g'), KeyCode::Home], Act::Top, "to the top (G: to the end)"),
+    ("j k ↓ ↑", &[KeyCode::Char('j'), KeyCode::Down], Act::Down, "down, up; ctrl-f, ctrl-b: a page"),
+    ("", &[KeyCode::Char('k'), KeyCode::Up], Act::Up, ""),
+    ("g G", &[KeyCode::Char('g'), KeyCode::Home], Act::Top, "to the top, to the end"),
     ("", &[KeyCode::Char('G'), KeyCode::End], Act::Bottom, ""),
-    ("pgdn", &[KeyCode::PageDown], Act::PageDown, "a page down (pgup: up)"),
+    ("", &[KeyCode::PageDown], Act::PageDown, ""),
     ("", &[KeyCode::PageUp], Act::PageUp, ""),
-    ("l", &[KeyCode::Char('l')], Act::Log, "log of the newest run, live"),
-    ("d p", &[KeyCode::Char('d'), KeyCode::Char('p')], Act::Plan, "plan: what differs, and what will be done"),
+    ("l", &[KeyCode::Char('l')], Act::Log, "output of the newest run, live"),
+    ("d", &[KeyCode::Char('d')], Act::Diff, "what Git asks for against what is live, and why"),
+    ("p", &[KeyCode::Char('p')], Act::Plan, "plan of the whole fleet"),
     ("t", &[KeyCode::Char('t')], Act::Events, "time line"),
     ("s", &[KeyCode::Char('s')], Act::Sync, "fetch and reconcile now"),
-    ("P", &[KeyCode::Char('P')], Act::Promote, "promote the rollout: all traffic now"),
-    ("H", &[KeyCode::Char('H')], Act::Hold, "hold the rollout"),
-    ("A", &[KeyCode::Char('A')], Act::Abort, "abort the rollout: all traffic back"),
+    ("P H A", &[KeyCode::Char('P')], Act::Promote, "rollout: promote, hold, abort"),
+    ("", &[KeyCode::Char('H')], Act::Hold, ""),
+    ("", &[KeyCode::Char('A')], Act::Abort, ""),
     ("R", &[KeyCode::Char('R')], Act::Rollback, "make and push the git revert"),
     ("/", &[KeyCode::Char('/')], Act::Filter, "filter by name or health"),
-    (":", &[KeyCode::Char(':')], Act::Command, "a command: sync, model NAME, suspend, resume, refresh, retry, q"),
+    (":", &[KeyCode::Char(':')], Act::Command, "a command; tab completes it"),
     ("?", &[KeyCode::Char('?')], Act::Help, "this help"),
-    ("q", &[KeyCode::Char('q')], Act::Quit, "leave; the daemon goes on"),
+    ("q", &[KeyCode::Char('q')], Act::Quit, "back; on the fleet: leave, the daemon goes on (ctrl-c: at once)"),
+];
+
+/// A word after `:`, what it takes, and what it does.
+pub const COMMANDS: &[(&str, &str, &str)] = &[
+    ("fleet", "", "all models"),
+    ("model", "NAME", "one model"),
+    ("logs", "NAME", "output of its newest run"),
+    ("diff", "NAME", "what Git asks for against what is live"),
+    ("plan", "", "plan of the whole fleet"),
+    ("events", "", "time line"),
+    ("sync", "", "fetch and reconcile now"),
+    ("refresh", "NAME", "new snapshots of its data"),
+    ("suspend", "NAME", "stop reconciling it"),
+    ("resume", "NAME", "reconcile it again"),
+    ("promote", "NAME", "all traffic to the new version"),
+    ("pause", "NAME", "hold its rollout"),
+    ("continue", "NAME", "go on with its rollout"),
+    ("abort", "NAME", "all traffic back"),
+    ("retry", "NAME", "try what was rejected again"),
+    ("rollback", "NAME", "make and push the git revert"),
+    ("help", "", "keys and commands"),
+    ("quit", "", "leave; the daemon goes on"),
 ];
 
 /// What a key asks for.
 pub fn act_of(key: KeyEvent) -> Option<Act> {
     if key.modifiers.contains(KeyModifiers::CONTROL) {
         return match key.code {
-            KeyCode::Char('f') => Some(Act::PageDown),
-            KeyCode::Char('b') => Some(Act::PageUp),
+            KeyCode::Char('f' | 'd') => Some(Act::PageDown),
+            KeyCode::Char('b' | 'u') => Some(Act::PageUp),
             _ => None,
         };
     }
     KEYS.iter().find(|(_, codes, ..)| codes.contains(&key.code)).map(|(_, _, act, _)| *act)
+}
+
+/// The commands that a line may still become.
+pub fn candidates(line: &str) -> impl Iterator<Item = &'static (&'static str, &'static str, &'static str)> {
+    let (word, whole) = line.split_once(' ').map_or((line.to_owned(), false), |(w, _)| (w.to_owned(), true));
+    COMMANDS.iter().filter(move |(name, ..)| if whole { *name == word } else { name.starts_with(&word) })
 }

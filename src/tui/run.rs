@@ -2,7 +2,7 @@
 
 use super::{
     guard::Guard,
-    state::{Command, Message, State, update},
+    state::{Command, Difference, Extent, Message, State, update},
     view,
 };
 use crate::{
@@ -62,7 +62,7 @@ async fn show(client: Client, send: Sender, mut receive: mpsc::UnboundedReceiver
     let mut state = State::new();
     let mut shown = String::new();
     hands.carry_out(Command::FetchFleet);
-    terminal.draw(|f| view::draw(f, &state))?;
+    picture(&mut terminal, &mut state)?;
     while let Some(first) = receive.recv().await {
         let mut batch = vec![first];
         while let Ok(more) = receive.try_recv() {
@@ -79,10 +79,19 @@ async fn show(client: Client, send: Sender, mut receive: mpsc::UnboundedReceiver
         // A second that changes no text is no reason to draw.
         let ages = view::ages(&state);
         if !only_ticks || ages != shown {
-            terminal.draw(|f| view::draw(f, &state))?;
+            picture(&mut terminal, &mut state)?;
             shown = ages;
         }
     }
+    Ok(())
+}
+
+/// Draws, and notes how far that can be scrolled.
+fn picture(terminal: &mut Terminal<CrosstermBackend<Stdout>>, state: &mut State) -> io::Result<()> {
+    let mut extent = Extent::default();
+    terminal.draw(|f| extent = view::draw(f, state))?;
+    state.extent = extent;
+    state.scroll = state.scroll.min(extent.last);
     Ok(())
 }
 
@@ -98,7 +107,7 @@ struct Hands {
 impl Hands {
     fn carry_out(&mut self, command: Command) {
         let (client, send) = (self.client.clone(), self.send.clone());
-        let follows = matches!(command, Command::FollowLog(_));
+        let follows = matches!(command, Command::FollowLog { .. });
         let task = tokio::spawn(async move {
             if let Err(e) = carry_out(&client, &send, command).await {
                 let gone = matches!(e, ClientError::Unreachable(_));
@@ -122,26 +131,33 @@ async fn carry_out(client: &Client, send: &Sender, command: Command) -> Result<(
             let body = serde_json::json!({});
             Message::Said(client.post::<Done>(&format!("/api/v1/models/{model}/{verb}"), &body).await?.message)
         }
-        Command::FollowLog(model) => return follow(client, send, &model).await,
+        Command::FetchDiff(m) => Message::Diff(Box::new(Difference {
+            fields: client.get(&format!("/api/v1/models/{m}/diff")).await?,
+            plan: client.get(&format!("/api/v1/models/{m}/plan")).await?,
+            model: m,
+        })),
+        Command::FollowLog { model, after } => {
+            let streamed = follow(client, send, &model, after).await;
+            let _ = send.send(Message::LogEnded { streamed: *streamed.as_ref().unwrap_or(&false) });
+            return streamed.map(drop);
+        }
         Command::Quit => return Ok(()),
     };
     let _ = send.send(message);
     Ok(())
 }
 
-async fn follow(client: &Client, send: &Sender, model: &Name) -> Result<(), ClientError> {
+/// Whether there was output of another run than `after`. A send fails only when the UI is gone, which ends this task too.
+async fn follow(client: &Client, send: &Sender, model: &Name, after: Option<RunId>) -> Result<bool, ClientError> {
     let runs: Vec<Run> = client.get(&format!("/api/v1/models/{model}/runs")).await?;
-    let Some(newest) = runs.first() else {
-        let _ = send.send(Message::Said(format!("{model} had no run yet")));
-        return Ok(());
-    };
-    let mut chunks = client.stream(&format!("/api/v1/runs/{}/log?follow=true", newest.id)).await?;
+    let Some(newest) = runs.into_iter().next().filter(|r| Some(&r.id) != after.as_ref()) else { return Ok(false) };
+    let path = format!("/api/v1/runs/{}/log?follow=true", newest.id);
+    let _ = send.send(Message::LogOf(Box::new(newest)));
+    let mut chunks = client.stream(&path).await?;
     while let Some(chunk) = chunks.next().await {
-        if send.send(Message::Log(String::from_utf8_lossy(&chunk?).into_owned())).is_err() {
-            break;
-        }
+        let _ = send.send(Message::Log(String::from_utf8_lossy(&chunk?).into_owned()));
     }
-    Ok(())
+    Ok(true)
 }
 
 /// Hands on the daemon's events, and comes back to a daemon that was gone.

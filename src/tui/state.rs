@@ -1,6 +1,9 @@
 //! What the screen is a function of, and how messages change it. Pure.
 
-use super::keymap::{Act, act_of};
+use super::{
+    command::{completed, run_line, typed},
+    keymap::{Act, act_of},
+};
 use crate::{api::types::*, model::*};
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
@@ -9,6 +12,8 @@ use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 pub enum Screen {
     Fleet,
     Model(Name),
+    /// What Git asks of a model against what is live.
+    Diff(Name),
     Log(Name),
     Events,
     Plan,
@@ -32,11 +37,19 @@ pub enum Mode {
 pub enum Command {
     FetchFleet,
     FetchModel(Name),
+    FetchDiff(Name),
     FetchEvents,
     FetchPlan,
-    FollowLog(Name),
+    /// The newest run's output, unless it is of this run, which was shown already.
+    FollowLog {
+        model: Name,
+        after: Option<RunId>,
+    },
     Sync,
-    Post { model: Name, verb: String },
+    Post {
+        model: Name,
+        verb: String,
+    },
     Quit,
 }
 impl Command {
@@ -66,7 +79,14 @@ pub enum Message {
     Model(Box<ModelDetail>),
     Events(Vec<Event>),
     Plan(Box<FleetPlan>),
+    Diff(Box<Difference>),
+    /// The output that follows is of this run.
+    LogOf(Box<Run>),
     Log(String),
+    /// There is no more of it for now; `streamed` when there was any since it was asked for.
+    LogEnded {
+        streamed: bool,
+    },
     /// An event of the daemon; `None`: look at everything again.
     Happened(Option<Event>),
     Said(String),
@@ -76,21 +96,44 @@ pub enum Message {
     Tick,
 }
 
+/// A model's spec against what is live.
+#[derive(Debug, Clone)]
+pub struct Difference {
+    pub model: Name,
+    pub fields: Vec<FieldDiff>,
+    pub plan: ModelPlan,
+}
+
+/// How far the screen that was drawn last can be scrolled, and how much of it is seen at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Extent {
+    pub last: usize,
+    pub page: usize,
+}
+
 /// Everything that is shown.
 #[derive(Debug, Clone)]
 pub struct State {
     pub screen: Screen,
+    /// The screens that lead back from it.
+    trail: Vec<Screen>,
     pub mode: Mode,
     pub fleet: Option<Fleet>,
     pub model: Option<ModelDetail>,
     pub events: Vec<Event>,
     pub plan: Option<FleetPlan>,
+    pub diff: Option<Difference>,
     pub log: Vec<String>,
+    /// Whose output the log is.
+    pub log_run: Option<Run>,
+    /// Whether more of it may come.
+    pub log_open: bool,
     pub filter: String,
     /// Selected model, by name: it stays selected when the list changes.
     pub selected: Option<Name>,
     /// Lines scrolled up from the end (log) or down from the top (others).
     pub scroll: usize,
+    pub extent: Extent,
     pub note: String,
     pub reachable: bool,
     /// Seconds since the fleet was fetched, for ages.
@@ -103,36 +146,54 @@ impl Default for State {
     }
 }
 
-/// Lines of a log that are kept.
-const LOG_LINES: usize = 5_000;
+/// Lines of a log, and events, that are kept.
+const KEPT: usize = 5_000;
+
+/// What needs a person comes first.
+fn rank(health: Health) -> u8 {
+    match health {
+        Health::Degraded | Health::Missing => 0,
+        Health::Progressing => 1,
+        Health::Suspended => 2,
+        Health::Unknown => 3,
+        Health::Healthy => 4,
+    }
+}
 
 impl State {
     /// Before anything was fetched.
     pub fn new() -> Self {
         Self {
             screen: Screen::Fleet,
+            trail: vec![],
             mode: Mode::Normal,
             fleet: None,
             model: None,
             events: vec![],
             plan: None,
+            diff: None,
             log: vec![],
+            log_run: None,
+            log_open: false,
             filter: String::new(),
             selected: None,
             scroll: 0,
+            extent: Extent::default(),
             note: String::new(),
             reachable: true,
             seconds: 0,
         }
     }
 
-    /// Models that the filter lets through.
+    /// Models that the filter lets through, those that need a person first.
     pub fn shown(&self) -> Vec<&ModelSummary> {
         let all = self.fleet.iter().flat_map(|f| &f.models);
-        all.filter(|m| {
-            m.name.as_str().contains(&self.filter) || m.health.to_string().to_lowercase().contains(&self.filter)
-        })
-        .collect()
+        if self.filter.is_empty() {
+            return all.collect();
+        }
+        let wanted = self.filter.to_lowercase();
+        all.filter(|m| m.name.as_str().contains(&wanted) || m.health.to_string().to_lowercase().contains(&wanted))
+            .collect()
     }
 
     /// Place of the selected model among those shown.
@@ -146,11 +207,18 @@ impl State {
         self.selected = shown.get(place.min(shown.len().saturating_sub(1))).map(|m| m.name.clone());
     }
 
-    fn subject(&self) -> Option<Name> {
+    /// The model that keys and commands are about: the one that is open, else the selected one.
+    pub(super) fn subject(&self) -> Option<Name> {
         match &self.screen {
-            Screen::Model(m) | Screen::Log(m) => Some(m.clone()),
-            _ => self.selected.clone().or_else(|| self.shown().first().map(|m| m.name.clone())),
+            Screen::Model(m) | Screen::Log(m) | Screen::Diff(m) => Some(m.clone()),
+            _ => self.shown().get(self.place()).map(|m| m.name.clone()),
         }
+    }
+
+    /// How that model stands in the fleet.
+    pub(super) fn subject_summary(&self) -> Option<&ModelSummary> {
+        let name = self.subject()?;
+        self.fleet.iter().flat_map(|f| &f.models).find(|m| m.name == name)
     }
 
     /// The clock of the newest picture, with the seconds since.
@@ -160,23 +228,49 @@ impl State {
         Now { wall: WallMs(base.wall.0 + ms as i64), steady: base.steady.plus(ms) }
     }
 
-    fn open(&mut self, screen: Screen) -> Vec<Command> {
+    /// Opens a screen; the one before is where `back` leads.
+    pub(super) fn open(&mut self, screen: Screen) -> Vec<Command> {
+        let before = std::mem::replace(&mut self.screen, screen);
+        self.trail.push(before);
+        // A screen that is on the way back already is not gone back to twice.
+        if let Some(again) = self.trail.iter().position(|s| *s == self.screen) {
+            self.trail.truncate(again);
+        }
+        self.entered()
+    }
+
+    fn back(&mut self) -> Vec<Command> {
+        match self.trail.pop() {
+            Some(before) => {
+                self.screen = before;
+                self.entered()
+            }
+            None => {
+                self.filter.clear();
+                vec![]
+            }
+        }
+    }
+
+    /// What a screen that is now open needs.
+    fn entered(&mut self) -> Vec<Command> {
         self.scroll = 0;
-        let fetch = match &screen {
+        match self.screen.clone() {
             Screen::Fleet | Screen::Help => vec![],
-            Screen::Model(m) => vec![Command::FetchModel(m.clone())],
-            Screen::Log(m) => {
+            Screen::Model(m) => vec![Command::FetchModel(m)],
+            Screen::Diff(m) => vec![Command::FetchDiff(m)],
+            Screen::Log(model) => {
                 self.log.clear();
-                vec![Command::FollowLog(m.clone())]
+                self.log_run = None;
+                self.log_open = true;
+                vec![Command::FollowLog { model, after: None }]
             }
             Screen::Events => vec![Command::FetchEvents],
             Screen::Plan => vec![Command::FetchPlan],
-        };
-        self.screen = screen;
-        fetch
+        }
     }
 
-    fn ask(&mut self, command: Command) -> Vec<Command> {
+    pub(super) fn ask(&mut self, command: Command) -> Vec<Command> {
         if command.question().is_some() {
             self.mode = Mode::Confirm(command);
             return vec![];
@@ -197,7 +291,9 @@ impl State {
 pub fn update(state: &mut State, message: Message) -> Vec<Command> {
     match message {
         Message::Key(key) => return on_key(state, key),
-        Message::Fleet(fleet) => {
+        Message::Fleet(mut fleet) => {
+            // They come in the order of names, which stays within each rank.
+            fleet.models.sort_by_key(|m| rank(m.health));
             state.fleet = Some(*fleet);
             state.seconds = 0;
             state.reachable = true;
@@ -208,6 +304,24 @@ pub fn update(state: &mut State, message: Message) -> Vec<Command> {
         Message::Model(detail) => state.model = Some(*detail),
         Message::Events(events) => state.events = events,
         Message::Plan(plan) => state.plan = Some(*plan),
+        Message::Diff(diff) => state.diff = Some(*diff),
+        Message::LogOf(run) => {
+            if state.log_run.is_some() {
+                state.log.push(format!("── {} ──\n", run.stage));
+            }
+            state.log_run = Some(*run);
+            state.log_open = true;
+        }
+        Message::LogEnded { streamed } => {
+            state.log_open = false;
+            // The next stage may have begun before this one's output ended.
+            if let Screen::Log(model) = state.screen.clone()
+                && streamed
+            {
+                let after = state.log_run.as_ref().map(|r| r.id.clone());
+                return vec![Command::FollowLog { model, after }];
+            }
+        }
         Message::Log(text) => {
             for piece in text.split_inclusive('\n') {
                 match state.log.last_mut().filter(|l| !l.ends_with('\n')) {
@@ -215,7 +329,7 @@ pub fn update(state: &mut State, message: Message) -> Vec<Command> {
                     None => state.log.push(piece.to_owned()),
                 }
             }
-            let surplus = state.log.len().saturating_sub(LOG_LINES);
+            let surplus = state.log.len().saturating_sub(KEPT);
             state.log.drain(..surplus);
         }
         Message::Happened(event) => return on_event(state, event),
@@ -235,16 +349,22 @@ pub fn update(state: &mut State, message: Message) -> Vec<Command> {
 
 fn on_event(state: &mut State, event: Option<Event>) -> Vec<Command> {
     let mut commands = vec![Command::FetchFleet];
-    if let Screen::Model(m) = &state.screen
-        && event.as_ref().is_none_or(|e| e.model.is_none() || e.model.as_ref() == Some(m))
-    {
-        commands.push(Command::FetchModel(m.clone()));
-    }
-    if state.screen == Screen::Plan {
-        commands.push(Command::FetchPlan);
+    let about = |m: &Name| event.as_ref().is_none_or(|e| e.model.is_none() || e.model.as_ref() == Some(m));
+    match &state.screen {
+        Screen::Plan => commands.push(Command::FetchPlan),
+        Screen::Model(m) if about(m) => commands.push(Command::FetchModel(m.clone())),
+        Screen::Diff(m) if about(m) => commands.push(Command::FetchDiff(m.clone())),
+        // The next stage of the pipeline may have begun.
+        Screen::Log(m) if about(m) && !state.log_open => {
+            let after = state.log_run.as_ref().map(|r| r.id.clone());
+            commands.push(Command::FollowLog { model: m.clone(), after });
+        }
+        _ => {}
     }
     if let Some(e) = event.filter(|e| e.seq > 0) {
         state.events.push(e);
+        let surplus = state.events.len().saturating_sub(KEPT);
+        state.events.drain(..surplus);
     }
     commands
 }
@@ -257,6 +377,10 @@ fn on_key(state: &mut State, key: KeyEvent) -> Vec<Command> {
         Mode::Confirm(command) => {
             state.mode = Mode::Normal;
             if key.code == KeyCode::Char('y') { vec![command] } else { vec![] }
+        }
+        Mode::Command(text) if key.code == KeyCode::Tab => {
+            state.mode = Mode::Command(completed(state, &text));
+            vec![]
         }
         Mode::Command(text) => match typed(text, key) {
             Ok(text) => {
@@ -287,42 +411,27 @@ fn on_key(state: &mut State, key: KeyEvent) -> Vec<Command> {
     }
 }
 
-/// One key of a line: the line so far, or its end (`None` when it was given up).
-fn typed(mut text: String, key: KeyEvent) -> Result<String, Option<String>> {
-    match key.code {
-        KeyCode::Enter => Err(Some(text)),
-        KeyCode::Esc => Err(None),
-        KeyCode::Backspace if text.is_empty() => Err(None),
-        KeyCode::Backspace => {
-            text.pop();
-            Ok(text)
-        }
-        KeyCode::Char(c) => {
-            text.push(c);
-            Ok(text)
-        }
-        _ => Ok(text),
-    }
-}
-
 fn on_act(state: &mut State, act: Act) -> Vec<Command> {
     state.note.clear();
     let subject = state.subject();
+    let page = isize::try_from(state.extent.page.max(1)).unwrap_or(1);
     let post = |verb: &str| subject.clone().map(|model| Command::Post { model, verb: verb.to_owned() });
     match act {
         Act::Up => moved(state, -1),
         Act::Down => moved(state, 1),
-        Act::PageUp => moved(state, -15),
-        Act::PageDown => moved(state, 15),
+        Act::PageUp => moved(state, -page),
+        Act::PageDown => moved(state, page),
         Act::Top => moved(state, isize::MIN / 2),
         Act::Bottom => moved(state, isize::MAX / 2),
         Act::Open => return subject.map_or(vec![], |m| state.open(Screen::Model(m))),
         Act::Log => return subject.map_or(vec![], |m| state.open(Screen::Log(m))),
+        Act::Diff => return subject.map_or(vec![], |m| state.open(Screen::Diff(m))),
         Act::Events => return state.open(Screen::Events),
         Act::Plan => return state.open(Screen::Plan),
+        Act::Help if state.screen == Screen::Help => return state.back(),
         Act::Help => return state.open(Screen::Help),
-        Act::Back => return back(state),
-        Act::Quit => return vec![Command::Quit],
+        Act::Quit if state.screen == Screen::Fleet => return vec![Command::Quit],
+        Act::Back | Act::Quit => return state.back(),
         Act::Command => state.mode = Mode::Command(String::new()),
         Act::Filter => state.mode = Mode::Filter(state.filter.clone()),
         Act::Sync => return vec![Command::Sync],
@@ -341,44 +450,7 @@ fn moved(state: &mut State, by: isize) {
             state.select(place);
         }
         // A log is scrolled from its end, so that it stays there while it grows.
-        Screen::Log(_) => state.scroll = state.scroll.saturating_add_signed(by.saturating_neg()).min(state.log.len()),
-        _ => state.scroll = state.scroll.saturating_add_signed(by).min(10_000),
-    }
-}
-
-fn back(state: &mut State) -> Vec<Command> {
-    if state.screen == Screen::Fleet {
-        state.filter.clear();
-        return vec![];
-    }
-    let to = match &state.screen {
-        Screen::Log(m) => Screen::Model(m.clone()),
-        _ => Screen::Fleet,
-    };
-    state.open(to)
-}
-
-fn run_line(state: &mut State, line: &str) -> Vec<Command> {
-    let (word, rest) = line.trim().split_once(' ').unwrap_or((line.trim(), ""));
-    let named = Name::new(rest.trim()).ok().or_else(|| state.subject());
-    let post = |verb: &str| named.clone().map(|model| Command::Post { model, verb: verb.to_owned() });
-    match word {
-        "" => vec![],
-        "q" | "quit" => vec![Command::Quit],
-        "sync" => vec![Command::Sync],
-        "fleet" => state.open(Screen::Fleet),
-        "events" => state.open(Screen::Events),
-        "plan" => state.open(Screen::Plan),
-        "help" => state.open(Screen::Help),
-        "model" => named.map_or(vec![], |m| state.open(Screen::Model(m))),
-        "logs" => named.map_or(vec![], |m| state.open(Screen::Log(m))),
-        "suspend" | "resume" | "refresh" | "rollback" => post(word).map_or(vec![], |c| state.ask(c)),
-        "promote" | "pause" | "abort" | "retry" => post(&format!("rollout/{word}")).map_or(vec![], |c| state.ask(c)),
-        other => {
-            state.note = format!(
-                "`{other}` is no command: sync, model, logs, plan, events, suspend, resume, refresh, rollback, promote, pause, abort, retry, q"
-            );
-            vec![]
-        }
+        Screen::Log(_) => state.scroll = state.scroll.saturating_add_signed(by.saturating_neg()).min(state.extent.last),
+        _ => state.scroll = state.scroll.saturating_add_signed(by).min(state.extent.last),
     }
 }

@@ -25,7 +25,12 @@ fn summary(name: &str, health: Health, rollout: bool) -> ModelSummary {
         phase: "step".into(),
         until: Some(SteadyMs(1_030_000)),
         started: WallMs(0),
-        analysis: vec![],
+        analysis: vec![AnalysisSpec {
+            metric: AnalysisMetric::ErrorRate,
+            min: None,
+            max: Some(0.01),
+            min_requests: 20,
+        }],
         traffic: TrafficStats { requests: 4120, errors: 1, p50_ms: 4.0, p99_ms: 12.4 },
     });
     let environment = EnvironmentSummary {
@@ -81,9 +86,25 @@ fn key(state: &mut State, code: KeyCode) -> Vec<Command> {
 }
 
 fn screen(state: &State, width: u16, height: u16) -> String {
+    seen(&mut state.clone(), width, height)
+}
+
+/// As the loop draws: how far it can be scrolled is noted.
+fn seen(state: &mut State, width: u16, height: u16) -> String {
     let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
-    terminal.draw(|f| draw(f, state)).unwrap();
+    let mut extent = Extent::default();
+    terminal.draw(|f| extent = draw(f, state)).unwrap();
+    state.extent = extent;
     terminal.backend().to_string()
+}
+
+fn name(text: &str) -> Name {
+    Name::new(text).unwrap()
+}
+
+fn type_line(state: &mut State, text: &str) -> Vec<Command> {
+    text.chars().for_each(|c| drop(key(state, KeyCode::Char(c))));
+    key(state, KeyCode::Enter)
 }
 
 fn event(kind: EventKind, message: &str) -> Event {
@@ -164,11 +185,55 @@ fn the_fleet_wide_and_narrow() {
 #[test]
 fn a_model_with_a_rollout() {
     let mut state = filled();
-    key(&mut state, KeyCode::Down);
-    key(&mut state, KeyCode::Down);
-    assert_eq!(key(&mut state, KeyCode::Enter), [Command::FetchModel(Name::new("fraud").unwrap())]);
+    type_line(&mut state, "/fraud");
+    assert_eq!(key(&mut state, KeyCode::Enter), [Command::FetchModel(name("fraud"))]);
     update(&mut state, Message::Model(Box::new(detail())));
-    insta::assert_snapshot!("model_120", screen(&state, 120, 16));
+    insta::assert_snapshot!("model_120", screen(&state, 120, 20));
+    insta::assert_snapshot!("model_80", screen(&state, 80, 24));
+}
+
+#[test]
+fn a_failed_model_shows_where_its_output_ended() {
+    let mut state = filled();
+    let mut failed = detail();
+    failed.summary = summary("pricing", Health::Degraded, false);
+    let output: String = (0..20).map(|n| format!("epoch {n}\n")).collect();
+    failed.summary.message = format!("stage train: exit 1\n{output}ValueError: no such column\n");
+    key(&mut state, KeyCode::Enter);
+    update(&mut state, Message::Model(Box::new(failed.clone())));
+    let text = screen(&state, 80, 24);
+    assert!(text.contains("stage train: exit 1") && text.contains("ValueError: no such column"), "{text}");
+    assert!(text.contains("14 lines, l shows all") && !text.contains("epoch 3 "), "{text}");
+    key(&mut state, KeyCode::Esc);
+    update(&mut state, Message::Fleet(Box::new(fleet(vec![failed.summary]))));
+    let text = screen(&state, 140, 8);
+    assert!(text.contains("stage train: exit 1: ValueError: no such column · fix it, or R to revert it"), "{text}");
+}
+
+#[test]
+fn the_difference_of_a_model() {
+    let mut state = filled();
+    assert_eq!(key(&mut state, KeyCode::Char('d')), [Command::FetchDiff(name("pricing"))]);
+    let field = |field: &str, live: &str, desired: Option<&str>| FieldDiff {
+        field: field.into(),
+        live: Some(live.into()),
+        desired: desired.map(str::to_owned),
+    };
+    let plan = ModelPlan {
+        model: name("pricing"),
+        sync: SyncStatus::OutOfSync,
+        health: Health::Degraded,
+        fingerprint: None,
+        version: None,
+        actions: vec![],
+        waiting: vec![Waiting::Gates { version: VersionNumber(13), failed: vec!["mae ≤ 4: 4.31".into()] }],
+        outlook: vec![],
+        conditions: vec![],
+        look_again: None,
+    };
+    let fields = vec![field("train.params.depth", "6", Some("8 \u{1b}[2J")), field("monitor", "x", None)];
+    update(&mut state, Message::Diff(Box::new(Difference { model: name("pricing"), fields, plan })));
+    insta::assert_snapshot!("diff_80", screen(&state, 80, 10));
 }
 
 #[test]
@@ -186,6 +251,7 @@ fn help_events_log_and_the_empty_fleet() {
     );
     insta::assert_snapshot!("events_80", screen(&state, 80, 6));
     key(&mut state, KeyCode::Char('l'));
+    update(&mut state, Message::LogOf(Box::new(run("train", 1))));
     update(&mut state, Message::Log("one\ntwo \u{1b}[2J".into()));
     update(&mut state, Message::Log("…\n".into()));
     assert_eq!(state.log.len(), 2);
@@ -193,24 +259,134 @@ fn help_events_log_and_the_empty_fleet() {
     assert!(text.contains("two \\u{1b}[2J…") && !text.contains('\u{1b}'), "{text}");
     let mut empty = State::new();
     update(&mut empty, Message::Fleet(Box::new(fleet(vec![]))));
-    assert!(screen(&empty, 80, 12).contains("trimtab new NAME"));
+    insta::assert_snapshot!("empty_80", screen(&empty, 80, 12));
+    let waiting = screen(&State::new(), 80, 5);
+    assert!(waiting.contains("waiting for the daemon"), "{waiting}");
+    type_line(&mut state, ":fleet");
+    type_line(&mut state, "/nothing");
+    assert!(screen(&state, 80, 8).contains("None of 4 models matches /nothing"));
+    let mut held = fleet(vec![]);
+    held.held = vec![name("old")];
+    held.source.error = Some("the remote hangs".into());
+    update(&mut empty, Message::Fleet(Box::new(held)));
+    let text = screen(&empty, 100, 12);
+    assert!(text.contains("source: the remote hangs") && text.contains("1 specs deleted, held: old"), "{text}");
+}
+
+fn run(stage: &str, attempt: u32) -> Run {
+    Run {
+        id: RunId(format!("fraud-{stage}-{attempt}")),
+        model: name("fraud"),
+        stage: name(stage),
+        fingerprint: Digest::of(b"f"),
+        key: Digest::of(b"k"),
+        attempt,
+        command: crate::model::Command::Shell("true".into()),
+        status: RunStatus::Running,
+        started: WallMs(0),
+        started_steady: SteadyMs(0),
+        ended: None,
+        duration: None,
+        exit_code: None,
+        metrics: Default::default(),
+        outputs: None,
+    }
+}
+
+#[test]
+fn a_log_goes_on_with_the_next_stage_and_asks_for_nothing_meanwhile() {
+    let mut state = filled();
+    let follow = |after: Option<Run>| [Command::FollowLog { model: name("fraud"), after: after.map(|r| r.id) }];
+    type_line(&mut state, "/fraud");
+    assert_eq!(key(&mut state, KeyCode::Char('l')), follow(None));
+    update(&mut state, Message::LogOf(Box::new(run("check", 1))));
+    update(&mut state, Message::Log("checked\n".into()));
+    let of_fraud = || Message::Happened(Some(event(EventKind::RunSucceeded, "check")));
+    assert!(!update(&mut state, of_fraud()).contains(&follow(None)[0]), "it is followed already");
+    assert_eq!(update(&mut state, Message::LogEnded { streamed: true }), follow(Some(run("check", 1))));
+    assert_eq!(update(&mut state, Message::LogEnded { streamed: false }), [], "nothing new: no further question");
+    assert!(screen(&state, 60, 5).contains("output of check, ended"));
+    assert!(update(&mut state, of_fraud()).contains(&follow(Some(run("check", 1)))[0]));
+    update(&mut state, Message::LogOf(Box::new(run("train", 1))));
+    update(&mut state, Message::Log("a line that is wider than the screen\n".into()));
+    let text = screen(&state, 30, 8);
+    for part in ["output of train", "checked", "── train ──", "than th ", "e screen"] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+}
+
+#[test]
+fn back_leads_to_where_one_came_from_and_q_leaves_only_from_the_fleet() {
+    let mut state = filled();
+    let first = state.shown()[0].name.clone();
+    key(&mut state, KeyCode::Enter);
+    key(&mut state, KeyCode::Char('t'));
+    key(&mut state, KeyCode::Char('?'));
+    key(&mut state, KeyCode::Char('?'));
+    assert_eq!(state.screen, Screen::Events);
+    assert_eq!(key(&mut state, KeyCode::Esc), [Command::FetchModel(first.clone())]);
+    key(&mut state, KeyCode::Char('l'));
+    key(&mut state, KeyCode::Enter);
+    assert_eq!(state.screen, Screen::Model(first));
+    assert_eq!(key(&mut state, KeyCode::Char('q')), []);
+    assert_eq!(state.screen, Screen::Fleet, "a screen on the way back is not gone back to twice");
+    assert_eq!(key(&mut state, KeyCode::Char('q')), [Command::Quit]);
+    key(&mut state, KeyCode::Char(':'));
+    let ctrl_c = KeyEvent::new(KeyCode::Char('c'), crossterm::event::KeyModifiers::CONTROL);
+    assert_eq!(update(&mut state, Message::Key(ctrl_c)), [Command::Quit], "at once, whatever is being typed");
+}
+
+#[test]
+fn the_end_of_a_page_is_where_scrolling_ends() {
+    let mut state = filled();
+    key(&mut state, KeyCode::Char('?'));
+    let top = seen(&mut state, 80, 12);
+    key(&mut state, KeyCode::Char('G'));
+    let end = seen(&mut state, 80, 12);
+    assert!(end.contains("leave; the daemon goes on") && end != top, "{end}");
+    key(&mut state, KeyCode::Down);
+    assert_eq!(seen(&mut state, 80, 12), end);
+    key(&mut state, KeyCode::Up);
+    assert_ne!(seen(&mut state, 80, 12), end, "one line up moves at once");
+    key(&mut state, KeyCode::PageUp);
+    key(&mut state, KeyCode::PageUp);
+    key(&mut state, KeyCode::PageUp);
+    assert_ne!(seen(&mut state, 80, 12), end);
+    key(&mut state, KeyCode::Char('g'));
+    assert_eq!(seen(&mut state, 80, 12), top);
+}
+
+#[test]
+fn no_hint_is_cut_and_help_is_always_offered() {
+    let mut state = filled();
+    for at in ["", "\n", "l", "d", "t", "p", "?"] {
+        state.screen = Screen::Fleet;
+        at.chars().for_each(|c| drop(key(&mut state, if c == '\n' { KeyCode::Enter } else { KeyCode::Char(c) })));
+        for width in 20..160 {
+            let text = screen(&state, width, 6);
+            let foot = text.lines().last().unwrap().trim_matches('"').trim_end().to_owned();
+            assert!(foot.ends_with("? help"), "{at:?} at {width}: {foot:?}");
+        }
+    }
 }
 
 #[test]
 fn dangerous_keys_ask_first() {
     let mut state = filled();
     assert_eq!(key(&mut state, KeyCode::Char('R')), []);
-    assert!(screen(&state, 80, 10).contains("Make and push a git revert for churn?"));
+    assert!(screen(&state, 80, 10).contains("Make and push a git revert for pricing?"));
     assert_eq!(key(&mut state, KeyCode::Char('n')), []);
     key(&mut state, KeyCode::Char('R'));
     let done = key(&mut state, KeyCode::Char('y'));
-    assert_eq!(done, [Command::Post { model: Name::new("churn").unwrap(), verb: "rollback".into() }]);
+    assert_eq!(done, [Command::Post { model: name("pricing"), verb: "rollback".into() }]);
 }
 
 #[test]
 fn the_selection_stays_with_the_model_and_the_filter_narrows() {
     let mut state = filled();
     key(&mut state, KeyCode::Char('G'));
+    assert_eq!(state.selected.as_ref().unwrap().as_str(), "demand", "the healthy ones are last");
+    key(&mut state, KeyCode::Char('g'));
     assert_eq!(state.selected.as_ref().unwrap().as_str(), "pricing");
     let mut more = vec![summary("aaa", Health::Healthy, false)];
     more.extend(state.fleet.clone().unwrap().models);
@@ -228,13 +404,19 @@ fn the_selection_stays_with_the_model_and_the_filter_narrows() {
 #[test]
 fn commands_are_typed_and_a_gone_daemon_keeps_the_picture() {
     let mut state = filled();
-    for c in ":suspend fraud".chars() {
-        key(&mut state, KeyCode::Char(c));
+    let suspend = [Command::Post { model: name("fraud"), verb: "suspend".into() }];
+    assert_eq!(type_line(&mut state, ":suspend fraud"), suspend);
+    ":sus".chars().for_each(|c| drop(key(&mut state, KeyCode::Char(c))));
+    assert!(screen(&state, 80, 10).contains(":sus▏  suspend NAME  stop reconciling it"));
+    key(&mut state, KeyCode::Tab);
+    key(&mut state, KeyCode::Char('f'));
+    key(&mut state, KeyCode::Tab);
+    assert_eq!(key(&mut state, KeyCode::Enter), suspend);
+    for (line, said) in [(":nonsense", "is no command"), (":model nobody", "there is no model `nobody`")] {
+        assert_eq!(type_line(&mut state, line), []);
+        assert!(state.note.contains(said), "{line}: {}", state.note);
     }
-    assert_eq!(
-        key(&mut state, KeyCode::Enter),
-        [Command::Post { model: Name::new("fraud").unwrap(), verb: "suspend".into() }]
-    );
+    assert_eq!(type_line(&mut State::new(), ":logs"), []);
     update(&mut state, Message::Reachable(false));
     let text = screen(&state, 120, 10);
     assert!(text.contains("not reachable") && text.contains("pricing"), "{text}");
@@ -245,7 +427,7 @@ fn any_key() -> impl proptest::strategy::Strategy<Value = KeyCode> {
     prop_oneof![
         proptest::strategy::Strategy::prop_map(proptest::char::any(), KeyCode::Char),
         proptest::strategy::Strategy::prop_map(
-            prop::sample::select("jkgGldptsPHAR/:?qy".chars().collect::<Vec<_>>()),
+            prop::sample::select("jkgGldptsPHAR/:?qyd".chars().collect::<Vec<_>>()),
             KeyCode::Char
         ),
         prop::sample::select(vec![
@@ -268,7 +450,7 @@ proptest! {
         update(&mut state, Message::Model(Box::new(detail())));
         for code in keys {
             key(&mut state, code);
-            screen(&state, width, height);
+            seen(&mut state, width, height);
         }
     }
 }

@@ -182,3 +182,24 @@ fn a_rejected_release_is_tried_again_when_a_person_says_so() {
     assert!(w.trimtab(&["rollout", "retry", "fraud", "--env", "production"]).status.success());
     until(&w, "it is tried again", &|w| rejected(w).is_none());
 }
+
+#[test]
+fn after_a_restart_a_model_is_still_blamed_on_the_commit_that_changed_it() {
+    let mut w = World::new();
+    let count = w.path("count");
+    w.commit_model("fraud", &model("fraud", &count, ", seed = 1", SERVED));
+    w.start();
+    w.wait_for("fraud", "version=v1");
+    w.commit_model("churn", &model("churn", &count, ", seed = 2", SERVED));
+    w.wait_for("churn", "version=v1");
+    let blamed = |w: &World| w.json(&["status", "fraud"])["summary"]["changed_by"].clone();
+    let before = blamed(&w);
+    assert_ne!(before["commit"], w.head().unwrap().id().to_string());
+    w.kill();
+    w.start();
+    w.wait_for("fraud", "synced");
+    assert_eq!(blamed(&w), before);
+    w.commit_model("fraud", &model("fraud", &count, ", seed = 3", SERVED));
+    w.wait_for("fraud", "version=v2");
+    assert_ne!(blamed(&w), before);
+}

@@ -6,108 +6,237 @@ mod paint;
 mod simple;
 
 use super::{
-    keymap::KEYS,
-    state::{Mode, Screen, State},
+    keymap::{COMMANDS, KEYS, candidates},
+    state::{Extent, Mode, Screen, State},
 };
-use crate::model::*;
-use paint::{dim, strong, visible};
+use crate::{api::types::Counts, model::*};
+use paint::{bad, clip, dim, good, strong, visible, warn};
 use ratatui::{
     Frame,
-    layout::{Constraint, Layout, Rect},
+    layout::{Constraint, Layout},
     text::{Line, Span},
     widgets::Paragraph,
 };
 
 /// Draws the whole screen:
 /// ```text
-///  trimtab  models.git @ 4f1c2ab main   ● watching              12 models  ✓ 9  ↻ 1  ! 1  ‖ 1
+///  trimtab  risk-models @ 4f1c2ab main   ● watching             12 models  ✓ 9  ↻ 1  ! 1  ‖ 1
 ///  …the open screen…
-///  enter open · p plan · s sync · l logs · t time line · / filter · : command · ? help
+///  enter open  d diff  l logs  p plan  t time line  s sync  / filter  : command  q quit  ? help
 /// ```
-pub fn draw(frame: &mut Frame, state: &State) {
+pub fn draw(frame: &mut Frame, state: &State) -> Extent {
     let [head, body, foot] =
         Layout::vertical([Constraint::Length(1), Constraint::Min(0), Constraint::Length(1)]).areas(frame.area());
-    frame.render_widget(header(state, head), head);
+    frame.render_widget(Paragraph::new(header(state, head.width.into())), head);
+    frame.render_widget(Paragraph::new(footer(state, foot.width.into())), foot);
     match &state.screen {
         Screen::Fleet => fleet::draw(frame, body, state),
         Screen::Model(_) => model::draw(frame, body, state),
         Screen::Log(name) => simple::log(frame, body, state, name),
+        Screen::Diff(name) => simple::diff(frame, body, state, name),
         Screen::Events => simple::events(frame, body, state),
         Screen::Plan => simple::plan(frame, body, state),
-        Screen::Help => simple::lines(frame, body, state.scroll, " keys", help()),
+        Screen::Help => {
+            let title = Line::from(strong(" keys"));
+            simple::lines(frame, body, state.scroll, Some(title), help())
+        }
     }
-    frame.render_widget(footer(state), foot);
 }
 
 /// The texts that change by time alone.
 pub fn ages(state: &State) -> String {
+    // More than the tallest screen shows.
+    const SEEN: usize = 200;
     let now = state.now();
-    let models = state.fleet.iter().flat_map(|f| &f.models);
-    let ages: Vec<String> =
-        models.take(200).filter_map(|m| m.changed_by.as_ref()).map(|r| paint::age(now.wall.0 - r.time.0)).collect();
-    let rolling = matches!(state.screen, Screen::Model(_))
-        && state.model.as_ref().is_some_and(|m| m.summary.environments.iter().any(|e| e.rollout.is_some()));
-    format!("{ages:?}{}", if rolling { now.steady.0 } else { 0 })
+    let ago = |at: WallMs| paint::age(now.wall.0 - at.0);
+    let models = || state.fleet.iter().flat_map(|f| &f.models).take(SEEN);
+    let mut texts: Vec<String> = match &state.screen {
+        Screen::Fleet => models().filter_map(|m| m.changed_by.as_ref()).map(|r| ago(r.time)).collect(),
+        Screen::Events => state.events.iter().rev().take(SEEN + state.scroll).map(|e| ago(e.at)).collect(),
+        Screen::Model(_) => {
+            let page = state.model.iter();
+            page.flat_map(|m| m.events.iter().map(|e| e.at).chain(m.versions.iter().map(|v| v.created)))
+                .map(ago)
+                .collect()
+        }
+        _ => vec![],
+    };
+    if matches!(state.screen, Screen::Fleet | Screen::Model(_)) {
+        let rollouts = models().flat_map(|m| &m.environments).filter_map(|e| e.rollout.as_ref());
+        texts.extend(rollouts.map(|r| fleet::stage(r, now)));
+    }
+    texts.join(" ")
 }
 
-fn header(state: &State, area: Rect) -> Paragraph<'static> {
+fn counts(c: Counts, wide: bool) -> Vec<Span<'static>> {
+    let mut out = vec![];
+    if wide {
+        out.push(Span::raw(format!("{} {}  ", c.models, if c.models == 1 { "model" } else { "models" })));
+    }
+    for (symbol, n, paint) in [
+        ("✓", c.healthy, good as fn(&str) -> Span<'static>),
+        ("↻", c.progressing, paint::accent),
+        ("!", c.degraded, bad),
+        ("‖", c.suspended, warn),
+    ] {
+        let text = if wide { format!("{symbol} {n}  ") } else { format!("{symbol}{n} ") };
+        out.push(if n == 0 { dim(&text) } else { paint(&text) });
+    }
+    out
+}
+
+fn header(state: &State, width: usize) -> Line<'static> {
     let mut left = vec![strong(" trimtab  ")];
-    let mut right = String::new();
     if let Some(fleet) = &state.fleet {
-        let name = fleet.source.url.rsplit('/').next().unwrap_or_default();
+        let name = fleet.source.url.rsplit('/').next().unwrap_or_default().trim_end_matches(".git");
         let revision = fleet.source.revision.as_ref().map_or("no commit yet", |r| r.commit.short());
         left.push(Span::raw(visible(&format!("{name} @ {revision} {}  ", fleet.source.branch))));
-        let c = fleet.counts;
-        right =
-            format!("{} models  ✓ {}  ↻ {}  ! {}  ‖ {} ", c.models, c.healthy, c.progressing, c.degraded, c.suspended);
     }
-    left.push(match (state.reachable, state.fleet.as_ref().and_then(|f| f.source.error.as_ref())) {
-        (false, _) => paint::bad("○ daemon not reachable, retrying"),
-        (true, Some(e)) => paint::bad(&format!("○ source: {}", visible(e))),
-        (true, None) if state.fleet.is_none() => dim("connecting"),
-        (true, None) => paint::good("● watching"),
+    left.push(match (state.reachable, state.fleet.as_ref().map(|f| f.source.error.is_some())) {
+        (false, _) => bad("○ daemon not reachable, retrying"),
+        (true, Some(true)) => bad("○ source unreachable"),
+        (true, None) => dim("connecting"),
+        (true, Some(false)) => good("● watching"),
     });
     let used: usize = left.iter().map(Span::width).sum();
-    let room = usize::from(area.width).saturating_sub(used + right.chars().count());
-    if usize::from(area.width) > used + right.chars().count() {
+    let sized = |wide| state.fleet.as_ref().map(|f| counts(f.counts, wide)).unwrap_or_default();
+    let fits = |right: &Vec<Span>| used + 1 + right.iter().map(Span::width).sum::<usize>() <= width;
+    if let Some(right) = [sized(true), sized(false)].into_iter().find(fits) {
+        let room = width - used - right.iter().map(Span::width).sum::<usize>();
         left.push(Span::raw(" ".repeat(room)));
-        left.push(Span::raw(right));
+        left.extend(right);
     }
-    Paragraph::new(Line::from(left))
+    clip(Line::from(left), width)
 }
 
-fn footer(state: &State) -> Paragraph<'static> {
-    let line = match &state.mode {
-        Mode::Command(text) => Line::from(vec![strong(" :"), Span::raw(visible(text)), Span::raw("▏")]),
-        Mode::Filter(text) => Line::from(vec![strong(" /"), Span::raw(visible(text)), Span::raw("▏")]),
-        Mode::Confirm(_) => Line::from(vec![
-            paint::warn(&format!(" {} ", state.question().unwrap_or_default())),
-            strong("y"),
-            Span::raw(" yes · any other key no"),
-        ]),
-        Mode::Normal if !state.note.is_empty() => Line::from(paint::warn(&format!(" {}", visible(&state.note)))),
-        Mode::Normal => Line::from(dim(match state.screen {
-            Screen::Fleet => {
-                " enter open · p plan · s sync · l logs · t time line · / filter · : command · ? help · q quit"
-            }
-            Screen::Model(_) => " P promote · H hold · A abort · R revert · l logs · p plan · esc back · ? help",
-            Screen::Log(_) => " k up · j down · G follow · esc back",
-            _ => " j down · k up · esc back · ? help",
-        })),
+type Hint = (&'static str, &'static str);
+
+/// What can be done here, the most useful first.
+fn hints(state: &State) -> Vec<Hint> {
+    let subject = state.subject_summary();
+    let rolling = subject.is_some_and(|m| m.environments.iter().any(|e| e.rollout.is_some()));
+    let wrong = subject.is_some_and(|m| m.health == Health::Degraded);
+    let mut out: Vec<Hint> = vec![];
+    let steer = |out: &mut Vec<Hint>| {
+        if rolling {
+            out.extend([("P", "promote"), ("H", "hold"), ("A", "abort")]);
+        }
+        if wrong {
+            out.push(("R", "revert"));
+        }
     };
-    Paragraph::new(line)
+    match state.screen {
+        Screen::Fleet => {
+            if subject.is_some() {
+                out.extend([("enter", "open"), ("d", "diff"), ("l", "logs")]);
+            }
+            steer(&mut out);
+            out.extend([
+                ("/", "filter"),
+                (":", "command"),
+                ("p", "plan"),
+                ("t", "time line"),
+                ("s", "sync"),
+                ("q", "quit"),
+            ]);
+        }
+        Screen::Model(_) | Screen::Diff(_) => {
+            out.push(("esc", "back"));
+            steer(&mut out);
+            let other = if matches!(state.screen, Screen::Diff(_)) { ("enter", "open") } else { ("d", "diff") };
+            out.extend([other, ("l", "logs"), ("j k", "scroll"), ("t", "time line"), (":", "command")]);
+        }
+        Screen::Log(_) => {
+            out.extend([("esc", "back"), ("j k", "scroll"), ("g", "top"), ("G", "follow"), ("enter", "model")])
+        }
+        Screen::Events | Screen::Plan => {
+            out.extend([("esc", "back"), ("j k", "scroll"), ("g G", "top, end"), ("s", "sync"), (":", "command")]);
+        }
+        Screen::Help => out.extend([("esc", "back"), ("j k", "scroll")]),
+    }
+    out
 }
+
+/// As many as fit whole; help is always among them.
+fn laid_out(hints: Vec<Hint>, width: usize) -> Vec<Span<'static>> {
+    const HELP: Hint = ("?", "help");
+    let size = |h: &Hint| h.0.chars().count() + h.1.chars().count() + 3;
+    // The space before the first, and none after the last.
+    let mut room = (width + 1).saturating_sub(size(&HELP));
+    let mut out = vec![Span::raw(" ")];
+    let fitting = hints.into_iter().take_while(|h| {
+        let fits = size(h) <= room;
+        room = room.saturating_sub(size(h));
+        fits
+    });
+    out.extend(fitting.flat_map(|(key, what)| [strong(key), dim(&format!(" {what}  "))]));
+    out.extend([strong(HELP.0), dim(&format!(" {}", HELP.1))]);
+    out
+}
+
+fn footer(state: &State, width: usize) -> Line<'static> {
+    let line = match &state.mode {
+        Mode::Command(text) => {
+            let mut line = vec![strong(" :"), Span::raw(visible(text)), Span::raw("▏")];
+            let may: Vec<&Listed> = candidates(text).collect();
+            match may.as_slice() {
+                [(name, takes, what)] => line.push(dim(&format!("  {name} {takes}  {what}"))),
+                [] => line.push(dim("  no such command")),
+                many => line.push(dim(&format!("  {}", many.iter().map(|c| c.0).collect::<Vec<_>>().join(" · ")))),
+            }
+            line
+        }
+        Mode::Filter(text) => {
+            let all = state.fleet.as_ref().map_or(0, |f| f.models.len());
+            let found = format!("  {} of {all}   enter keeps, esc clears", state.shown().len());
+            vec![strong(" /"), Span::raw(visible(text)), Span::raw("▏"), dim(&found)]
+        }
+        Mode::Confirm(_) => vec![
+            warn(&format!(" {} ", state.question().unwrap_or_default())),
+            strong("y"),
+            Span::raw(" yes, any other key no"),
+        ],
+        Mode::Normal if !state.note.is_empty() => vec![warn(&format!(" {}", paint::gist(&state.note)))],
+        Mode::Normal => {
+            let mut line = vec![];
+            if state.screen == Screen::Fleet && !state.filter.is_empty() {
+                line.extend([strong(&format!(" /{}", visible(&state.filter))), dim(" esc clears ")]);
+            }
+            let used: usize = line.iter().map(Span::width).sum();
+            line.extend(laid_out(hints(state), width.saturating_sub(used)));
+            line
+        }
+    };
+    clip(Line::from(line), width)
+}
+
+type Listed = (&'static str, &'static str, &'static str);
 
 /// ```text
-///   enter   open the model
+///   enter     open the model
 /// ```
 fn help() -> Vec<Line<'static>> {
-    let key = |(name, _, _, what): &(&'static str, _, _, &'static str)| {
-        Line::from(vec![strong(&format!("  {name:<8}")), Span::raw(*what)])
-    };
-    let mut out: Vec<Line> = KEYS.iter().filter(|k| !k.0.is_empty()).map(key).collect();
+    let pair = |name: &str, what: &'static str| Line::from(vec![strong(&format!("  {name:<12}")), Span::raw(what)]);
+    let mut out: Vec<Line> =
+        KEYS.iter().filter(|k| !k.0.is_empty()).map(|(name, _, _, what)| pair(name, what)).collect();
     out.push(Line::raw(""));
-    out.push(Line::from(vec![dim("  ✓ healthy   ↻ progressing   ! degraded   ‖ suspended   · unknown")]));
+    out.push(Line::from(vec![
+        good("  ✓ healthy   "),
+        paint::accent("↻ progressing   "),
+        bad("! degraded   "),
+        warn("‖ suspended   "),
+        dim("· unknown"),
+    ]));
+    out.push(Line::from(vec![
+        Span::raw("  traffic: "),
+        paint::accent("━━━"),
+        Span::raw(" stable  "),
+        warn("╌╌╌"),
+        Span::raw(" the new version"),
+    ]));
+    out.push(Line::raw(""));
+    out.push(Line::from(vec![strong(" commands"), dim("  without NAME: the model that is open or selected")]));
+    out.extend(COMMANDS.iter().map(|(name, takes, what)| pair(&format!("{name} {takes}"), what)));
     out
 }
 

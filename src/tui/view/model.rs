@@ -1,20 +1,30 @@
 //! A model's page.
 //!
 //! ```text
-//!  ↻ tumour   OutOfSync   Progressing   2f1f18e tumour: deeper trees (Ada)
+//!  ↻ tumour   OutOfSync   Progressing   risk@example.com
+//!    2f1f18e tumour: deeper trees (Ada, 6s)
 //!
-//!  production   v1 → v2   canary, step 1 of 2   ████████████▒▒▒▒   next step in 3s
-//!    10 % → 50 % → 100 %     canary: 120 requests, 0 errors, p50 2.1 ms, p99 4.0 ms
+//!  staging      v2         ━━━━━━━━━━━━━━━━        1/1 ready   no traffic
+//!  production   v1 → v2    ━━━━━━━━━━━━━━╌╌ 10 %   2/2 ready   12.0 req/s   p99 2.9 ms   0.0 % errors
+//!    canary, step 1 of 2, next step in 3s   10 % → 50 % → 100 %
+//!    v2 so far: 21 requests, 0 errors, p50 2.1 ms, p99 2.9 ms
+//!
 //!  stages       ✓ check-data 60ms   ↻ train
-//!  versions     v2  b3:a78dd014  ✓  3s  auc 0.98  2f1f18e Ada
-//!  conditions   ✓ SpecValid   ✓ Trained   · Deployed: a rollout is under way
+//!  versions     v2   ✓ staging      accuracy 0.9357  auc 0.9812   2.7s   e7e3db6 Ada 10s   b3:a78dd014
+//!  conditions   ✓ SpecValid   ✓ Trained
+//!               · Deployed: RollingOut: a rollout is under way
 //! ```
 
 use super::{
+    fleet::stage,
     paint::{accent, age, bad, bar, dim, good, health, strong, visible, warn},
     simple, symbol,
 };
-use crate::{api::types::*, model::*, tui::state::State};
+use crate::{
+    api::types::*,
+    model::*,
+    tui::state::{Extent, Screen, State},
+};
 use ratatui::{
     Frame,
     layout::Rect,
@@ -22,131 +32,207 @@ use ratatui::{
 };
 
 /// Draws the page.
-pub fn draw(frame: &mut Frame, area: Rect, state: &State) {
-    let Some(m) = state.model.as_ref().filter(|m| state.screen == crate::tui::Screen::Model(m.summary.name.clone()))
-    else {
-        return simple::lines(frame, area, 0, "", vec![Line::from(dim("  loading"))]);
+pub fn draw(frame: &mut Frame, area: Rect, state: &State) -> Extent {
+    let Some(m) = state.model.as_ref().filter(|m| state.screen == Screen::Model(m.summary.name.clone())) else {
+        return simple::lines(frame, area, 0, None, vec![Line::from(dim("  loading"))]);
     };
-    simple::lines(frame, area, state.scroll, "", page(m, state.now()));
+    simple::lines(frame, area, state.scroll, None, page(m, state.now(), usize::from(area.width)))
 }
 
-fn page(m: &ModelDetail, now: Now) -> Vec<Line<'static>> {
-    let s = &m.summary;
-    let mut head = vec![
-        health(s.health, &format!(" {} {}", symbol(s.health), s.name)),
-        Span::raw(format!("   {}   ", s.sync)),
-        health(s.health, &s.health.to_string()),
-    ];
-    if let Some(r) = &s.changed_by {
-        head.push(dim(&format!(
-            "   {} {} ({}, {})",
-            r.commit.short(),
-            visible(&r.summary),
-            visible(&r.author),
-            age(now.wall.0 - r.time.0)
-        )));
-    }
-    let mut out = vec![Line::from(head)];
-    out.extend(s.message.lines().take(8).map(|l| Line::from(warn(&format!("   {}", visible(l))))));
+fn page(m: &ModelDetail, now: Now, width: usize) -> Vec<Line<'static>> {
+    let mut out = head(&m.summary, now);
     out.push(Line::raw(""));
-    s.environments.iter().for_each(|e| environment(e, m, now, &mut out));
+    m.summary.environments.iter().for_each(|e| environment(e, m, now, width, &mut out));
+    if m.summary.environments.is_empty() {
+        out.push(Line::from(dim(" deployed nowhere")));
+    }
     out.push(Line::raw(""));
-    if let Some(p) = &m.pipeline {
-        out.push(stages(p));
-    }
-    for (i, v) in m.versions.iter().take(12).enumerate() {
-        out.push(version(v, i == 0, now));
-    }
-    if m.versions.is_empty() {
-        out.push(Line::from(vec![strong(" versions     "), dim("none yet: the first is being made")]));
-    }
-    let mut conditions = vec![strong(" conditions   ")];
-    for c in &m.conditions {
-        conditions.push(if c.status { good("✓ ") } else { warn("· ") });
-        let why = if c.status || c.reason.is_empty() { String::new() } else { format!(" {}", c.reason) };
-        conditions.push(Span::raw(format!("{}{why}   ", c.kind)));
-    }
-    out.push(Line::from(conditions));
+    out.extend(m.pipeline.as_ref().map(stages));
+    versions(m, now, &mut out);
+    conditions(m, &mut out);
     out.push(Line::raw(""));
     out.push(Line::from(strong(" events")));
-    out.extend(m.events.iter().rev().take(30).map(|e| simple::event(e, now)));
+    out.extend(m.events.iter().rev().take(50).map(|e| simple::event(e, now, false)));
     out
 }
 
-fn environment(e: &EnvironmentSummary, m: &ModelDetail, now: Now, out: &mut Vec<Line<'static>>) {
+fn head(s: &ModelSummary, now: Now) -> Vec<Line<'static>> {
+    let mut first = vec![
+        health(s.health, &format!(" {} ", symbol(s.health))),
+        strong(s.name.as_str()),
+        Span::raw(format!("   {}   ", s.sync)),
+        health(s.health, &s.health.to_string()),
+    ];
+    first.extend(s.owner.as_ref().map(|o| dim(&format!("   {}", visible(o)))));
+    let mut out = vec![Line::from(first)];
+    if let Some(r) = &s.changed_by {
+        let by = format!("({}, {})", visible(&r.author), age(now.wall.0 - r.time.0));
+        out.push(Line::from(dim(&format!("   {} {by} {}", r.commit.short(), visible(&r.summary)))));
+    }
+    let rolling = s.environments.iter().any(|e| e.rollout.is_some());
+    if rolling && s.health == Health::Progressing {
+        // The rollout below says it better.
+        return out;
+    }
+    let wrong = matches!(s.health, Health::Degraded | Health::Missing);
+    let tell = |l: &str| Line::from(if wrong { warn(l) } else { dim(l) });
+    out.extend(ends(&s.message).iter().map(|l| tell(&format!("   {l}"))));
+    out
+}
+
+/// The first line of a message and its last ones, where programs say what was wrong.
+fn ends(message: &str) -> Vec<String> {
+    const LAST: usize = 7;
+    let all: Vec<&str> = message.lines().collect();
+    let mut out: Vec<String> = all.iter().take(1).map(|l| visible(l)).collect();
+    let rest = all.len().saturating_sub(1);
+    if rest > LAST {
+        out.push(format!("… {} lines, l shows all", rest - LAST));
+    }
+    out.extend(all.iter().skip(1.max(all.len().saturating_sub(LAST))).map(|l| visible(l)));
+    out
+}
+
+fn environment(e: &EnvironmentSummary, m: &ModelDetail, now: Now, width: usize, out: &mut Vec<Line<'static>>) {
     let version = e.version.map_or("-".to_owned(), |v| v.to_string());
-    let replicas = m.replicas.iter().find(|r| r.environment == e.environment);
-    let (ready, all) = replicas.map_or((0, 0), |r| (r.replicas.iter().filter(|x| x.ready).count(), r.replicas.len()));
-    let figures = format!(
-        "   {ready}/{all} replicas   {:.1} req/s   p99 {:.1} ms   {:.1} % errors",
-        e.requests_per_s,
-        e.p99_ms,
-        e.error_share * 100.0
-    );
-    let name = strong(&format!(" {:<13}", e.environment.as_str()));
-    let Some(r) = &e.rollout else {
-        out.push(Line::from(vec![name, Span::raw(format!("{version:<6}")), accent(&bar(0.0, 16)), dim(&figures)]));
-        if let Some(why) = &e.rejected {
-            out.push(Line::from(bad(&format!("   rejected: {}", visible(why)))));
-        }
-        return;
+    let replicas: Vec<&ReplicaStatus> =
+        m.replicas.iter().filter(|r| r.environment == e.environment).flat_map(|r| &r.replicas).collect();
+    let what = e.rollout.as_ref().map_or(version.clone(), |r| format!("{version} → {}", r.to));
+    let mut line = vec![strong(&format!(" {:<12} ", e.environment.as_str())), Span::raw(format!("{what:<11}"))];
+    let share = e.rollout.as_ref().map_or(0.0, |r| r.weight);
+    line.extend(bar(share, 16));
+    line.push(Span::raw(if share > 0.0 { format!(" {share:>3} %   ") } else { " ".repeat(9) }));
+    let figures = figures(e, &replicas);
+    // Beside the bar where it fits, else below it.
+    if width >= 100 {
+        line.push(dim(&figures));
+        out.push(Line::from(line));
+    } else {
+        out.push(Line::from(line));
+        out.push(Line::from(dim(&format!("   {figures}"))));
+    }
+    if let Some(r) = &e.rollout {
+        rollout(r, now, out);
+    }
+    for r in replicas.iter().filter(|r| !r.ready) {
+        let why = r.message.as_deref().map(visible).unwrap_or_else(|| "starts".to_owned());
+        out.push(Line::from(warn(&format!("   {} replica {}: {why}", r.release.version, r.index))));
+    }
+    if let Some(why) = &e.rejected {
+        out.push(Line::from(bad(&format!("   rejected: {}", visible(why)))));
+    }
+}
+
+fn figures(e: &EnvironmentSummary, replicas: &[&ReplicaStatus]) -> String {
+    let ready = replicas.iter().filter(|r| r.ready).count();
+    let traffic = if e.requests_per_s == 0.0 {
+        "no traffic".to_owned()
+    } else {
+        let errors = e.error_share * 100.0;
+        format!("{:.1} req/s   p99 {:.1} ms   {errors:.1} % errors", e.requests_per_s, e.p99_ms)
     };
-    let left = r
-        .until
-        .map_or(String::new(), |u| format!("   next step in {}", Millis(u.since(now.steady).div_ceil(1000) * 1000)));
-    let line = format!(
-        "{version} → {}   {}, step {} of {}   ",
-        r.to,
-        if r.phase == "step" { "canary".to_owned() } else { visible(&r.phase) },
-        r.step,
-        r.steps.len()
-    );
-    out.push(Line::from(vec![
-        name,
-        accent(&line),
-        accent(&bar(r.weight, 24)),
-        Span::raw(format!(" {} %{left}", r.weight)),
-    ]));
-    let mut steps: Vec<String> = r.steps.iter().map(|s| format!("{} %", s.weight)).collect();
-    steps.push("100 %".into());
+    format!("{ready}/{} ready   {traffic}", replicas.len())
+}
+
+fn rollout(r: &RolloutSummary, now: Now, out: &mut Vec<Line<'static>>) {
+    let mut line = vec![accent(&format!("   {}   ", stage(r, now)))];
+    let weights = r.steps.iter().map(|s| s.weight).chain([100.0]);
+    for (i, weight) in weights.enumerate() {
+        line.push(dim(if i == 0 { "" } else { " → " }));
+        let text = format!("{weight} %");
+        line.push(if i + 1 == r.step { strong(&text) } else { dim(&text) });
+    }
+    out.push(Line::from(line));
     let t = r.traffic;
-    out.push(Line::from(dim(&format!(
-        "   {}   canary: {} requests, {} errors, p50 {:.1} ms, p99 {:.1} ms",
-        steps.join(" → "),
-        t.requests,
-        t.errors,
-        t.p50_ms,
-        t.p99_ms
-    ))));
-    out.push(Line::from(dim(&figures)));
+    let seen = format!("{} requests, {} failed, p50 {:.1} ms, p99 {:.1} ms", t.requests, t.errors, t.p50_ms, t.p99_ms);
+    out.push(Line::from(dim(&format!("   {} so far: {seen}", r.to))));
+    out.extend(r.analysis.iter().map(|a| bound(a, t)));
+}
+
+/// One bound of the analysis, and how it stands.
+fn bound(a: &AnalysisSpec, t: TrafficStats) -> Line<'static> {
+    let share = t.errors as f64 / t.requests.max(1) as f64;
+    let (name, value, show): (_, _, fn(f64) -> String) = match a.metric {
+        AnalysisMetric::ErrorRate => ("error_rate", share, |v| format!("{:.2} %", v * 100.0)),
+        AnalysisMetric::LatencyP50 => ("latency_p50", t.p50_ms, |v| format!("{v:.1} ms")),
+        AnalysisMetric::LatencyP99 => ("latency_p99", t.p99_ms, |v| format!("{v:.1} ms")),
+    };
+    let limits = a.max.map(|x| format!("≤ {}", show(x))).into_iter().chain(a.min.map(|x| format!("≥ {}", show(x))));
+    let text = format!("   {name:<12} {:<14} {:<10}", limits.collect::<Vec<_>>().join(", "), show(value));
+    let holds = a.max.is_none_or(|x| value <= x) && a.min.is_none_or(|x| value >= x);
+    let verdict = if t.requests < a.min_requests {
+        dim(&format!("{} of {} requests seen", t.requests, a.min_requests))
+    } else if holds {
+        good("✓ holds")
+    } else {
+        bad("✗ broken")
+    };
+    Line::from(vec![dim(&text), verdict])
 }
 
 fn stages(p: &Pipeline) -> Line<'static> {
     let mut spans = vec![strong(" stages       ")];
     for s in &p.stages {
         let took = s.duration.map_or(String::new(), |d| format!(" {d}"));
-        let text = format!("{}{took}   ", s.name);
+        let name = &s.name;
         spans.push(match s.state.as_str() {
-            "succeeded" => good(&format!("✓ {text}")),
-            "cached" => good(&format!("✓ {text}(cached) ")),
-            "running" => accent(&format!("↻ {text}")),
-            "failed" => bad(&format!("✗ {text}")),
-            _ => dim(&format!("· {text}")),
+            "succeeded" => good(&format!("✓ {name}{took}")),
+            "cached" => good(&format!("✓ {name} (cached)")),
+            "running" => accent(&format!("↻ {name}")),
+            "failed" => bad(&format!("✗ {name}{took}")),
+            _ => dim(&format!("· {name}")),
         });
+        spans.push(Span::raw("   "));
     }
     Line::from(spans)
 }
 
-fn version(v: &VersionBrief, first: bool, now: Now) -> Line<'static> {
-    let passed = v.gates.iter().all(|g| g.passed);
-    let metrics: Vec<String> = v.metrics.iter().take(4).map(|(k, m)| format!("{} {m:.4}", visible(k))).collect();
-    let serves: Vec<&str> = v.serves.iter().map(Name::as_str).collect();
-    Line::from(vec![
-        strong(if first { " versions     " } else { "              " }),
-        Span::raw(format!("{:<5}{}  ", v.number, v.fingerprint.short())),
-        if passed { good("✓") } else { bad("✗") },
-        Span::raw(format!("  {:<8} {}  ", v.duration.to_string(), metrics.join("  "))),
-        dim(&format!("{} {} {}  ", v.commit.short(), visible(&v.author), age(now.wall.0 - v.created.0))),
-        accent(&serves.join(", ")),
-    ])
+/// What matters most first: a narrow screen cuts the end.
+fn versions(m: &ModelDetail, now: Now, out: &mut Vec<Line<'static>>) {
+    const SHOWN: usize = 12;
+    if m.versions.is_empty() {
+        out.push(Line::from(vec![strong(" versions     "), dim("none yet: the first is being made")]));
+    }
+    let serves = |v: &VersionBrief| v.serves.iter().map(Name::as_str).collect::<Vec<_>>().join(", ");
+    let longest = m.versions.iter().take(SHOWN).map(|v| serves(v).len()).max().unwrap_or(0);
+    for (i, v) in m.versions.iter().take(SHOWN).enumerate() {
+        let metrics: Vec<String> = v.metrics.iter().take(4).map(|(k, m)| format!("{} {m:.4}", visible(k))).collect();
+        let failed: Vec<String> = v.gates.iter().filter(|g| !g.passed).map(|g| visible(&g.condition)).collect();
+        let mut line = vec![
+            strong(if i == 0 { " versions     " } else { "              " }),
+            Span::raw(format!("{:<5}", v.number)),
+            if failed.is_empty() { good("✓ ") } else { bad("✗ ") },
+            accent(&format!("{:<longest$}  ", serves(v))),
+        ];
+        if !failed.is_empty() {
+            line.push(bad(&format!("{}  ", failed.join(", "))));
+        }
+        line.push(Span::raw(format!("{}   {:<7}  ", metrics.join("  "), v.duration.to_string())));
+        line.push(dim(&format!(
+            "{} {} {}   {}",
+            v.commit.short(),
+            visible(&v.author),
+            age(now.wall.0 - v.created.0),
+            v.fingerprint.short()
+        )));
+        out.push(Line::from(line));
+    }
+    if let Some(more) = m.versions.len().checked_sub(SHOWN + 1) {
+        out.push(Line::from(dim(&format!("              … {} older", more + 1))));
+    }
+}
+
+/// Those that hold in one line, each of the others with its reason.
+fn conditions(m: &ModelDetail, out: &mut Vec<Line<'static>>) {
+    let mut line = vec![strong(" conditions   ")];
+    for c in m.conditions.iter().filter(|c| c.status) {
+        line.extend([good("✓ "), Span::raw(format!("{}   ", visible(&c.kind)))]);
+    }
+    out.push(Line::from(line));
+    for c in m.conditions.iter().filter(|c| !c.status) {
+        let why = [c.reason.as_str(), c.message.lines().next().unwrap_or_default()];
+        let why: Vec<String> = why.iter().filter(|w| !w.is_empty()).map(|w| visible(w)).collect();
+        let text = format!("{}: {}", visible(&c.kind), why.join(": "));
+        out.push(Line::from(vec![Span::raw("              "), warn("· "), Span::raw(text)]));
+    }
 }

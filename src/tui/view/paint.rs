@@ -3,9 +3,10 @@
 use crate::model::*;
 use ratatui::{
     style::{Color, Modifier, Style},
-    text::Span,
+    text::{Line, Span},
 };
 use std::sync::LazyLock;
+use unicode_width::UnicodeWidthChar;
 
 static COLOUR: LazyLock<bool> = LazyLock::new(|| std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty()));
 
@@ -47,6 +48,13 @@ pub fn visible(text: &str) -> String {
     text.chars().flat_map(|c| if c.is_control() { c.escape_default().collect::<Vec<_>>() } else { vec![c] }).collect()
 }
 
+/// What a long message comes down to in one line: its first line, and its last, where programs say what was wrong.
+pub fn gist(message: &str) -> String {
+    let mut lines = message.lines().map(str::trim).filter(|l| !l.is_empty());
+    let first = lines.next().unwrap_or_default();
+    visible(&lines.next_back().map_or(first.to_owned(), |last| format!("{first}: {last}")))
+}
+
 /// `3s`, `6m`, `2h`, `5d`.
 pub fn age(ms: i64) -> String {
     let s = ms.max(0) / 1000;
@@ -58,9 +66,50 @@ pub fn age(ms: i64) -> String {
     }
 }
 
-/// `██████▒▒` : stable and new share of `width` cells.
-pub fn bar(new_share: f64, width: usize) -> String {
+/// `━━━━━━╌╌` : stable and new share of `width` cells, told apart by form and by colour.
+pub fn bar(new_share: f64, width: usize) -> [Span<'static>; 2] {
     let new = ((new_share / 100.0) * width as f64).round() as usize;
     let new = if new_share > 0.0 { new.clamp(1, width) } else { 0 };
-    format!("{}{}", "█".repeat(width - new), "▒".repeat(new))
+    [accent(&"━".repeat(width - new)), warn(&"╌".repeat(new))]
+}
+
+/// The line in at most `width` cells; `…` says that it was longer.
+pub fn clip(line: Line<'static>, width: usize) -> Line<'static> {
+    if line.width() <= width {
+        return line;
+    }
+    let mut room = width.saturating_sub(1);
+    let mut spans = vec![];
+    for span in line.spans {
+        let mut kept = String::new();
+        for c in span.content.chars() {
+            let w = c.width().unwrap_or(0);
+            if w > room {
+                spans.push(Span::styled(kept + "…", span.style));
+                return Line::from(spans).style(line.style);
+            }
+            room -= w;
+            kept.push(c);
+        }
+        spans.push(Span::styled(kept, span.style));
+    }
+    Line::from(spans).style(line.style)
+}
+
+/// Text in rows of at most `width` cells.
+pub fn wrap(text: &str, width: usize) -> Vec<String> {
+    let mut rows = vec![String::new()];
+    let mut used = 0;
+    for c in text.chars() {
+        let w = c.width().unwrap_or(0);
+        if used + w > width.max(2) {
+            rows.push(String::new());
+            used = 0;
+        }
+        if let Some(row) = rows.last_mut() {
+            row.push(c);
+        }
+        used += w;
+    }
+    rows
 }

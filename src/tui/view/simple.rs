@@ -1,7 +1,14 @@
-//! Screens that are lists of lines: log, time line, plan, help.
+//! Screens that are lists of lines: log, time line, plan, diff, help.
 
-use super::paint::{accent, age, bad, dim, good, strong, visible, warn};
-use crate::{model::*, plan::render, tui::state::State};
+use super::{
+    fleet::diagnostic,
+    paint::{accent, age, bad, clip, dim, good, strong, visible, warn, wrap},
+};
+use crate::{
+    model::*,
+    plan::render,
+    tui::state::{Extent, State},
+};
 use ratatui::{
     Frame,
     layout::Rect,
@@ -10,51 +17,67 @@ use ratatui::{
 };
 
 /// Lines from `scroll` on, under a title.
-pub fn lines(frame: &mut Frame, area: Rect, scroll: usize, title: &str, all: Vec<Line<'static>>) {
-    let mut shown = Vec::new();
-    if !title.is_empty() {
-        shown.push(Line::from(strong(title)));
-    }
-    let room = usize::from(area.height).saturating_sub(shown.len());
-    let first = scroll.min(all.len().saturating_sub(room));
-    shown.extend(all.into_iter().skip(first).take(room));
+pub fn lines(
+    frame: &mut Frame,
+    area: Rect,
+    scroll: usize,
+    title: Option<Line<'static>>,
+    all: Vec<Line<'static>>,
+) -> Extent {
+    let mut shown: Vec<Line> = title.into_iter().collect();
+    let page = usize::from(area.height).saturating_sub(shown.len());
+    let last = all.len().saturating_sub(page);
+    shown.extend(all.into_iter().skip(scroll.min(last)).take(page));
+    let shown: Vec<Line> = shown.into_iter().map(|l| clip(l, area.width.into())).collect();
     frame.render_widget(Paragraph::new(shown), area);
+    Extent { last, page }
 }
 
 /// ```text
-///  log of tumour
+///  tumour  output of train, as it comes
 ///  trained on 398 rows …
 /// ```
-pub fn log(frame: &mut Frame, area: Rect, state: &State, name: &Name) {
-    let room = usize::from(area.height).saturating_sub(1);
-    let last = state.log.len().saturating_sub(state.scroll.min(state.log.len().saturating_sub(room)));
-    let first = last.saturating_sub(room);
-    let text = |l: &String| Line::raw(format!(" {}", visible(&l.trim_end_matches(['\n', '\r']).replace('\t', "    "))));
-    let shown = if state.log.is_empty() {
-        vec![Line::from(dim(" nothing was written yet"))]
-    } else {
-        state.log[first..last].iter().map(text).collect()
+pub fn log(frame: &mut Frame, area: Rect, state: &State, name: &Name) -> Extent {
+    let page = usize::from(area.height).saturating_sub(1);
+    let width = usize::from(area.width).saturating_sub(2);
+    let text = |l: &String| visible(&l.trim_end_matches(['\n', '\r']).replace('\t', "    "));
+    let rows: Vec<String> = state.log.iter().flat_map(|l| wrap(&text(l), width)).collect();
+    let last = rows.len().saturating_sub(page);
+    let end = rows.len() - state.scroll.min(last);
+    let shown: Vec<Line> = match (rows.is_empty(), &state.log_run, state.log_open) {
+        (true, None, false) => vec![Line::from(dim(" no run yet: it shows here as soon as one begins"))],
+        (true, ..) => vec![Line::from(dim(" nothing was written yet"))],
+        _ => rows[end.saturating_sub(page)..end].iter().map(|r| Line::raw(format!(" {r}"))).collect(),
     };
-    let held = if state.scroll > 0 { format!("  ({} lines below)", state.scroll) } else { String::new() };
-    lines(frame, area, 0, &format!(" log of {name}{held}"), shown);
+    let stage = state.log_run.as_ref().map_or(String::new(), |r| format!("  output of {}", r.stage));
+    let how = match (state.scroll, state.log_open) {
+        (0, true) => accent(", as it comes"),
+        (0, false) => dim(", ended"),
+        (n, _) => warn(&format!(", {} lines below (G follows)", n.min(last))),
+    };
+    let mut title = vec![strong(&format!(" {name}")), Span::raw(stage)];
+    title.extend(state.log_run.is_some().then_some(how));
+    lines(frame, area, 0, Some(Line::from(title)), shown);
+    Extent { last, page }
 }
 
 /// ```text
 ///  4f1c2ab  2m   Ada   fraud        training b3:a78dd014: train.params.depth 6 → 8
 /// ```
-pub fn events(frame: &mut Frame, area: Rect, state: &State) {
+pub fn events(frame: &mut Frame, area: Rect, state: &State) -> Extent {
     let now = state.now();
-    let all: Vec<Line> = state.events.iter().rev().map(|e| event(e, now)).collect();
+    let all: Vec<Line> = state.events.iter().rev().map(|e| event(e, now, true)).collect();
     let all = if all.is_empty() { vec![Line::from(dim(" nothing happened yet"))] } else { all };
-    lines(frame, area, state.scroll, " time line, newest first", all);
+    let title = Line::from(vec![strong(" time line"), dim("  newest first")]);
+    lines(frame, area, state.scroll, Some(title), all)
 }
 
-/// One event.
-pub fn event(e: &Event, now: Now) -> Line<'static> {
+/// One event; on a model's own page without its name.
+pub fn event(e: &Event, now: Now, named: bool) -> Line<'static> {
     let commit = e.commit.as_ref().map_or("       ".to_owned(), |c| c.short().to_owned());
     let author = e.author.as_deref().map(visible).unwrap_or_default();
     let model = e.model.as_ref().map_or("", Name::as_str);
-    let message = visible(e.message.lines().next().unwrap_or_default());
+    let message = super::paint::gist(&e.message);
     let message = match e.kind {
         EventKind::RunFailed
         | EventKind::GateFailed
@@ -65,25 +88,64 @@ pub fn event(e: &Event, now: Now) -> Line<'static> {
         EventKind::RetireHeld | EventKind::ReplicaDied => warn(&message),
         _ => Span::raw(message),
     };
-    Line::from(vec![
-        dim(&format!(" {commit}  {:>4}  ", age(now.wall.0 - e.at.0))),
-        Span::raw(format!("{author:<10.10} ")),
-        accent(&format!("{model:<16.16} ")),
-        message,
-    ])
+    let mut spans =
+        vec![dim(&format!(" {commit} {:>4}  ", age(now.wall.0 - e.at.0))), Span::raw(format!("{author:<9.9} "))];
+    if named {
+        spans.push(accent(&format!("{model:<14.14} ")));
+    }
+    spans.push(message);
+    Line::from(spans)
 }
 
-/// The plan, as `trimtab plan` prints it.
-pub fn plan(frame: &mut Frame, area: Rect, state: &State) {
-    let text = state.plan.as_ref().map_or_else(|| "loading".to_owned(), render::fleet);
-    let paint = |l: &str| {
-        let l = format!(" {}", visible(l));
-        match l.trim_start().chars().next() {
-            Some('+') => Line::from(good(&l)),
-            Some('~' | '↺') => Line::from(accent(&l)),
-            Some('-') => Line::from(bad(&l)),
-            _ => Line::raw(l),
-        }
+/// A line of a rendered plan in the colour of its sign.
+fn planned(l: &str) -> Line<'static> {
+    let l = format!(" {}", visible(l));
+    match l.trim_start().chars().next() {
+        Some('+') => Line::from(good(&l)),
+        Some('~' | '↺') => Line::from(accent(&l)),
+        Some('-') => Line::from(bad(&l)),
+        _ => Line::raw(l),
+    }
+}
+
+/// The plan, as `trimtab plan` prints it, after the mistakes in the specs.
+pub fn plan(frame: &mut Frame, area: Rect, state: &State) -> Extent {
+    let title = Line::from(vec![strong(" plan"), dim("  what the daemon does next, and why")]);
+    let Some(plan) = &state.plan else {
+        return lines(frame, area, 0, Some(title), vec![Line::from(dim(" loading"))]);
     };
-    lines(frame, area, state.scroll, " plan", text.lines().map(paint).collect());
+    let mut all: Vec<Line> = plan.diagnostics.iter().map(|d| Line::from(bad(&format!(" {}", diagnostic(d))))).collect();
+    all.extend(render::fleet(plan).lines().map(planned));
+    lines(frame, area, state.scroll, Some(title), all)
+}
+
+/// ```text
+///  fraud  what Git asks for against what is live
+///  train.params.depth   6  →  8
+/// ```
+pub fn diff(frame: &mut Frame, area: Rect, state: &State, name: &Name) -> Extent {
+    let title = Line::from(vec![strong(&format!(" {name}")), dim("  what is live → what Git asks for")]);
+    let Some(d) = state.diff.as_ref().filter(|d| d.model == *name) else {
+        return lines(frame, area, 0, Some(title), vec![Line::from(dim(" loading"))]);
+    };
+    let longest = d.fields.iter().map(|f| f.field.len()).max().unwrap_or(0).min(40);
+    let side = |v: &Option<String>| v.as_deref().map_or("-".to_owned(), visible);
+    let mut all: Vec<Line> = d
+        .fields
+        .iter()
+        .map(|f| {
+            Line::from(vec![
+                Span::raw(format!(" {:<longest$}  ", visible(&f.field))),
+                bad(&side(&f.live)),
+                dim("  →  "),
+                good(&side(&f.desired)),
+            ])
+        })
+        .collect();
+    if all.is_empty() {
+        all.push(Line::from(good(" no difference: what is live is what Git asks for")));
+    }
+    all.push(Line::raw(""));
+    all.extend(render::one(&d.plan).lines().map(planned));
+    lines(frame, area, state.scroll, Some(title), all)
 }
