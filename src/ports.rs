@@ -231,6 +231,8 @@ pub trait Target: Send + Sync {
     fn traffic(&self, environment: &Name, model: &Name, release: &Release) -> TrafficStats;
     /// Total requests and rate for people: requests per second, p99 milliseconds and error share of the last 10 seconds.
     fn recent(&self, environment: &Name, model: &Name) -> (f64, f64, f64);
+    /// Whether anything was asked of any release in the last 10 seconds.
+    fn busy(&self) -> bool;
     /// The release that has all traffic, as the router confirmed it; `None` while several share it or none serves.
     fn routed(&self, environment: &Name, model: &Name) -> Option<Release>;
     /// The log of the newest replica.

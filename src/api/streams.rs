@@ -69,7 +69,28 @@ fn event_stream(
             }
         }
     });
-    stored.chain(live).map(Ok)
+    futures::stream::select(stored.chain(live), traffic(api.clone())).map(Ok)
+}
+
+/// A wake-up every few seconds while requests come in, and one after the last: figures have no event of their own, and
+/// whoever looks at them should not have to ask. The router is asked only while somebody listens.
+fn traffic(api: Shared) -> impl Stream<Item = axum::response::sse::Event> {
+    const EVERY: Duration = Duration::from_secs(2);
+    let mut ticks = tokio::time::interval_at(tokio::time::Instant::now() + EVERY, EVERY);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    futures::stream::unfold((api, ticks, false), |(api, mut ticks, mut before)| async move {
+        loop {
+            ticks.tick().await;
+            let asked = api.clone();
+            let busy = blocking(move || Ok(asked.reconciler.ports().target.busy())).await.unwrap_or(false);
+            let tell = busy || before;
+            before = busy;
+            if tell {
+                let event = api.reconciler.moved(None);
+                return Some((sse(&event), (api, ticks, before)));
+            }
+        }
+    })
 }
 
 /// Every stored event after `after`; `newest` keeps the number of the last one. Nothing without `after`.

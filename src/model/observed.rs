@@ -270,7 +270,7 @@ pub enum EventKind {
     Suspended,
     Resumed,
     DaemonStarted,
-    /// Something of a model moved that is worth no record: a wake-up with `seq` 0, never stored.
+    /// Something of a model moved that is worth no record: a wake-up with `seq` 0, never stored. Without a model: requests come in.
     ModelChanged,
 }
 

@@ -73,16 +73,20 @@ impl Reconciler {
 
     /// Tells subscribers that a model's state moved, without an event worth keeping.
     pub(super) fn announce(&self, model: &Name) {
-        let event = Event {
+        let _ = self.0.events.send(self.moved(Some(model)));
+    }
+
+    /// Says that a model's state, or without one the traffic, moved: an event that is told and not kept.
+    pub fn moved(&self, model: Option<&Name>) -> Event {
+        Event {
             seq: 0,
             at: self.now().wall,
             kind: EventKind::ModelChanged,
-            model: Some(model.clone()),
+            model: model.cloned(),
             environment: None,
             commit: None,
             author: None,
             message: String::new(),
-        };
-        let _ = self.0.events.send(event);
+        }
     }
 }

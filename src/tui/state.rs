@@ -351,7 +351,10 @@ fn on_event(state: &mut State, event: Option<Event>) -> Vec<Command> {
     let mut commands = vec![Command::FetchFleet];
     let about = |m: &Name| event.as_ref().is_none_or(|e| e.model.is_none() || e.model.as_ref() == Some(m));
     match &state.screen {
-        Screen::Plan => commands.push(Command::FetchPlan),
+        // Requests that come in change no plan.
+        Screen::Plan if event.as_ref().is_none_or(|e| e.seq > 0 || e.model.is_some()) => {
+            commands.push(Command::FetchPlan);
+        }
         Screen::Model(m) if about(m) => commands.push(Command::FetchModel(m.clone())),
         Screen::Diff(m) if about(m) => commands.push(Command::FetchDiff(m.clone())),
         // The next stage of the pipeline may have begun.

@@ -244,3 +244,25 @@ fn a_proxy_of_the_environment_is_not_asked_for_what_is_on_this_machine() {
         assert!(begun.elapsed() < Duration::from_secs(20));
     }
 }
+
+#[test]
+fn whoever_listens_is_told_while_requests_come_in_and_once_after_the_last() {
+    let mut w = World::new();
+    let count = w.path("count");
+    w.commit_model("fraud", &model("fraud", &count, ", seed = 1", SERVED));
+    let c = Caller::new(w.start_tcp());
+    w.wait_for("fraud", "version=v1");
+    let rate = || c.json("/api/v1/fleet")["models"][0]["environments"][0]["requests_per_s"].as_f64().unwrap();
+    assert_eq!(w.get("/models/fraud/x").0, 200);
+    let request = c.client.get(format!("{}/api/v1/events", c.url)).bearer_auth(&c.token);
+    let stream = request.header("accept", "text/event-stream").timeout(Duration::from_secs(60)).send().unwrap();
+    let mut told = BufReader::new(stream).lines().map(Result::unwrap).filter(|l| {
+        let event = l.strip_prefix("data:").map(|d| serde_json::from_str::<Value>(d).unwrap());
+        event.is_some_and(|e| e["kind"] == "model_changed" && e["model"].is_null())
+    });
+    told.next().unwrap();
+    assert!(rate() > 0.0);
+    // The window of ten seconds passes: the last word comes when the figure is back at nothing.
+    let after = told.take_while(|_| rate() > 0.0).count();
+    assert!((2..=7).contains(&after), "{after}");
+}

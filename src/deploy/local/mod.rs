@@ -178,7 +178,7 @@ impl LocalTarget {
     }
 
     /// What had requests in the last ten seconds; asked of the router at most once a second, for all models at once.
-    fn recent_of(&self, environment: &Name, model: &Name) -> Vec<ReleaseStats> {
+    fn recent_where(&self, wanted: impl Fn(&ReleaseStats) -> bool) -> Vec<ReleaseStats> {
         let mut recent = lock(&self.shared.recent);
         if recent.as_ref().is_none_or(|(at, _)| at.elapsed() > Duration::from_secs(1)) {
             let since = recent.as_ref().map_or(1, |(_, a)| a.now_ms.saturating_sub(12_000).max(1));
@@ -187,8 +187,7 @@ impl LocalTarget {
             let answer = self.wait(async move { router.stats_since(since).await }).ok().and_then(Result::ok);
             *recent = Some((Instant::now(), answer.unwrap_or_default()));
         }
-        let all = recent.iter().flat_map(|(_, a)| &a.releases);
-        all.filter(|r| r.environment == *environment && r.model == *model).cloned().collect()
+        recent.iter().flat_map(|(_, a)| &a.releases).filter(|r| wanted(r)).cloned().collect()
     }
 }
 
@@ -215,11 +214,15 @@ impl Target for LocalTarget {
         TrafficStats { requests, errors, p50_ms, p99_ms }
     }
     fn recent(&self, environment: &Name, model: &Name) -> (f64, f64, f64) {
-        let windows: Vec<Window> = self.recent_of(environment, model).into_iter().map(|r| r.recent).collect();
+        let releases = self.recent_where(|r| r.environment == *environment && r.model == *model);
+        let windows: Vec<Window> = releases.into_iter().map(|r| r.recent).collect();
         let requests: u64 = windows.iter().map(|w| w.requests).sum();
         let errors: u64 = windows.iter().map(|w| w.errors).sum();
         let p99 = windows.iter().map(|w| w.p99_ms).fold(0.0, f64::max);
         (requests as f64 / 10.0, p99, errors as f64 / requests.max(1) as f64)
+    }
+    fn busy(&self) -> bool {
+        !self.recent_where(|r| r.recent.requests > 0).is_empty()
     }
     fn routed(&self, environment: &Name, model: &Name) -> Option<Release> {
         let routes = lock(&self.shared.routes);
