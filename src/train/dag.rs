@@ -162,7 +162,11 @@ fn outcome(config: &TrainerConfig, job: &PipelineJob, done: &[Option<Done>]) -> 
             (python, packages) = d.venv.clone().map_or((None, vec![]), |(p, l)| (Some(p), l));
         }
     }
-    let code = config.state.join("runs").join(format!("{}-code", job.fingerprint.hex()));
+    // Of the model: another may have this very fingerprint, at this very time.
+    let scratch = |what: &str| {
+        config.state.join("runs").join(format!("{}-{}-{what}", job.model.spec.name, job.fingerprint.hex()))
+    };
+    let code = scratch("code");
     workspace::checkout(config.source.as_ref(), &job.revision.tree, &job.model.code_path, &code)?;
     let code_files = config.artifacts.put_folder(&code)?;
     std::fs::remove_dir_all(&code).map_err(workspace::io(&code))?;
@@ -172,7 +176,7 @@ fn outcome(config: &TrainerConfig, job: &PipelineJob, done: &[Option<Done>]) -> 
     {
         let requirements = code_files.files.iter().find(|f| f.path == *file);
         if let Some(entry) = requirements {
-            let place = config.state.join("runs").join(format!("{}-requirements", job.fingerprint.hex()));
+            let place = scratch("requirements");
             std::fs::write(&place, config.artifacts.read(&entry.digest)?).map_err(workspace::io(&place))?;
             let venv = super::python::environment(&config.state, &place, &place.with_extension("log"))?;
             std::fs::remove_file(&place).map_err(workspace::io(&place))?;

@@ -203,3 +203,28 @@ fn after_a_restart_a_model_is_still_blamed_on_the_commit_that_changed_it() {
     w.wait_for("fraud", "version=v2");
     assert_ne!(blamed(&w), before);
 }
+
+#[test]
+fn models_of_one_content_do_not_get_in_each_others_way() {
+    let mut w = World::new();
+    let count = w.path("count");
+    let settings = "schema = \"trimtab/v1\"\n[reconcile]\nmax_concurrent_training = 8\n";
+    w.commit("settings", &[("specs/trimtab.toml", Some(settings))]);
+    let names: Vec<String> = (0..8).map(|n| format!("twin-{n}")).collect();
+    let specs: Vec<(String, String)> =
+        names.iter().map(|n| (n.clone(), model(n, &count, ", seed = 1, sleep = 0.5", ""))).collect();
+    let files: Vec<(String, &str)> = specs
+        .iter()
+        .flat_map(|(n, spec)| {
+            let at = |f: &str| format!("specs/models/{n}/{f}");
+            [(at("model.toml"), spec.as_str()), (at("train.py"), crate::support::TRAIN)]
+        })
+        .collect();
+    let files: Vec<(&str, Option<&str>)> = files.iter().map(|(p, t)| (p.as_str(), Some(*t))).collect();
+    w.commit("twins", &files);
+    w.start();
+    names.iter().for_each(|n| w.wait_for(n, "synced"));
+    let events = w.json(&["events"]);
+    let failed: Vec<_> = events.as_array().unwrap().iter().filter(|e| e["kind"] == "run_failed").collect();
+    assert!(failed.is_empty(), "{failed:?}");
+}
