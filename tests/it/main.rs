@@ -10,6 +10,8 @@ mod load;
 mod loop_;
 mod metrics;
 mod process;
+#[cfg(feature = "extended-tests")]
+mod prometheus;
 mod python;
 mod remote;
 mod router;
