@@ -149,6 +149,9 @@ impl Default for State {
 /// Lines of a log, and events, that are kept.
 const KEPT: usize = 5_000;
 
+const HEALTHS: [Health; 6] =
+    [Health::Healthy, Health::Progressing, Health::Degraded, Health::Suspended, Health::Missing, Health::Unknown];
+
 /// What needs a person comes first.
 fn rank(health: Health) -> u8 {
     match health {
@@ -192,8 +195,10 @@ impl State {
             return all.collect();
         }
         let wanted = self.filter.to_lowercase();
-        all.filter(|m| m.name.as_str().contains(&wanted) || m.health.to_string().to_lowercase().contains(&wanted))
-            .collect()
+        // Asked of each health once, not of each of ten thousand models.
+        let healths: Vec<Health> =
+            HEALTHS.into_iter().filter(|h| h.to_string().to_lowercase().contains(&wanted)).collect();
+        all.filter(|m| m.name.as_str().contains(&wanted) || healths.contains(&m.health)).collect()
     }
 
     /// Place of the selected model among those shown.

@@ -12,7 +12,7 @@ use nix::{
 use std::{
     fs::File,
     io::{Read, Write},
-    os::fd::OwnedFd,
+    os::fd::{AsRawFd, OwnedFd},
     process::{Child, Command, Stdio},
 };
 
@@ -103,4 +103,24 @@ fn without_a_daemon_the_screen_is_never_taken() {
     screen.until("start one with");
     assert_eq!(screen.child.wait().unwrap().code(), Some(69));
     assert!(!screen.seen.contains("\x1b[?1049h"), "{:?}", screen.seen);
+}
+
+#[test]
+fn a_window_that_grows_shows_more() {
+    let mut w = World::new();
+    let count = w.path("count");
+    w.commit_model("fraud", &model("fraud", &count, ", seed = 1", SERVED));
+    w.start();
+    w.wait_for("fraud", "version=v1");
+    let mut screen = Screen::open(&w);
+    screen.until("fraud");
+    assert!(!screen.seen.contains("TRAFFIC"), "no room in 80 columns");
+    let size = Winsize { ws_row: 40, ws_col: 140, ws_xpixel: 0, ws_ypixel: 0 };
+    // SAFETY: the descriptor is open, and the size outlives the call.
+    assert_eq!(unsafe { libc::ioctl(screen.slave.as_raw_fd(), libc::TIOCSWINSZ, &size) }, 0);
+    // It is no session's terminal here: the kernel tells nobody.
+    kill(Pid::from_raw(screen.child.id() as i32), Signal::SIGWINCH).unwrap();
+    screen.until("TRAFFIC");
+    screen.press("q");
+    assert_eq!(screen.end(), Some(0));
 }
