@@ -61,16 +61,51 @@ pub struct Planned {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case", tag = "on")]
 pub enum Waiting {
-    Training { fingerprint: Digest },
-    TrainingRetry { at: SteadyMs, reason: String },
-    DataRetry { at: SteadyMs, reason: String },
-    Gates { version: VersionNumber, failed: Vec<String> },
-    Ready { environment: Name, release: Release },
-    Hold { environment: Name, until: SteadyMs },
-    Requests { environment: Name, metric: AnalysisMetric, seen: u64, needed: u64 },
-    Person { environment: Name, reason: String },
-    Promotion { environment: Name, after: Name },
-    Rejected { environment: Name, reason: String },
+    Training {
+        fingerprint: Digest,
+    },
+    TrainingRetry {
+        at: SteadyMs,
+        reason: String,
+    },
+    /// It failed in a way that trying again does not change: for other content.
+    TrainingFailed {
+        reason: String,
+    },
+    DataRetry {
+        at: SteadyMs,
+        reason: String,
+    },
+    Gates {
+        version: VersionNumber,
+        failed: Vec<String>,
+    },
+    Ready {
+        environment: Name,
+        release: Release,
+    },
+    Hold {
+        environment: Name,
+        until: SteadyMs,
+    },
+    Requests {
+        environment: Name,
+        metric: AnalysisMetric,
+        seen: u64,
+        needed: u64,
+    },
+    Person {
+        environment: Name,
+        reason: String,
+    },
+    Promotion {
+        environment: Name,
+        after: Name,
+    },
+    Rejected {
+        environment: Name,
+        reason: String,
+    },
     SpecFix,
     Resume,
 }

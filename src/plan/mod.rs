@@ -179,7 +179,9 @@ fn train(input: &Input, model: &DesiredModel, fingerprint: Digest, pins: BTreeMa
         None => start(draft, 1),
         Some(p) => match &p.state {
             PipelineState::Running => draft.wait(Waiting::Training { fingerprint }, None),
-            PipelineState::Failed { retry_at: None, .. } => {}
+            PipelineState::Failed { retry_at: None, reason } => {
+                draft.wait(Waiting::TrainingFailed { reason: reason.clone() }, None);
+            }
             PipelineState::Failed { retry_at: Some(at), reason } if *at > input.now.steady => {
                 draft.wait(Waiting::TrainingRetry { at: *at, reason: reason.clone() }, Some(*at));
             }

@@ -165,12 +165,21 @@ fn what(plan: &ModelPlan) -> String {
     parts.join(" · ")
 }
 
+/// What a long message comes down to in one line: its first line, and its last, where programs say what was wrong. Untrusted
+/// text stays as it is.
+pub fn gist(message: &str) -> String {
+    let mut lines = message.lines().map(str::trim).filter(|l| !l.is_empty());
+    let first = lines.next().unwrap_or_default();
+    lines.next_back().map_or(first.to_owned(), |last| format!("{first}: {last}"))
+}
+
 /// What a model waits for, for people.
 pub fn waiting(w: &Waiting) -> String {
     let text = match w {
         Waiting::Training { fingerprint } => format!("training of {} runs", fingerprint.short()),
-        Waiting::TrainingRetry { reason, .. } => format!("training failed and is tried again: {reason}"),
-        Waiting::DataRetry { reason, .. } => format!("data cannot be read, tried again: {reason}"),
+        Waiting::TrainingRetry { reason, .. } => format!("training failed and is tried again: {}", gist(reason)),
+        Waiting::TrainingFailed { reason } => format!("training failed: {}; commit a fix, or revert it", gist(reason)),
+        Waiting::DataRetry { reason, .. } => format!("data cannot be read, tried again: {}", gist(reason)),
         Waiting::Gates { version, failed } => format!("{version} stays out: {}", failed.join("; ")),
         Waiting::Ready { environment, release } => {
             format!("{environment}: replicas of {} to be ready", release.version)

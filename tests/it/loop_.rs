@@ -127,6 +127,9 @@ fn a_failed_gate_and_a_failed_training_say_why_and_their_fix_goes_through() {
         .replace("\"train.py\"", "\"-c\", \"raise SystemExit('out of cheese')\"");
     w.commit_model("fraud", &broken);
     message(&w, "out of cheese");
+    let plan = String::from_utf8(w.trimtab(&["plan"]).stdout).unwrap();
+    assert!(plan.contains("training failed: stage train: exit 1: out of cheese; commit a fix"), "{plan}");
+    assert!(plan.contains("1 model waits"), "{plan}");
     w.commit_model("fraud", &model("fraud", &count, ", seed = 1, score = 0.95", &gated));
     w.wait_for("fraud", "healthy");
 }

@@ -1,7 +1,10 @@
 //! `/metrics`, read by the parser of Prometheus's own Python client.
 
 use crate::{api::busy, python::judge};
-use nix::sys::signal::{Signal, kill};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
 use serde_json::Value;
 
 /// Families as the parser reads them; the conventions that hold for every one are checked at once.
@@ -97,15 +100,29 @@ fn metrics_follow_the_conventions_and_count_what_happened() {
     assert!(!a.body.contains(&run), "runs are no labels: there is no end to them");
 }
 
+/// A process that is stopped, until this is dropped: also by a test that fails.
+struct Frozen(Pid);
+impl Frozen {
+    fn new(pid: Pid) -> Self {
+        kill(pid, Signal::SIGSTOP).unwrap();
+        Self(pid)
+    }
+}
+impl Drop for Frozen {
+    fn drop(&mut self) {
+        kill(self.0, Signal::SIGCONT).unwrap();
+    }
+}
+
 #[test]
 fn while_the_router_does_not_answer_the_daemon_still_tells_its_own() {
     let (w, c) = busy();
     let router = trimtab::route::RouterClient::new(&w.state().join("router"));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let pid = nix::unistd::Pid::from_raw(runtime.block_on(router.identity()).unwrap().pid as i32);
-    kill(pid, Signal::SIGSTOP).unwrap();
+    let pid = Pid::from_raw(runtime.block_on(router.identity()).unwrap().pid as i32);
+    let frozen = Frozen::new(pid);
     let a = c.call("get", "/metrics", None);
-    kill(pid, Signal::SIGCONT).unwrap();
+    drop(frozen);
     assert_eq!(a.status, 200, "{}", a.body);
     let m = Scraped(serde_json::from_str(&judge(PARSE, &a.body)).unwrap());
     assert_eq!(m.value("trimtab_router_up", "trimtab_router_up", &[]), 0.0);

@@ -1,6 +1,6 @@
 //! Colours and small words. With `NO_COLOR` everything is told by symbols and words alone.
 
-use crate::model::*;
+use crate::{model::*, plan::render};
 use ratatui::{
     style::{Color, Modifier, Style},
     text::{Line, Span},
@@ -48,11 +48,9 @@ pub fn visible(text: &str) -> String {
     text.chars().flat_map(|c| if c.is_control() { c.escape_default().collect::<Vec<_>>() } else { vec![c] }).collect()
 }
 
-/// What a long message comes down to in one line: its first line, and its last, where programs say what was wrong.
+/// What a long message comes down to in one line.
 pub fn gist(message: &str) -> String {
-    let mut lines = message.lines().map(str::trim).filter(|l| !l.is_empty());
-    let first = lines.next().unwrap_or_default();
-    visible(&lines.next_back().map_or(first.to_owned(), |last| format!("{first}: {last}")))
+    visible(&render::gist(message))
 }
 
 /// `3s`, `6m`, `2h`, `5d`.
