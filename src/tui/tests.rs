@@ -211,6 +211,37 @@ fn a_failed_model_shows_where_its_output_ended() {
 }
 
 #[test]
+fn the_plan_after_the_mistakes_in_the_specs() {
+    let mut state = filled();
+    assert_eq!(key(&mut state, KeyCode::Char('p')), [Command::FetchPlan]);
+    assert!(screen(&state, 80, 6).contains("loading"));
+    let mistake = Diagnostic {
+        severity: Severity::Error,
+        message: "unknown key `parms`".into(),
+        location: Some(Location {
+            file: "models/fraud/model.toml".into(),
+            line: 14,
+            column: 1,
+            text: String::new(),
+            width: 5,
+        }),
+        label: "did you mean `params`?".into(),
+        help: None,
+        model: None,
+    };
+    let plan = FleetPlan {
+        revision: Some(revision()),
+        models: vec![],
+        unchanged: 4,
+        diagnostics: vec![mistake],
+        held: vec![name("old")],
+        at: WallMs(1_000_000),
+    };
+    update(&mut state, Message::Plan(Box::new(plan)));
+    insta::assert_snapshot!("plan_80", screen(&state, 80, 12));
+}
+
+#[test]
 fn the_difference_of_a_model() {
     let mut state = filled();
     assert_eq!(key(&mut state, KeyCode::Char('d')), [Command::FetchDiff(name("pricing"))]);
