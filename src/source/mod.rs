@@ -6,6 +6,7 @@ mod git;
 mod location;
 mod remote;
 mod tree;
+mod walk;
 pub mod webhook;
 mod worktree;
 

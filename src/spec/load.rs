@@ -2,7 +2,8 @@
 
 use super::{
     decode::{MAX_BYTES, plain},
-    lock, model, others,
+    model, others,
+    resolve::{Resolver, Shared, stem},
 };
 use crate::{model::*, ports::*};
 use std::{
@@ -12,15 +13,22 @@ use std::{
 
 /// The schema of spec files.
 pub const SCHEMA: &str = "trimtab/v1";
-/// Limits of a code folder.
-const MAX_CODE_FILES: usize = 20_000;
 
 /// What one spec file gave.
-#[derive(Debug, Clone)]
-struct Parsed<T> {
-    value: Option<Arc<T>>,
-    lines: Arc<BTreeMap<String, u32>>,
-    diagnostics: Vec<Diagnostic>,
+#[derive(Debug)]
+pub(super) struct Parsed<T> {
+    pub value: Option<Arc<T>>,
+    /// Line of each field, by its dotted name.
+    pub lines: Arc<BTreeMap<String, u32>>,
+    pub diagnostics: Vec<Diagnostic>,
+}
+
+// By hand, since a derived one would ask the spec itself to be cloned.
+impl<T> Clone for Parsed<T> {
+    fn clone(&self) -> Self {
+        let (value, lines) = (self.value.clone(), self.lines.clone());
+        Self { value, lines, diagnostics: self.diagnostics.clone() }
+    }
 }
 
 impl<T> Parsed<T> {
@@ -34,15 +42,46 @@ impl<T> Parsed<T> {
     }
 }
 
-/// The specs of one revision, parsed and resolved; the next revision is made from it and what changed.
+/// The specs of one revision, parsed and resolved; the next revision is made from it and what changed. The maps share what did not change,
+/// and each question about one change is a lookup: no step looks at all models.
 #[derive(Debug, Clone, Default)]
 pub struct Loaded {
-    state: Arc<DesiredState>,
+    state: DesiredState,
     /// By path of the file.
-    models: Arc<BTreeMap<String, Parsed<ModelSpec>>>,
-    datasets: Arc<BTreeMap<String, Parsed<DatasetSpec>>>,
-    environments: Arc<BTreeMap<String, Parsed<EnvironmentSpec>>>,
+    models: imbl::OrdMap<String, Parsed<ModelSpec>>,
+    /// Files that call themselves by a name, in order.
+    names: imbl::OrdMap<Name, BTreeSet<String>>,
+    /// Names that more than one file gives itself.
+    contested: imbl::OrdSet<Name>,
+    /// Models' files by their code folder.
+    code: Relation,
+    /// Models' files by the name of a dataset or environment that they refer to.
+    uses: Relation,
+    /// Models' files that cannot be read, by the name that their folder gives them.
+    unreadable: Relation,
+    /// Models' files of which something is to be said whatever they refer to.
+    noted: imbl::OrdSet<String>,
+    datasets: Shared<DatasetSpec>,
+    environments: Shared<EnvironmentSpec>,
     settings: Option<Parsed<Settings>>,
+}
+
+/// Files by what they depend on.
+#[derive(Debug, Clone, Default)]
+struct Relation(imbl::OrdSet<(String, String)>);
+
+impl Relation {
+    fn set(&mut self, pair: (String, String), present: bool) {
+        if present {
+            self.0.insert(pair);
+        } else {
+            self.0.remove(&pair);
+        }
+    }
+
+    fn of<'a>(&'a self, key: &'a str) -> impl Iterator<Item = &'a String> {
+        self.0.range((key.to_owned(), String::new())..).take_while(move |(k, _)| k == key).map(|(_, file)| file)
+    }
 }
 
 /// What a path is to trimtab.
@@ -72,13 +111,13 @@ fn kind(folder: &str, path: &str) -> Kind {
     }
 }
 
-fn parent(path: &str) -> &str {
+pub(super) fn parent(path: &str) -> &str {
     path.rsplit_once('/').map_or("", |(folder, _)| folder)
 }
 
-fn join(folder: &str, path: &str) -> String {
+pub(super) fn join(folder: &str, path: &str) -> String {
     match (folder, path) {
-        ("", p) => p.to_owned(),
+        ("" | ".", p) => p.to_owned(),
         (f, ".") => f.to_owned(),
         (f, p) => format!("{f}/{p}"),
     }
@@ -112,29 +151,98 @@ impl Loaded {
         let path = &change.path;
         match kind(folder, path) {
             Kind::Model => {
-                dirty.models.insert(path.clone());
                 dirty.code.insert(parent(path).to_owned());
-                set(Arc::make_mut(&mut self.models), change, tree, model::parse)
+                dirty.models.insert(path.clone(), self.name_at(path));
+                self.set_model(path, read(change, tree, model::parse)?);
             }
             Kind::Dataset => {
                 dirty.shared.insert(stem(path));
-                set(Arc::make_mut(&mut self.datasets), change, tree, others::dataset)
+                set(&mut self.datasets, path, read(change, tree, others::dataset)?);
             }
             Kind::Environment => {
                 dirty.shared.insert(stem(path));
-                set(Arc::make_mut(&mut self.environments), change, tree, others::environment)
+                set(&mut self.environments, path, read(change, tree, others::environment)?);
             }
-            Kind::Settings => {
-                let mut one: BTreeMap<String, Parsed<Settings>> = BTreeMap::new();
-                set(&mut one, change, tree, others::settings)?;
-                self.settings = one.into_values().next();
-                Ok(())
-            }
-            Kind::Other => {
-                dirty.code.insert(parent(path).to_owned());
-                Ok(())
+            Kind::Settings => self.settings = read(change, tree, others::settings)?,
+            Kind::Other => drop(dirty.code.insert(parent(path).to_owned())),
+        }
+        Ok(())
+    }
+
+    /// What the file calls its model, or would, could it be read.
+    fn name_at(&self, path: &str) -> Option<Name> {
+        let parsed = self.models.get(path)?;
+        parsed.value.as_ref().map_or_else(|| name_of(path), |m| Some(m.name.clone()))
+    }
+
+    fn set_model(&mut self, path: &str, parsed: Option<Parsed<ModelSpec>>) {
+        if let Some(old) = self.models.get(path).cloned() {
+            self.index(path, &old, false);
+        }
+        if let Some(new) = &parsed {
+            self.index(path, new, true);
+        }
+        set(&mut self.models, path, parsed);
+    }
+
+    /// Keeps the lookups true when a file comes (`present`) or goes.
+    fn index(&mut self, path: &str, parsed: &Parsed<ModelSpec>, present: bool) {
+        if present && !parsed.diagnostics.is_empty() {
+            self.noted.insert(path.to_owned());
+        } else {
+            self.noted.remove(path);
+        }
+        let Some(model) = &parsed.value else {
+            let name = name_of(path).map(|n| n.to_string()).unwrap_or_default();
+            return self.unreadable.set((name, path.to_owned()), present);
+        };
+        let mut files = self.names.get(&model.name).cloned().unwrap_or_default();
+        if present {
+            files.insert(path.to_owned());
+        } else {
+            files.remove(path);
+        }
+        if files.len() > 1 {
+            self.contested.insert(model.name.clone());
+        } else {
+            self.contested.remove(&model.name);
+        }
+        if files.is_empty() {
+            self.names.remove(&model.name);
+        } else {
+            self.names.insert(model.name.clone(), files);
+        }
+        self.code.set((join(parent(path), &model.code), path.to_owned()), present);
+        for name in model.data.values().chain(model.deploy.iter().map(|d| &d.environment)) {
+            self.uses.set((name.to_string(), path.to_owned()), present);
+        }
+    }
+
+    /// Files of models that what changed can make another desired state.
+    fn affected(&self, dirty: &Dirty) -> BTreeSet<String> {
+        let mut out: BTreeSet<String> = dirty.models.keys().cloned().collect();
+        for (path, before) in &dirty.models {
+            for name in self.name_at(path).iter().chain(before) {
+                out.extend(self.names.get(name).into_iter().flatten().cloned());
+                out.extend(self.unreadable.of(name.as_str()).cloned());
             }
         }
+        for folder in &dirty.code {
+            // The lock file beside a spec counts even when the code is elsewhere.
+            out.insert(join(folder, "model.toml"));
+            for above in folders_above(folder) {
+                out.extend(self.code.of(above).cloned());
+            }
+        }
+        for name in &dirty.shared {
+            out.extend(self.uses.of(name).cloned());
+        }
+        if !dirty.shared.is_empty() {
+            // What is said of a name that is not defined lists those that are.
+            let in_force = |name: &Name| self.names.get(name).and_then(BTreeSet::first).cloned();
+            out.extend(self.state.broken.keys().filter_map(in_force));
+        }
+        out
     }
 
     fn resolve(
@@ -144,54 +252,46 @@ impl Loaded {
         tree: &dyn GitTree,
         dirty: &Dirty,
     ) -> PortResult<BTreeSet<Name>> {
-        let state = Arc::make_mut(&mut self.state);
-        let old_settings = std::mem::take(&mut state.settings);
+        let old_settings = std::mem::take(&mut self.state.settings);
         // Broken settings leave those that were in force.
-        state.settings = match &self.settings {
+        self.state.settings = match &self.settings {
             None => Settings::default(),
             Some(s) => s.value.as_deref().cloned().unwrap_or(old_settings),
         };
-        state.revision = Some(revision.clone());
-        let names = Names::of(&self.models, &self.datasets, &self.environments);
-        let affected: Vec<(&String, &Parsed<ModelSpec>)> =
-            self.models.iter().filter(|(p, m)| dirty.touches(p, m, &names)).collect();
+        self.state.revision = Some(revision.clone());
         let mut touched = BTreeSet::new();
         // A file that went or became another model: the old name loses its state unless another file has it.
-        for path in &dirty.models {
-            for (name, owner) in &state.owners(path) {
-                if names.models.get(name).is_none_or(|files| files.first() != Some(owner)) {
-                    state.models.remove(name);
-                    state.broken.remove(name);
-                    touched.insert(name.clone());
-                }
+        for (path, before) in &dirty.models {
+            let Some(name) = before else { continue };
+            if self.names.get(name).is_none_or(|files| files.first() != Some(path)) {
+                self.state.models.remove(name);
+                self.state.broken.remove(name);
+                touched.insert(name.clone());
             }
         }
-        for (path, parsed) in affected {
-            let resolver = Resolver { path, folder, tree, revision, names: &names };
-            let name = parsed.value.as_ref().map_or_else(|| name_of(path), |m| Some(m.name.clone()));
-            let outcome = resolver.resolve(parsed)?;
-            let Some(name) = name else { continue };
-            if names.models.get(&name).is_some_and(|files| files.first() != Some(path) && files.contains(path)) {
+        for path in &self.affected(dirty) {
+            let (Some(parsed), Some(name)) = (self.models.get(path), self.name_at(path)) else { continue };
+            // Another file has the name: this one is not in force, and what is wrong with it holds back nothing.
+            if self.names.get(&name).is_some_and(|files| files.first() != Some(path)) {
                 continue;
             }
-            match outcome {
+            let (datasets, environments) = (&self.datasets, &self.environments);
+            let resolver = Resolver { path, folder, tree, revision, datasets, environments };
+            match resolver.resolve(parsed)? {
                 Ok(model) => {
-                    state.broken.remove(&name);
-                    state.models.insert(name.clone(), Arc::new(model));
+                    self.state.broken.remove(&name);
+                    self.state.models.insert(name.clone(), Arc::new(model));
                 }
                 Err(diagnostics) => {
-                    state.models.remove(&name);
-                    state.broken.insert(name.clone(), diagnostics);
+                    self.state.models.remove(&name);
+                    self.state.broken.insert(name.clone(), diagnostics);
                 }
             }
             touched.insert(name);
         }
-        state.files =
+        self.state.files =
             self.models.len() + self.datasets.len() + self.environments.len() + usize::from(self.settings.is_some());
-        let rivals = rivals(&names, &self.models);
-        let mut found = self.diagnostics();
-        found.extend(rivals);
-        Arc::make_mut(&mut self.state).diagnostics = found;
+        self.state.diagnostics = self.diagnostics();
         Ok(touched)
     }
 
@@ -200,21 +300,40 @@ impl Loaded {
         let settings = self.settings.iter().flat_map(|s| &s.diagnostics);
         let datasets = self.datasets.values().flat_map(|p| &p.diagnostics);
         let environments = self.environments.values().flat_map(|p| &p.diagnostics);
-        let models = self.models.values().filter(|p| p.value.is_some()).flat_map(|p| &p.diagnostics);
-        let broken = self.state.broken.values().flatten();
-        settings.chain(datasets).chain(environments).chain(models).chain(broken).cloned().collect()
+        let models = self.noted.iter().filter_map(|p| self.models.get(p)).flat_map(|p| &p.diagnostics);
+        // A spec that cannot be read is among the noted.
+        let readable = self.state.broken.iter().filter(|(name, _)| self.names.contains_key(*name));
+        let broken = readable.flat_map(|(_, found)| found);
+        let found = settings.chain(datasets).chain(environments).chain(models).chain(broken).cloned();
+        found.chain(self.rivals()).collect()
+    }
+
+    /// Specs whose name another file took first: they are not in force.
+    fn rivals(&self) -> Vec<Diagnostic> {
+        let mut out = Vec::new();
+        for name in &self.contested {
+            let mut files = self.names.get(name).into_iter().flatten();
+            let Some(first) = files.next() else { continue };
+            for file in files {
+                let mut d = plain(
+                    file,
+                    format!("two specs are called `{name}`"),
+                    &format!("the one in {first} is in force: rename one of them"),
+                );
+                let line = self.models.get(file).and_then(|m| m.lines.get("model.name"));
+                if let (Some(location), Some(line)) = (d.location.as_mut(), line) {
+                    location.line = *line;
+                }
+                out.push(d);
+            }
+        }
+        out
     }
 }
 
-impl DesiredState {
-    /// Names that come from this file, in force or broken.
-    fn owners(&self, path: &str) -> Vec<(Name, String)> {
-        let good = self.models.values().filter(|m| m.file == path).map(|m| (m.spec.name.clone(), path.to_owned()));
-        let from_here = |d: &Diagnostic| d.location.as_ref().is_some_and(|l| l.file == path);
-        let bad =
-            self.broken.iter().filter(|(_, ds)| ds.iter().any(from_here)).map(|(n, _)| (n.clone(), path.to_owned()));
-        good.chain(bad).collect()
-    }
+/// A folder and all that it lies in, up to the root `""`.
+fn folders_above(folder: &str) -> impl Iterator<Item = &str> {
+    std::iter::successors(Some(folder), |f| (!f.is_empty()).then(|| parent(f)))
 }
 
 /// The folder's name stands for a model whose spec cannot be read.
@@ -222,295 +341,43 @@ fn name_of(path: &str) -> Option<Name> {
     parent(path).rsplit('/').next().and_then(|n| Name::new(n).ok())
 }
 
-fn stem(path: &str) -> String {
-    path.rsplit('/').next().and_then(|f| f.strip_suffix(".toml")).unwrap_or_default().to_owned()
+fn set<T: Clone>(all: &mut imbl::OrdMap<String, Parsed<T>>, path: &str, parsed: Option<Parsed<T>>) {
+    match parsed {
+        Some(parsed) => drop(all.insert(path.to_owned(), parsed)),
+        None => drop(all.remove(path)),
+    }
 }
 
-fn set<T>(
-    all: &mut BTreeMap<String, Parsed<T>>,
+/// What the file is now; `None` when it is gone.
+fn read<T>(
     change: &TreeChange,
     tree: &dyn GitTree,
     parse: fn(&str, &[u8]) -> super::decode::Read<T>,
-) -> PortResult<()> {
-    let Some(entry) = &change.new else {
-        all.remove(&change.path);
-        return Ok(());
-    };
+) -> PortResult<Option<Parsed<T>>> {
+    let Some(entry) = &change.new else { return Ok(None) };
     let refused = match entry.mode {
         0o120000 => Some(("the spec is a symbolic link", "commit the file itself: links are not followed")),
         0o160000 => Some(("the spec is a submodule", "commit the file itself")),
         _ => None,
     };
-    let parsed = match refused {
-        Some((what, help)) => {
-            Parsed { value: None, lines: Arc::default(), diagnostics: vec![plain(&change.path, what.into(), help)] }
-        }
+    let broken = |diagnostic| Parsed { value: None, lines: Arc::default(), diagnostics: vec![diagnostic] };
+    Ok(Some(match refused {
+        Some((what, help)) => broken(plain(&change.path, what.into(), help)),
         None => match tree.blob(&entry.id, MAX_BYTES) {
             Ok(bytes) => Parsed::from(parse(&change.path, &bytes)),
-            Err(e) if !e.retryable => {
-                let diagnostics = vec![plain(&change.path, e.message, "a spec may have at most 1 MiB")];
-                Parsed { value: None, lines: Arc::default(), diagnostics }
-            }
+            Err(e) if !e.retryable => broken(plain(&change.path, e.message, "a spec may have at most 1 MiB")),
             Err(e) => return Err(e),
         },
-    };
-    all.insert(change.path.clone(), parsed);
-    Ok(())
-}
-
-/// Specs whose name another file took first: they are not in force.
-fn rivals(names: &Names, models: &BTreeMap<String, Parsed<ModelSpec>>) -> Vec<Diagnostic> {
-    let mut out = Vec::new();
-    for (name, files) in names.models.iter().filter(|(_, files)| files.len() > 1) {
-        for file in &files[1..] {
-            let mut d = plain(
-                file,
-                format!("two specs are called `{name}`"),
-                &format!("the one in {} is in force: rename one of them", files[0]),
-            );
-            let line = models.get(file).and_then(|m| m.lines.get("model.name"));
-            if let (Some(location), Some(line)) = (d.location.as_mut(), line) {
-                location.line = *line;
-            }
-            out.push(d);
-        }
-    }
-    out
+    }))
 }
 
 /// What changed between two revisions.
 #[derive(Debug, Default)]
 struct Dirty {
-    /// Files of models.
-    models: BTreeSet<String>,
+    /// Files of models, with the name that each had.
+    models: BTreeMap<String, Option<Name>>,
     /// Names of datasets and environments.
     shared: BTreeSet<String>,
     /// Folders in which any file changed.
     code: BTreeSet<String>,
-}
-
-impl Dirty {
-    fn touches(&self, path: &str, parsed: &Parsed<ModelSpec>, names: &Names) -> bool {
-        if self.models.contains(path) {
-            return true;
-        }
-        let Some(model) = &parsed.value else { return false };
-        let folder = parent(path);
-        let code = join(folder, &model.code);
-        let below = |f: &str| {
-            f == code || (f.starts_with(&code) && f.as_bytes().get(code.len()) == Some(&b'/')) || code.is_empty()
-        };
-        // The set is ordered: only folders from the code folder on can lie below it.
-        let in_code = self.code.range(code.clone()..).take_while(|f| f.starts_with(&code)).any(|f| below(f));
-        let uses = model
-            .data
-            .values()
-            .chain(model.deploy.iter().map(|d| &d.environment))
-            .any(|n| self.shared.contains(n.as_str()));
-        let rivals = names
-            .models
-            .get(&model.name)
-            .is_some_and(|files| files.len() > 1 && files.iter().any(|f| self.models.contains(f)));
-        in_code || self.code.contains(folder) || uses || rivals
-    }
-}
-
-/// What can be referred to.
-struct Names<'a> {
-    datasets: BTreeMap<Name, &'a DatasetSpec>,
-    environments: BTreeMap<Name, &'a EnvironmentSpec>,
-    /// Files that call themselves by a name, in order.
-    models: BTreeMap<Name, Vec<String>>,
-}
-
-impl<'a> Names<'a> {
-    fn of(
-        models: &BTreeMap<String, Parsed<ModelSpec>>,
-        datasets: &'a BTreeMap<String, Parsed<DatasetSpec>>,
-        environments: &'a BTreeMap<String, Parsed<EnvironmentSpec>>,
-    ) -> Self {
-        let mut by_name: BTreeMap<Name, Vec<String>> = BTreeMap::new();
-        for (path, parsed) in models {
-            if let Some(m) = &parsed.value {
-                by_name.entry(m.name.clone()).or_default().push(path.clone());
-            }
-        }
-        let datasets = datasets.values().filter_map(|p| p.value.as_deref()).map(|d| (d.name.clone(), d)).collect();
-        let environments =
-            environments.values().filter_map(|p| p.value.as_deref()).map(|e| (e.name.clone(), e)).collect();
-        Self { datasets, environments, models: by_name }
-    }
-}
-
-struct Resolver<'a> {
-    path: &'a str,
-    folder: &'a str,
-    tree: &'a dyn GitTree,
-    revision: &'a Revision,
-    names: &'a Names<'a>,
-}
-
-impl Resolver<'_> {
-    fn problem(&self, lines: &BTreeMap<String, u32>, field: &str, message: String, help: String) -> Diagnostic {
-        let mut d = plain(self.path, message, &help);
-        if let (Some(l), Some(line)) = (d.location.as_mut(), lines.get(field)) {
-            l.line = *line;
-            self.show_line(l);
-        }
-        d
-    }
-
-    /// The line itself, read again: only a broken spec pays for it.
-    fn show_line(&self, location: &mut Location) {
-        let Ok(Some(entry)) = self.tree.entry(&self.revision.tree, self.path) else { return };
-        let Ok(bytes) = self.tree.blob(&entry.id, MAX_BYTES) else { return };
-        let text = String::from_utf8_lossy(&bytes).into_owned();
-        let Some(line) = text.lines().nth(location.line.saturating_sub(1) as usize) else { return };
-        let indent = line.chars().take_while(|c| c.is_whitespace()).count();
-        location.column = indent as u32 + 1;
-        location.width = line.trim().chars().count().max(1) as u32;
-        location.text = line.to_owned();
-    }
-
-    fn resolve(&self, parsed: &Parsed<ModelSpec>) -> PortResult<Result<DesiredModel, Vec<Diagnostic>>> {
-        let Some(spec) = parsed.value.as_deref() else { return Ok(Err(parsed.diagnostics.clone())) };
-        let lines = &parsed.lines;
-        let mut found = Vec::new();
-        let datasets = self.lookup(&self.names.datasets, spec.data.values(), "dataset", lines, "data", &mut found);
-        let wanted = spec.deploy.iter().map(|d| &d.environment);
-        let environments = self.lookup(&self.names.environments, wanted, "environment", lines, "deploy", &mut found);
-        let folder = parent(self.path);
-        let code_path = join(folder, &spec.code);
-        let entries = self.tree.list(&self.revision.tree, &code_path)?;
-        let code = code_digest(&code_path, &entries).map_err(|message| {
-            found.push(self.problem(lines, "train.code", message, "the code folder holds plain files only".into()));
-        });
-        let python = self.python(spec, &code_path, &entries, lines, &mut found);
-        let lock = self.lock(folder, &mut found)?;
-        let Ok(code) = code else { return Ok(Err(found)) };
-        if !found.is_empty() {
-            return Ok(Err(found));
-        }
-        Ok(Ok(DesiredModel {
-            content: content(spec, &datasets, code),
-            spec: spec.clone(),
-            file: self.path.to_owned(),
-            code_path,
-            code,
-            python,
-            datasets,
-            environments,
-            lock,
-            lines: parsed.lines.as_ref().clone(),
-            changed_by: self.revision.clone(),
-        }))
-    }
-
-    fn lookup<'n, T: Clone>(
-        &self,
-        known: &BTreeMap<Name, &T>,
-        wanted: impl Iterator<Item = &'n Name>,
-        what: &str,
-        lines: &BTreeMap<String, u32>,
-        field: &str,
-        found: &mut Vec<Diagnostic>,
-    ) -> BTreeMap<Name, T> {
-        let mut out = BTreeMap::new();
-        for name in wanted {
-            match known.get(name) {
-                Some(value) => drop(out.insert(name.clone(), (*value).clone())),
-                None => {
-                    let all: Vec<&str> = known.keys().map(Name::as_str).collect();
-                    let all = if all.is_empty() { "none".to_owned() } else { all.join(", ") };
-                    let folder = join(self.folder, &format!("{what}s"));
-                    let help = format!("defined in {folder}/ are: {all}");
-                    found.push(self.problem(lines, field, format!("{what} `{name}` is not defined"), help));
-                }
-            }
-        }
-        out
-    }
-
-    fn python(
-        &self,
-        spec: &ModelSpec,
-        code: &str,
-        entries: &[TreeEntry],
-        lines: &BTreeMap<String, u32>,
-        found: &mut Vec<Diagnostic>,
-    ) -> BTreeMap<String, Digest> {
-        let mut out = BTreeMap::new();
-        for stage in &spec.stages {
-            let Some(file) = &stage.python else { continue };
-            let path = join(code, file);
-            match entries.iter().find(|e| e.path == path) {
-                Some(entry) => drop(out.insert(file.clone(), Digest::of(entry.id.0.as_bytes()))),
-                None => {
-                    let field = if stage.name.as_str() == "train" {
-                        "train.python".into()
-                    } else {
-                        format!("stage.{}.python", stage.name)
-                    };
-                    found.push(self.problem(
-                        lines,
-                        &field,
-                        format!("there is no file `{path}`"),
-                        "commit it, or correct the path".into(),
-                    ));
-                }
-            }
-        }
-        out
-    }
-
-    fn lock(&self, folder: &str, found: &mut Vec<Diagnostic>) -> PortResult<BTreeMap<Name, Digest>> {
-        let path = join(folder, "trimtab.lock");
-        let Some(entry) = self.tree.entry(&self.revision.tree, &path)? else { return Ok(BTreeMap::new()) };
-        let bytes = match self.tree.blob(&entry.id, MAX_BYTES) {
-            Ok(bytes) => bytes,
-            Err(e) if e.retryable => return Err(e),
-            Err(e) => {
-                found.push(plain(&path, e.message, "delete it: trimtab writes it anew"));
-                return Ok(BTreeMap::new());
-            }
-        };
-        Ok(lock::parse(&path, &bytes).unwrap_or_else(|diagnostics| {
-            found.extend(diagnostics);
-            BTreeMap::new()
-        }))
-    }
-}
-
-/// The digest of a code folder without spec and lock files. `Err` names what cannot be part of it.
-fn code_digest(folder: &str, entries: &[TreeEntry]) -> Result<Digest, String> {
-    if entries.len() > MAX_CODE_FILES {
-        return Err(format!("`{folder}` holds {} files, more than {MAX_CODE_FILES}", entries.len()));
-    }
-    let mut hasher = blake3::Hasher::new();
-    for entry in code_files(entries) {
-        let inside = entry.path.strip_prefix(folder).unwrap_or(&entry.path).trim_start_matches('/');
-        match entry.mode {
-            0o120000 => return Err(format!("`{}` is a symbolic link", entry.path)),
-            0o160000 => return Err(format!("`{}` is a submodule", entry.path)),
-            _ => {}
-        }
-        if inside.contains('\u{fffd}') {
-            return Err(format!("the name of `{}` is not UTF-8", entry.path));
-        }
-        for part in [inside.as_bytes(), &entry.mode.to_le_bytes(), entry.id.0.as_bytes()] {
-            hasher.update(&(part.len() as u64).to_le_bytes()).update(part);
-        }
-    }
-    Ok(Digest::from_bytes(*hasher.finalize().as_bytes()))
-}
-
-/// The files of a code folder that are code: neither specs nor locks.
-pub fn code_files(entries: &[TreeEntry]) -> impl Iterator<Item = &TreeEntry> {
-    let name = |e: &TreeEntry| e.path.rsplit('/').next().map(str::to_owned).unwrap_or_default();
-    entries.iter().filter(move |e| !matches!(name(e).as_str(), "model.toml" | "trimtab.lock"))
-}
-
-fn content(spec: &ModelSpec, datasets: &BTreeMap<Name, DatasetSpec>, code: Digest) -> Digest {
-    // Plain data with string keys: serialising cannot fail, and an empty text would still be a stable key.
-    Digest::of(&serde_json::to_vec(&(spec, datasets, code)).unwrap_or_default())
 }

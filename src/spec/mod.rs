@@ -8,9 +8,11 @@ mod others;
 mod paths;
 pub mod pipeline;
 pub mod render;
+mod resolve;
 mod units;
 
-pub use load::{Loaded, code_files};
+pub use load::Loaded;
+pub use resolve::code_files;
 pub use units::duration;
 
 #[cfg(test)]

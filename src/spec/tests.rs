@@ -279,6 +279,15 @@ fn two_specs_of_one_name_leave_the_first_in_force() {
     assert!(render::text(&loaded.state().diagnostics).contains("two specs are called `fraud`"));
 }
 
+/// An unreadable spec in the folder `fraud`, while another file holds a good model of that name.
+#[test]
+fn a_broken_spec_holds_back_no_model_that_has_its_folders_name() {
+    let loaded = base().with("models/fraud/model.toml", "poison").with("models/zz/model.toml", MODEL).load();
+    assert_eq!(loaded.state().models["fraud"].file, "models/zz/model.toml");
+    assert!(loaded.state().broken.is_empty());
+    assert!(render::text(&loaded.state().diagnostics).contains("models/fraud/model.toml:1"));
+}
+
 #[test]
 fn a_change_touches_what_depends_on_it_and_nothing_else() {
     let other = MODEL.replace("\"fraud\"", "\"churn\"").replace("train = \"transactions\"", "train = \"people\"");
@@ -326,7 +335,68 @@ fn a_lock_is_read_as_it_was_written() {
     assert_eq!(files.load().state().models["fraud"].lock, pins);
 }
 
+/// Everything of a state that only its files decide.
+fn facts(loaded: &Loaded) -> (Vec<String>, Vec<String>, Vec<String>) {
+    let state = loaded.state();
+    let model = |(n, m): (&Name, &std::sync::Arc<DesiredModel>)| {
+        format!("{n} {} {:?} {:?} {:?} {:?} {:?}", m.file, m.code, m.content, m.lock, m.datasets, m.environments)
+    };
+    let mut found: Vec<String> = state.diagnostics.iter().map(|d| format!("{d:?}")).collect();
+    found.sort();
+    (state.models.iter().map(model).collect(), state.broken.iter().map(|b| format!("{b:?}")).collect(), found)
+}
+
+/// What a file of the history may hold: models of two names, with other datasets, code and environment, and broken ones.
+fn contents() -> Vec<String> {
+    let dataset = |n: &str| format!("schema = \"trimtab/v1\"\n[dataset]\nname = \"{n}\"\n[source]\npath = \"x.csv\"\n");
+    vec![
+        MODEL.to_owned(),
+        MODEL.replace("\"fraud\"", "\"churn\""),
+        MODEL.replace("train = \"transactions\"", "train = \"people\""),
+        MODEL.replace("[train]", "[train]\ncode = \"../../lib\"").replace("../../lib", "lib"),
+        MODEL.replace("depth = 6", "depth = 7"),
+        "poison".to_owned(),
+        dataset("transactions"),
+        dataset("people"),
+    ]
+}
+
+const HISTORY_PATHS: [&str; 8] = [
+    "models/a/model.toml",
+    "models/fraud/model.toml",
+    "models/churn/model.toml",
+    "models/fraud/train.py",
+    "models/fraud/lib/x.py",
+    "models/fraud/trimtab.lock",
+    "datasets/transactions.toml",
+    "datasets/people.toml",
+];
+
 proptest! {
+    #[test]
+    fn any_history_read_by_its_changes_leads_to_what_a_full_load_gives(
+        steps in prop::collection::vec(prop::collection::vec((0..HISTORY_PATHS.len(), prop::option::of(0..8_usize)), 1..4), 1..12),
+    ) {
+        let contents = contents();
+        let (mut files, mut loaded) = (base(), base().load());
+        for step in steps {
+            let before = files.clone();
+            for (path, content) in step {
+                match content {
+                    Some(content) => files = files.with(HISTORY_PATHS[path], &contents[content]),
+                    None => drop(files.0.remove(HISTORY_PATHS[path])),
+                }
+            }
+            let state = loaded.state().clone();
+            let (next, touched) = Loaded::update(&loaded, &files.changes_from(&before), &revision(), "", &files).unwrap();
+            loaded = next;
+            prop_assert_eq!(facts(&loaded), facts(&files.load()));
+            for (name, model) in state.models.iter().filter(|(n, _)| !touched.contains(*n)) {
+                prop_assert_eq!(Some(model), loaded.state().models.get(name), "an untouched model is as it was");
+            }
+        }
+    }
+
     #[test]
     fn any_text_gives_diagnostics_and_no_panic(text in "\\PC{0,200}") {
         let _ = diagnostics(&base().with("models/fraud/model.toml", &text));
