@@ -3,7 +3,12 @@
 //! Layout: the line `trimtab backup 1`, then for each record length (u32), crc32 (u32), the key's length (u32), key and value,
 //! and at the end a record with an empty key that holds the number of records, so that a cut file is noticed.
 
-use super::{StoreError, guarded, journal, lockfile::LockFile, open_db};
+use super::{
+    StoreError, content, guarded,
+    journal::{Change, Journal},
+    key,
+    lockfile::LockFile,
+};
 use std::{
     fs::File,
     io::{BufReader, BufWriter, Read, Write},
@@ -46,33 +51,51 @@ fn frame(key: &[u8], value: &[u8]) -> Vec<u8> {
     out
 }
 
-/// Puts the records of a backup in the place of the state folder's database. The old database is kept as `db.before-restore`.
+/// Puts the records of a backup in the place of the state folder's; the next opening applies them. The old ones are kept as
+/// `db.before-restore`. Killed at any moment, either the old records are in force or, from the next opening, the new.
 pub fn restore(file: &Path, state: &Path) -> Result<u64, StoreError> {
-    let io = |source| StoreError::Io { path: file.to_owned(), source };
+    let io = |source| StoreError::Io { path: state.to_owned(), source };
     let records = read(file)?;
     std::fs::create_dir_all(state).map_err(io)?;
     let _lock = LockFile::take(state)?;
-    let aside = state.join("db.before-restore");
-    if state.join("db").exists() {
+    let part = state.join("restored.part");
+    if part.exists() {
+        std::fs::remove_file(&part).map_err(io)?;
+    }
+    let (mut journal, _) = Journal::open(&part)?;
+    // What the digest of the old database was says nothing of the new one.
+    let changes: Vec<Change> =
+        records.into_iter().filter(|(k, _)| *k != *key::CONTENT).map(|(k, v)| (k, Some(v))).collect();
+    for (group, seq) in changes.chunks(1000).zip(1..) {
+        journal.append(seq, group)?;
+    }
+    std::fs::rename(&part, state.join(RESTORED)).map_err(io)?;
+    finish_restore(state)?;
+    Ok(changes.len() as u64)
+}
+
+/// A journal of all records of a backup, on its way to become the journal.
+const RESTORED: &str = "restored";
+
+/// Takes up a restore where it was left. The caller holds the state folder's lock.
+pub(super) fn finish_restore(state: &Path) -> Result<(), StoreError> {
+    let io = |source| StoreError::Io { path: state.to_owned(), source };
+    if !state.join(RESTORED).exists() {
+        return Ok(());
+    }
+    let (db, aside) = (state.join("db"), state.join("db.before-restore"));
+    if db.exists() {
         if aside.exists() {
             std::fs::remove_dir_all(&aside).map_err(io)?;
         }
-        std::fs::rename(state.join("db"), &aside).map_err(io)?;
+        std::fs::rename(&db, &aside).map_err(io)?;
     }
     let journal = state.join("journal");
     if journal.exists() {
         std::fs::rename(&journal, state.join("journal.before-restore")).map_err(io)?;
     }
-    let db = open_db(state)?;
-    let changes: Vec<journal::Change> = records.into_iter().map(|(k, v)| (k, Some(v))).collect();
-    for part in changes.chunks(1000) {
-        let mut batch = sled::Batch::default();
-        part.iter().for_each(|(k, v)| batch.insert(k.as_slice(), v.clone().unwrap_or_default()));
-        guarded(|| db.apply_batch(batch))?;
-    }
-    guarded(|| db.flush())?;
-    super::content::forget_durable(state)?;
-    Ok(changes.len() as u64)
+    content::forget_durable(state)?;
+    std::fs::rename(state.join(RESTORED), journal).and_then(|()| File::open(state)?.sync_all()).map_err(io)
 }
 
 type Record = (Vec<u8>, Vec<u8>);

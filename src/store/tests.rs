@@ -81,6 +81,55 @@ fn a_backup_taken_while_running_restores_every_record() {
     assert!(matches!(restore(&file, &other.path().join("x")), Err(StoreError::Damaged { .. })));
 }
 
+/// Killed after each step of a restore: the backup's records are in force from the next opening, and nothing of the old ones.
+#[test]
+fn a_restore_cut_short_is_taken_up() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("backup");
+    let (old, new) = (dir.path().join("old"), dir.path().join("new"));
+    let expected = {
+        let store = Store::open(&new).unwrap();
+        store.commit(Batch::new().put_model(&model("restored")).event(event("x"))).unwrap();
+        store.backup(&file).unwrap();
+        store.models().unwrap()
+    };
+    for steps in 0..4 {
+        let state = dir.path().join(format!("cut{steps}"));
+        drop(Store::open(&old).unwrap().commit(Batch::new().put_model(&model("lost"))));
+        copy_folder(&old, &state);
+        restore(&file, &state).unwrap();
+        // Back to how it was on disk after that many steps.
+        std::fs::rename(state.join("journal"), state.join("restored")).unwrap();
+        if steps < 3 {
+            std::fs::copy(old.join("durable"), state.join("durable")).unwrap();
+        }
+        if steps < 2 {
+            std::fs::rename(state.join("journal.before-restore"), state.join("journal")).unwrap();
+        }
+        if steps < 1 {
+            std::fs::rename(state.join("db.before-restore"), state.join("db")).unwrap();
+        }
+        assert_eq!(Store::open(&state).unwrap().models().unwrap(), expected, "after {steps} steps");
+    }
+}
+
+/// As a kill leaves it: the next snapshot of sled's page table begun, not finished.
+#[test]
+fn a_snapshot_that_a_kill_cut_short_is_no_damage() {
+    let dir = tempfile::tempdir().unwrap();
+    let expected = {
+        let store = Store::open(dir.path()).unwrap();
+        store.commit(Batch::new().put_model(&model("a"))).unwrap();
+        store.models().unwrap()
+    };
+    for bytes in [&b""[..], b"half"] {
+        let unfinished = dir.path().join("db/snap.0FFFFFFFFFFFFFFF.generating");
+        std::fs::write(&unfinished, bytes).unwrap();
+        assert_eq!(Store::open(dir.path()).unwrap().models().unwrap(), expected);
+        assert!(!unfinished.exists());
+    }
+}
+
 /// Damage in sled's files is said at the start, or did not touch a record; it never panics and never invents.
 #[test]
 fn flipped_bytes_in_the_database_are_said_or_harmless() {
