@@ -10,6 +10,10 @@ build:
 test:
     cargo test
 
+# Run all tests, with those that need programs which not every machine has (Prometheus, sshd)
+test-extended:
+    cargo test --features extended-tests
+
 # Check format, lints and licences
 lint:
     cargo fmt --check

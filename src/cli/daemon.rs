@@ -69,6 +69,7 @@ fn credentials() -> Credentials {
         username: var("TRIMTAB_GIT_USERNAME"),
         secret: var("TRIMTAB_GIT_TOKEN").or_else(|| var("TRIMTAB_GIT_PASSWORD")),
         ssh_key: var("TRIMTAB_GIT_SSH_KEY").map(PathBuf::from),
+        known_hosts: var("TRIMTAB_GIT_KNOWN_HOSTS").map(PathBuf::from),
     }
 }
 

@@ -56,6 +56,7 @@ impl GitSource {
             username: in_url.username.or_else(|| given.username.clone()),
             secret: in_url.secret.or_else(|| given.secret.clone()),
             ssh_key: given.ssh_key.clone(),
+            known_hosts: given.known_hosts.clone(),
         };
         let (path, remote) = match &location {
             Location::Local(path) => (path.clone(), None),

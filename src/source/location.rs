@@ -21,6 +21,8 @@ pub struct Credentials {
     pub secret: Option<String>,
     /// Private key for ssh; else the agent and the user's own configuration.
     pub ssh_key: Option<PathBuf>,
+    /// Host keys that are trusted; else those of the user's own configuration.
+    pub known_hosts: Option<PathBuf>,
 }
 impl fmt::Debug for Credentials {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -80,7 +82,10 @@ fn http(scheme: &str, rest: &str) -> Result<(Location, Credentials), String> {
         None => (None, None),
     };
     let (username, secret) = (username.as_deref().map(decoded), secret.as_deref().map(decoded));
-    Ok((Location::Http(format!("{scheme}://{host}/{path}")), Credentials { username, secret, ssh_key: None }))
+    Ok((
+        Location::Http(format!("{scheme}://{host}/{path}")),
+        Credentials { username, secret, ..Credentials::default() },
+    ))
 }
 
 /// Percent-decoded.

@@ -62,8 +62,12 @@ impl Remote {
             self.timeout.as_secs().max(1)
         );
         if let Some(key) = &self.credentials.ssh_key {
-            let quoted = key.display().to_string().replace('\'', "'\\''");
-            ssh.push_str(&format!(" -o IdentitiesOnly=yes -i '{quoted}'"));
+            ssh.push_str(&format!(" -o IdentitiesOnly=yes -i {}", quoted(&key.display().to_string())));
+        }
+        if let Some(known) = &self.credentials.known_hosts {
+            // ssh takes its own quotes and `%` in this option.
+            let file = known.display().to_string().replace('%', "%%");
+            ssh.push_str(&format!(" -o {}", quoted(&format!("UserKnownHostsFile=\"{file}\""))));
         }
         git.env("GIT_SSH_COMMAND", ssh).env("GIT_SSH_VARIANT", "ssh");
         if let Some(ca) = &self.ca {
@@ -176,6 +180,11 @@ impl Remote {
             Err(e) => Err(e),
         }
     }
+}
+
+/// One word of the line that git hands to a shell to start ssh.
+fn quoted(word: &str) -> String {
+    format!("'{}'", word.replace('\'', "'\\''"))
 }
 
 type Ended = (Option<std::process::ExitStatus>, String, String);

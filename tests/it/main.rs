@@ -5,13 +5,12 @@
 mod api;
 mod cli;
 mod deploy;
+mod fleet;
 mod hostile;
 mod load;
 mod loop_;
 mod metrics;
 mod process;
-#[cfg(feature = "extended-tests")]
-mod prometheus;
 mod python;
 mod remote;
 mod router;

@@ -1,6 +1,6 @@
 //! `/metrics`, read by the parser of Prometheus's own Python client.
 
-use crate::{api::busy, python::judge};
+use crate::{fleet::busy, python::judge};
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,

@@ -73,7 +73,11 @@ fn open(w: &World, url: &str, secret: &str, timeout: u64) -> PortResult<GitSourc
         branch: Some("main".into()),
         folder: "specs".into(),
         state: w.state(),
-        credentials: Credentials { username: Some("bot".into()), secret: Some(secret.into()), ssh_key: None },
+        credentials: Credentials {
+            username: Some("bot".into()),
+            secret: Some(secret.into()),
+            ..Credentials::default()
+        },
         timeout: Duration::from_secs(timeout),
         ca: None,
     })

@@ -66,6 +66,8 @@ pub struct World {
     pub dir: tempfile::TempDir,
     pub repo: Repository,
     pub daemon: Option<Child>,
+    /// Where the daemon finds the repository, when not by its path.
+    pub url: Option<String>,
 }
 
 impl World {
@@ -75,7 +77,7 @@ impl World {
         let mut options = git2::RepositoryInitOptions::new();
         let repo =
             Repository::init_opts(dir.path().join("models.git"), options.bare(true).initial_head("main")).unwrap();
-        let world = Self { dir, repo, daemon: None };
+        let world = Self { dir, repo, daemon: None, url: None };
         fs::create_dir_all(world.path("data")).unwrap();
         fs::write(world.path("data/numbers.csv"), "1,2\n3,4\n").unwrap();
         let files: Vec<(&str, Option<&str>)> = SPECS.iter().map(|(p, t)| (*p, Some(*t))).collect();
@@ -173,7 +175,8 @@ impl World {
     fn start_args(&mut self, env: &[(&str, &str)], args: &[&str]) {
         let log = fs::OpenOptions::new().create(true).append(true).open(self.path("daemon.log")).unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_trimtab"));
-        command.args(["daemon", "--branch", "main", "--router", "127.0.0.1:0", "--repo"]).arg(self.path("models.git"));
+        let repo = self.url.clone().map_or_else(|| self.path("models.git"), PathBuf::from);
+        command.args(["daemon", "--branch", "main", "--router", "127.0.0.1:0", "--repo"]).arg(repo);
         command.arg("--data").arg(self.path("data")).arg("--state").arg(self.state()).args(args);
         command.envs(env.iter().copied()).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
         self.daemon = Some(command.spawn().unwrap());

@@ -1,6 +1,6 @@
 //! A real Prometheus scrapes a real daemon (Debian: `apt-get install prometheus`).
 
-use crate::api::busy;
+use crate::fleet::busy;
 use serde_json::Value;
 use std::{
     fs,
