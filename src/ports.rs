@@ -17,15 +17,23 @@ use std::{
 pub struct PortError {
     pub message: String,
     pub retryable: bool,
+    /// What kind of problem with the source this is.
+    pub reason: Option<SourceReason>,
 }
 impl PortError {
     /// May go through later.
     pub fn retryable(message: impl Into<String>) -> Self {
-        Self { message: message.into(), retryable: true }
+        Self { message: message.into(), retryable: true, reason: None }
     }
     /// Will fail again until something is changed.
     pub fn permanent(message: impl Into<String>) -> Self {
-        Self { message: message.into(), retryable: false }
+        Self { message: message.into(), retryable: false, reason: None }
+    }
+}
+impl PortError {
+    /// The same, of this kind.
+    pub fn because(self, reason: SourceReason) -> Self {
+        Self { reason: Some(reason), ..self }
     }
 }
 /// What ports return.

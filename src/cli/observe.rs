@@ -76,6 +76,20 @@ fn traffic(e: &EnvironmentSummary) -> String {
     }
 }
 
+/// What keeps the source from being followed or written to.
+fn print_source(source: &SourceStatus, now: WallMs) {
+    if let Some(e) = &source.error {
+        let seconds = |ms: i64| ago(ms / 1000 * 1000);
+        println!("{}", paint(&format!("source: {}", visible(e)), 31));
+        let since = source.since.map(|at| format!("for {}", seconds(now.0 - at.0)));
+        let again = source.retry_at.map(|at| format!("asked again in {}, or by `trimtab sync`", seconds(at.0 - now.0)));
+        println!("        {}", [since, again].into_iter().flatten().collect::<Vec<_>>().join("; "));
+    }
+    if let Some(e) = &source.push_error {
+        println!("{}", paint(&format!("lock commits: {}", visible(e)), 31));
+    }
+}
+
 fn print_fleet(fleet: &Fleet) {
     let revision = fleet
         .source
@@ -83,9 +97,7 @@ fn print_fleet(fleet: &Fleet) {
         .as_ref()
         .map_or("no revision yet".to_owned(), |r| format!("{} \"{}\"", r.commit.short(), visible(&r.summary)));
     println!("{} {} @ {revision}", visible(&fleet.source.url), visible(&fleet.source.branch));
-    if let Some(e) = &fleet.source.error {
-        println!("{}", paint(&format!("source: {}", visible(e)), 31));
-    }
+    print_source(&fleet.source, fleet.now.wall);
     if fleet.models.is_empty() {
         println!("No models yet: `trimtab new NAME` makes one; commit it and it is trained.");
         return;

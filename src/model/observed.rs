@@ -289,6 +289,77 @@ pub struct Event {
     pub message: String,
 }
 
+/// What keeps the source from being followed. People are told by name, since what helps differs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum SourceReason {
+    /// The credentials were refused, or may not do this.
+    Authentication,
+    /// The ssh server's key is not known, or another than the known one.
+    HostKey,
+    /// The TLS certificate does not check out.
+    Certificate,
+    /// There is no such repository, or it is not shown to these credentials.
+    NotFound,
+    /// Nobody answers at that address, or the server has a trouble of its own.
+    Unreachable,
+    /// It did not answer in time.
+    Timeout,
+    /// The remote takes no push to this branch.
+    PushDeclined,
+    /// The branch has no commit yet.
+    Empty,
+    /// The branch was deleted.
+    BranchGone,
+    /// The branch was rewritten, which the settings do not allow.
+    Rewritten,
+    /// Something else, in words.
+    Other,
+}
+impl SourceReason {
+    /// Whether it stays until a person does something; such a remote is asked more seldom, as knocking on with a refused password locks
+    /// accounts at many forges.
+    pub fn waits_for_a_person(self) -> bool {
+        matches!(self, Self::Authentication | Self::HostKey | Self::Certificate | Self::NotFound | Self::PushDeclined)
+    }
+
+    /// The words that people read, e.g. `refused the credentials`: what the source did.
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::Authentication => "refused the credentials",
+            Self::HostKey => "is not the host that is known",
+            Self::Certificate => "shows a certificate that does not check out",
+            Self::NotFound => "has no such repository",
+            Self::Unreachable => "cannot be reached",
+            Self::Timeout => "does not answer in time",
+            Self::PushDeclined => "declines the push",
+            Self::Empty => "is empty",
+            Self::BranchGone => "has lost the branch",
+            Self::Rewritten => "was rewritten",
+            Self::Other => "cannot be followed",
+        }
+    }
+}
+
+impl std::fmt::Display for SourceReason {
+    /// In a word or two.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Authentication => "credentials refused",
+            Self::HostKey => "host key",
+            Self::Certificate => "certificate",
+            Self::NotFound => "not found",
+            Self::Unreachable => "unreachable",
+            Self::Timeout => "no answer",
+            Self::PushDeclined => "push declined",
+            Self::Empty => "no commit",
+            Self::BranchGone => "branch deleted",
+            Self::Rewritten => "rewritten",
+            Self::Other => "trouble",
+        })
+    }
+}
+
 /// How the source stands.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Default, JsonSchema)]
 pub struct SourceStatus {
@@ -299,7 +370,19 @@ pub struct SourceStatus {
     pub revision: Option<Revision>,
     /// The last problem, cleared by a good fetch.
     pub error: Option<String>,
+    /// What kind of problem `error` is.
+    #[serde(default)]
+    pub reason: Option<SourceReason>,
+    /// Since when the problem stands.
+    #[serde(default)]
+    pub since: Option<WallMs>,
+    /// When the remote is asked again by itself, while there is a problem; `trimtab sync` and a webhook ask at once.
+    #[serde(default)]
+    pub retry_at: Option<WallMs>,
     pub last_fetch: Option<WallMs>,
+    /// Why the bot's newest commit could not be pushed, cleared by a push that went through.
+    #[serde(default)]
+    pub push_error: Option<String>,
     /// Whether lock commits can be pushed; if not, why.
     pub pins_in_store: Option<String>,
 }

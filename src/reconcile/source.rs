@@ -74,8 +74,13 @@ impl State {
     pub fn pins_stay_in_store(&self, why: String) {
         lock(&self.shared).status.pins_in_store = Some(why);
     }
-    pub fn hold_pushes_until(&self, at: SteadyMs) {
-        lock(&self.shared).no_push_until = at;
+    /// Notes what a push met: nothing, or a problem for which pushes rest until then.
+    pub fn pushed(&self, problem: Option<(String, SteadyMs)>) {
+        let mut s = lock(&self.shared);
+        if let Some((_, at)) = &problem {
+            s.no_push_until = *at;
+        }
+        s.status.push_error = problem.map(|(said, _)| said);
     }
     fn may_push(&self, now: SteadyMs) -> bool {
         let s = lock(&self.shared);
@@ -160,9 +165,17 @@ impl Reconciler {
         while let Some((round, prune)) = self.0.source.wait(pause) {
             self.round(prune);
             self.0.source.finish(round);
-            let failures = lock(&self.0.source.shared).failures;
-            pause = crate::source::backoff::pause(self.0.config.poll, failures, self.now().wall.0 as u64);
+            pause = self.pause();
         }
+    }
+
+    /// Until the remote is asked again by itself; noted for people while there is a problem.
+    fn pause(&self) -> Duration {
+        let now = self.now();
+        let mut s = lock(&self.0.source.shared);
+        let pause = crate::source::backoff::pause(self.0.config.poll, s.failures, s.status.reason, now.wall.0 as u64);
+        s.status.retry_at = s.status.error.as_ref().map(|_| WallMs(now.wall.0 + pause.as_millis() as i64));
+        pause
     }
 
     fn round(&self, prune: bool) {
@@ -170,12 +183,18 @@ impl Reconciler {
         let before = self.0.source.status().revision;
         let fetched = self.0.ports.source.fetch(before.as_ref().map(|r| &r.commit));
         let outcome = fetched.and_then(|fetched| match fetched {
-            Fetched::Empty => Err(PortError::retryable("the branch has no commit yet")),
-            Fetched::BranchGone => Err(PortError::retryable("the branch was deleted; the last revision stays in force")),
-            Fetched::Head { revision, rewritten } if rewritten && !self.follows_rewrites() => Err(PortError::retryable(format!(
-                "the branch was rewritten to {} and `allow_rewrite` is false: restore it, or allow it in trimtab.toml",
-                revision.commit.short()
-            ))),
+            Fetched::Empty => Err(PortError::retryable("the branch has no commit yet").because(SourceReason::Empty)),
+            Fetched::BranchGone => {
+                let said = "the branch was deleted; the last revision stays in force";
+                Err(PortError::retryable(said).because(SourceReason::BranchGone))
+            }
+            Fetched::Head { revision, rewritten } if rewritten && !self.follows_rewrites() => {
+                let said = format!(
+                    "the branch was rewritten to {} and `allow_rewrite` is false: restore it, or allow it in trimtab.toml",
+                    revision.commit.short()
+                );
+                Err(PortError::retryable(said).because(SourceReason::Rewritten))
+            }
             Fetched::Head { revision, rewritten } => self.take_revision(&revision, rewritten, prune),
         });
         self.0.meters.fetched(begun, outcome.is_ok());
@@ -191,7 +210,16 @@ impl Reconciler {
             let mut s = lock(&self.0.source.shared);
             let before = s.status.error.clone();
             s.status.last_fetch = Some(self.now().wall);
-            s.status.error = outcome.as_ref().err().map(|e| e.message.clone());
+            let problem = outcome.as_ref().err();
+            s.status.error = problem.map(|e| e.message.clone());
+            let reason = problem.map(|e| e.reason.unwrap_or(SourceReason::Other));
+            if reason != s.status.reason {
+                s.status.since = reason.map(|_| self.now().wall);
+            }
+            s.status.reason = reason;
+            if reason.is_none() {
+                s.status.retry_at = None;
+            }
             s.failures = if outcome.is_ok() { 0 } else { s.failures.saturating_add(1) };
             (before, s.status.clone())
         };

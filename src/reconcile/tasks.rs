@@ -172,6 +172,7 @@ impl Reconciler {
             guard: folder.to_owned(),
         };
         let pushed = self.0.ports.source.push(&commit);
+        self.note_push(&pushed);
         match &pushed {
             Ok(Pushed::Done(revision)) => {
                 let message = format!("lock committed: {}", pins.join(", "));
@@ -185,10 +186,18 @@ impl Reconciler {
             Ok(Pushed::ReadOnly(why)) => self.0.source.pins_stay_in_store(why.clone()),
             Err(e) => {
                 tracing::warn!(%model, "the lock could not be pushed: {e}");
-                self.0.source.hold_pushes_until(self.now().steady.plus(backoff(3)));
             }
         }
         pushed
+    }
+
+    /// Lets pushes rest after a failure: longer where only a person helps.
+    fn note_push(&self, pushed: &PortResult<Pushed>) {
+        let problem = pushed.as_ref().err().map(|e| {
+            let person = e.reason.is_some_and(SourceReason::waits_for_a_person);
+            (e.message.clone(), self.now().steady.plus(backoff(if person { 9 } else { 3 })))
+        });
+        self.0.source.pushed(problem);
     }
 
     /// New snapshots of all of a model's inputs, pinned by a commit where trimtab may push, else in the store. Returns the inputs

@@ -9,7 +9,8 @@ pub enum Location {
     Local(PathBuf),
     /// `http://` or `https://`, without credentials.
     Http(String),
-    /// `ssh://[user@]host[:port]/path`.
+    /// `ssh://[user@]host[:port]/path`, or `user@host:path`. An IPv6 address stands in brackets. A path without `/` at its front is
+    /// relative to where a login begins.
     Ssh { user: Option<String>, host: String, port: Option<u16>, path: String },
 }
 
@@ -43,18 +44,15 @@ impl Location {
             return Ok((Self::Local(PathBuf::from(path)), Credentials::default()));
         }
         if let Some((scheme, rest)) = text.split_once("://") {
-            if rest.chars().any(|c| c.is_whitespace() || "\"'`<>\\{}|^$;&()!*".contains(c)) {
-                return Err("the URL holds characters that must be percent-encoded".into());
-            }
+            plain_characters(rest)?;
             return match scheme {
                 "http" | "https" => http(scheme, rest),
                 "ssh" => ssh(rest),
                 other => Err(format!("`{other}://` is not supported: use a path, file://, http(s):// or ssh://")),
             };
         }
-        // git@host:path, as git itself takes it.
-        if let Some((host, path)) = text.split_once(':').filter(|(h, _)| h.contains('@') && !h.contains('/')) {
-            return ssh(&format!("{host}/{}", path.trim_start_matches('/')));
+        if let Some(parts) = scp(text) {
+            return scp_form(parts);
         }
         Ok((Self::Local(PathBuf::from(text)), Credentials::default()))
     }
@@ -65,7 +63,14 @@ impl fmt::Display for Location {
         match self {
             Self::Local(path) => write!(f, "{}", path.display()),
             Self::Http(url) => f.write_str(url),
-            Self::Ssh { host, path, .. } => write!(f, "ssh://{host}{path}"),
+            Self::Ssh { host, port, path, .. } => {
+                let port = port.map(|p| format!(":{p}")).unwrap_or_default();
+                match path.starts_with('/') {
+                    true => write!(f, "ssh://{host}{port}{path}"),
+                    false if port.is_empty() => write!(f, "{host}:{path}"),
+                    false => write!(f, "[{}{port}]:{path}", host.trim_matches(['[', ']'])),
+                }
+            }
         }
     }
 }
@@ -108,20 +113,74 @@ fn decoded(text: &str) -> String {
     String::from_utf8_lossy(&out).into_owned()
 }
 
+fn plain_characters(text: &str) -> Result<(), String> {
+    if text.chars().any(|c| c.is_whitespace() || "\"'`<>\\{}|^$;&()!*".contains(c)) {
+        return Err("the URL holds characters that must be percent-encoded".into());
+    }
+    Ok(())
+}
+
 fn ssh(rest: &str) -> Result<(Location, Credentials), String> {
     let (authority, path) = rest.split_once('/').ok_or("the ssh URL names no path")?;
-    let (user, host) = authority.rsplit_once('@').map_or((None, authority), |(u, h)| (Some(u.to_owned()), h));
-    let (host, port) = match host.rsplit_once(':') {
-        Some((h, p)) => (h, Some(p.parse().map_err(|_| "the port is not a number")?)),
-        None => (host, None),
+    let (user, host) = login(authority);
+    let (host, port) = address(host)?;
+    at(user, host, port, format!("/{path}"))
+}
+
+/// `user@host`, `host`.
+fn login(text: &str) -> (Option<&str>, &str) {
+    text.rsplit_once('@').map_or((None, text), |(user, host)| (Some(user), host))
+}
+
+/// `host`, `host:port`, `[::1]`, `[::1]:port`.
+fn address(text: &str) -> Result<(&str, Option<u16>), String> {
+    let end =
+        if text.starts_with('[') { text.find(']').map_or(0, |i| i + 1) } else { text.find(':').unwrap_or(text.len()) };
+    let (host, rest) = text.split_at(end);
+    let port = match rest.strip_prefix(':') {
+        Some(port) => Some(port.parse().map_err(|_| format!("the port `{port}` is not a number up to 65535"))?),
+        None if rest.is_empty() => None,
+        None => return Err("the ssh URL has no plain host".into()),
     };
-    let plain = |s: &str| {
-        !s.is_empty() && !s.starts_with('-') && s.chars().all(|c| c.is_ascii_alphanumeric() || "-._[]:".contains(c))
+    Ok((host, port))
+}
+
+fn at(user: Option<&str>, host: &str, port: Option<u16>, path: String) -> Result<(Location, Credentials), String> {
+    let of = |text: &str, others: &str| {
+        !text.is_empty()
+            && !text.starts_with('-')
+            && text.chars().all(|c| c.is_ascii_alphanumeric() || others.contains(c))
     };
-    if !plain(host) || user.as_deref().is_some_and(|u| !plain(u)) {
+    let plain_host = match host.strip_prefix('[').and_then(|h| h.strip_suffix(']')) {
+        Some(inside) => of(inside, ":.%") && inside.contains(':'),
+        None => of(host, "-._"),
+    };
+    if !plain_host || user.is_some_and(|u| !of(u, "-._+")) {
         return Err("the ssh URL has no plain user and host".into());
     }
-    Ok((Location::Ssh { user, host: host.to_owned(), port, path: format!("/{path}") }, Credentials::default()))
+    let (user, host) = (user.map(str::to_owned), host.to_owned());
+    Ok((Location::Ssh { user, host, port, path }, Credentials::default()))
+}
+
+/// `git@host:path`, `git@[::1]:path` and `git@[host:port]:path` as git itself takes them: authority and path.
+fn scp(text: &str) -> Option<(&str, &str)> {
+    let host = text.find('@')? + 1;
+    let bracket = if text[host..].starts_with('[') { text[host..].find(']')? } else { 0 };
+    let colon = host + bracket + text[host + bracket..].find(':')?;
+    // A slash in front of the colon: a path on this machine.
+    (!text[..colon].contains('/')).then(|| (&text[..colon], &text[colon + 1..]))
+}
+
+fn scp_form((authority, path): (&str, &str)) -> Result<(Location, Credentials), String> {
+    plain_characters(path)?;
+    if path.is_empty() || path.starts_with('-') {
+        return Err("the location names no path behind its `:`".into());
+    }
+    let (user, host) = login(authority);
+    // One colon in brackets holds a port, more are an address.
+    let inside = host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).filter(|h| h.matches(':').count() == 1);
+    let (host, port) = address(inside.unwrap_or(host))?;
+    at(user, host, port, path.to_owned())
 }
 
 /// Checks the name of a branch. `Err` says what is wrong.
@@ -168,7 +227,50 @@ mod tests {
         assert_eq!(location.to_string(), "https://host:8443/r.git");
         assert_eq!(credentials.secret.as_deref(), Some("s3cret"));
         assert_eq!(format!("{credentials:?}"), "Credentials(***)");
-        let (location, _) = Location::parse("git@host:team/r.git").unwrap();
-        assert_eq!(location.to_string(), "ssh://host/team/r.git");
+    }
+
+    #[test]
+    fn ssh_locations_lead_where_git_takes_them() {
+        let ssh = |user: Option<&str>, host: &str, port, path: &str| Location::Ssh {
+            user: user.map(str::to_owned),
+            host: host.into(),
+            port,
+            path: path.into(),
+        };
+        let git = Some("git");
+        for (text, location, shown) in [
+            ("git@host:team/r.git", ssh(git, "host", None, "team/r.git"), "host:team/r.git"),
+            ("git@host:/srv/r.git", ssh(git, "host", None, "/srv/r.git"), "ssh://host/srv/r.git"),
+            ("git@host:~ada/r.git", ssh(git, "host", None, "~ada/r.git"), "host:~ada/r.git"),
+            ("git@[host:2222]:r.git", ssh(git, "host", Some(2222), "r.git"), "[host:2222]:r.git"),
+            ("git@[::1]:r.git", ssh(git, "[::1]", None, "r.git"), "[::1]:r.git"),
+            ("ssh://host/x", ssh(None, "host", None, "/x"), "ssh://host/x"),
+            ("ssh://git@host:22/~/x", ssh(git, "host", Some(22), "/~/x"), "ssh://host:22/~/x"),
+            ("ssh://[::1]/x", ssh(None, "[::1]", None, "/x"), "ssh://[::1]/x"),
+            (
+                "ssh://git@[fe80::1%25eth0]:2222/x",
+                ssh(git, "[fe80::1%25eth0]", Some(2222), "/x"),
+                "ssh://[fe80::1%25eth0]:2222/x",
+            ),
+        ] {
+            let parsed = Location::parse(text).map(|(l, _)| l);
+            assert_eq!(parsed, Ok(location), "{text}");
+            assert_eq!(parsed.map(|l| l.to_string()), Ok(shown.to_owned()));
+        }
+        for bad in [
+            "ssh://[::1/x",
+            "ssh://[::1]x/y",
+            "ssh://[-o]/x",
+            "ssh://h:99999/x",
+            "ssh://a:b@h/x",
+            "ssh://::1/x",
+            "git@h:",
+            "git@h:-x",
+            "git@-h:x",
+            "git@h:$(id)",
+        ] {
+            assert!(Location::parse(bad).is_err(), "{bad}");
+        }
+        assert!(matches!(Location::parse("dir/a@b:c"), Ok((Location::Local(_), _))));
     }
 }

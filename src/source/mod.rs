@@ -2,6 +2,7 @@
 
 pub mod backoff;
 mod commit;
+mod failure;
 mod git;
 mod location;
 mod remote;

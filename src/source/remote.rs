@@ -1,8 +1,14 @@
 //! Talking to remotes: the `git` program fetches and pushes, so that every transport, proxy, key and certificate setting of the user's
 //! git holds here too. It is given an argument list, never a shell line, a bounded time, and no hooks.
 
-use super::location::{Credentials, Location};
-use crate::ports::{PortError, PortResult};
+use super::{
+    failure::{self, Explained},
+    location::{Credentials, Location},
+};
+use crate::{
+    model::SourceReason,
+    ports::{PortError, PortResult},
+};
 use std::{
     ffi::OsStr,
     io::Read,
@@ -33,7 +39,12 @@ impl Remote {
             Location::Ssh { user, host, port, path } => {
                 let user = user.as_ref().map(|u| format!("{u}@")).unwrap_or_default();
                 let port = port.map(|p| format!(":{p}")).unwrap_or_default();
-                format!("ssh://{user}{host}{port}{path}")
+                match path.starts_with('/') {
+                    true => format!("ssh://{user}{host}{port}{path}"),
+                    // Only this form can say "relative to where a login begins". Its brackets hold a port, too.
+                    false if port.is_empty() => format!("{user}{host}:{path}"),
+                    false => format!("{user}[{}{port}]:{path}", host.trim_matches(['[', ']'])),
+                }
             }
         }
     }
@@ -110,35 +121,24 @@ impl Remote {
             return Ok(out);
         }
         if done.is_none() {
-            return Err(PortError::retryable(format!(
-                "{} did not answer within {} s",
-                self.location,
-                self.timeout.as_secs()
-            )));
+            let limit = self.timeout.as_secs();
+            let said =
+                format!("{} did not answer within {limit} s: if it is only slow, raise --git-timeout", self.location);
+            return Err(PortError::retryable(said).because(SourceReason::Timeout));
         }
         // What a push was refused for stands on standard output.
-        Err(PortError::retryable(self.explain(&format!("{out}\n{err}"))))
+        Err(self.explain(&format!("{out}\n{err}")))
     }
 
-    /// Git's words without credentials, and what to do.
-    fn explain(&self, stderr: &str) -> String {
-        let mut text: String = stderr.lines().filter(|l| !l.trim().is_empty()).take(4).collect::<Vec<_>>().join("; ");
+    /// Git's words without credentials, sorted, and what to do.
+    fn explain(&self, text: &str) -> PortError {
+        let mut text = text.to_owned();
         if let Some(secret) = self.credentials.secret.as_deref().filter(|s| !s.is_empty()) {
             text = text.replace(secret, "***");
         }
-        let hint = if text.contains("Authentication failed")
-            || text.contains("could not read Username")
-            || text.contains("403")
-        {
-            ": set TRIMTAB_GIT_TOKEN, or TRIMTAB_GIT_USERNAME and TRIMTAB_GIT_PASSWORD"
-        } else if text.contains("certificate") {
-            ": its TLS certificate does not check out; set TRIMTAB_GIT_CA for an authority of your own"
-        } else if text.contains("Permission denied (publickey") {
-            ": set TRIMTAB_GIT_SSH_KEY or start an ssh agent"
-        } else {
-            ""
-        };
-        format!("{}: {text}{hint}", self.location)
+        let Explained { reason, said, todo } = failure::explain(&text, &self.url(), &self.location);
+        let todo = if todo.is_empty() { String::new() } else { format!(": {todo}") };
+        PortError::retryable(format!("{} {}: {said}{todo}", self.location, reason.words())).because(reason)
     }
 
     /// The remote's object id for `reference` (`HEAD` gives the default branch too).

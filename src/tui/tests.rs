@@ -299,6 +299,7 @@ fn help_events_log_and_the_empty_fleet() {
     let mut held = fleet(vec![]);
     held.held = vec![name("old")];
     held.source.error = Some("the remote hangs".into());
+    held.source.reason = Some(SourceReason::Timeout);
     update(&mut empty, Message::Fleet(Box::new(held)));
     let text = screen(&empty, 100, 12);
     assert!(text.contains("source: the remote hangs") && text.contains("1 specs deleted, held: old"), "{text}");

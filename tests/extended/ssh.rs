@@ -33,6 +33,8 @@ struct Sshd {
     dir: PathBuf,
     user: String,
     port: u16,
+    /// Whether it listens on IPv6 too.
+    six: bool,
 }
 
 fn keygen(file: &Path) {
@@ -50,11 +52,12 @@ impl Sshd {
         }
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         // Machines without IPv6 have no second address.
-        let six = TcpListener::bind(("::1", port)).map_or("", |_| "ListenAddress ::1\n");
+        let six = TcpListener::bind(("::1", port)).is_ok();
         let config = format!(
-            "Port {port}\nListenAddress 127.0.0.1\n{six}HostKey \"{dir}/host\"\nPidFile \"{dir}/pid\"\nAuthorizedKeysFile \"{dir}/good.pub\"\n\
-             StrictModes no\nUsePAM no\nPasswordAuthentication no\nKbdInteractiveAuthentication no\nPermitRootLogin prohibit-password\n\
+            "Port {port}\nListenAddress 127.0.0.1\nHostKey \"{dir}/host\"\nPidFile \"{dir}/pid\"\nAuthorizedKeysFile \"{dir}/good.pub\"\n\
+             {six_line}StrictModes no\nUsePAM no\nPasswordAuthentication no\nKbdInteractiveAuthentication no\nPermitRootLogin prohibit-password\n\
              ForceCommand cd {home} && eval \"$SSH_ORIGINAL_COMMAND\"\n",
+            six_line = if six { "ListenAddress ::1\n" } else { "" },
             dir = dir.display(),
             home = w.dir.path().display(),
         );
@@ -70,7 +73,8 @@ impl Sshd {
             .stderr(log)
             .spawn()
             .expect("sshd: apt-get install openssh-server");
-        let sshd = Self { _server: Running(server), dir, user: User::from_uid(getuid()).unwrap().unwrap().name, port };
+        let user = User::from_uid(getuid()).unwrap().unwrap().name;
+        let sshd = Self { _server: Running(server), dir, user, port, six };
         sshd.wait();
         sshd.trust("127.0.0.1", "known");
         sshd.trust("::1", "known");
@@ -151,17 +155,46 @@ fn the_right_key_reads_and_pushes() {
 fn another_key_and_another_host_key_are_refused_each_by_its_name() {
     let w = World::new();
     let sshd = Sshd::start(&w);
-    let refused = |key: &str, known: &str| sshd.open(&w, &sshd.url(&w), key, known).fetch(None).unwrap_err().message;
-    let said = refused("bad", "known");
-    assert!(said.contains("Permission denied") && said.contains("TRIMTAB_GIT_SSH_KEY"), "{said}");
+    let refused = |key: &str, known: &str, reason, words: [&str; 2]| {
+        let error = sshd.open(&w, &sshd.url(&w), key, known).fetch(None).unwrap_err();
+        assert_eq!(error.reason, Some(reason), "{error}");
+        assert!(words.iter().all(|word| error.message.contains(word)), "{error}");
+    };
+    refused("bad", "known", SourceReason::Authentication, ["Permission denied", "TRIMTAB_GIT_SSH_KEY"]);
     // Nobody has said yet that this host is the right one.
-    let said = refused("good", "empty");
-    assert!(said.contains("Host key verification failed"), "{said}");
+    refused("good", "empty", SourceReason::HostKey, ["Host key verification failed", "TRIMTAB_GIT_KNOWN_HOSTS"]);
     // Another host answers at the address.
     let other = fs::read_to_string(sshd.dir.join("bad.pub")).unwrap();
     fs::write(sshd.dir.join("other"), format!("[127.0.0.1]:{} {other}", sshd.port)).unwrap();
-    let said = refused("good", "other");
-    assert!(said.contains("IDENTIFICATION HAS CHANGED"), "{said}");
+    refused("good", "other", SourceReason::HostKey, ["Host key verification failed", "has another key"]);
+}
+
+#[test]
+fn each_form_of_location_leads_to_its_repository_and_a_wrong_one_is_said() {
+    let w = World::new();
+    let sshd = Sshd::start(&w);
+    let (user, port, absolute) = (&sshd.user, sshd.port, w.path("models.git"));
+    let mut forms = vec![
+        // A login begins in the world's folder.
+        format!("{user}@[127.0.0.1:{port}]:models.git"),
+        format!("{user}@[127.0.0.1:{port}]:{}", absolute.display()),
+        sshd.url(&w),
+    ];
+    if sshd.six {
+        forms.push(format!("ssh://{user}@[::1]:{port}{}", absolute.display()));
+    }
+    for form in forms {
+        head(&sshd.open(&w, &form, "good", "known"));
+    }
+    for (form, reason) in [
+        (format!("{user}@[127.0.0.1:{port}]:/models.git"), SourceReason::NotFound),
+        (format!("ssh://{user}@127.0.0.1:{port}/models.git"), SourceReason::NotFound),
+        (format!("ssh://{user}@127.0.0.1:1/models.git"), SourceReason::Unreachable),
+        (format!("ssh://{user}@host.invalid/models.git"), SourceReason::Unreachable),
+    ] {
+        let error = sshd.open(&w, &form, "good", "known").fetch(None).unwrap_err();
+        assert_eq!(error.reason, Some(reason), "{error}");
+    }
 }
 
 #[test]

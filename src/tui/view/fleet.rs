@@ -62,6 +62,9 @@ fn banner(state: &State) -> Vec<Line<'static>> {
     if let Some(error) = &fleet.source.error {
         out.push(Line::from(bad(&format!(" source: {}", gist(error)))));
     }
+    if let Some(error) = &fleet.source.push_error {
+        out.push(Line::from(bad(&format!(" lock commits: {}", gist(error)))));
+    }
     if !fleet.held.is_empty() {
         let names: Vec<&str> = fleet.held.iter().map(Name::as_str).take(5).collect();
         let text = format!(

@@ -92,11 +92,11 @@ fn header(state: &State, width: usize) -> Line<'static> {
         let revision = fleet.source.revision.as_ref().map_or("no commit yet", |r| r.commit.short());
         left.push(Span::raw(visible(&format!("{name} @ {revision} {}  ", fleet.source.branch))));
     }
-    left.push(match (state.reachable, state.fleet.as_ref().map(|f| f.source.error.is_some())) {
+    left.push(match (state.reachable, state.fleet.as_ref().map(|f| f.source.reason)) {
         (false, _) => bad("○ daemon not reachable, retrying"),
-        (true, Some(true)) => bad("○ source unreachable"),
+        (true, Some(Some(reason))) => bad(&format!("○ source: {reason}")),
         (true, None) => dim("connecting"),
-        (true, Some(false)) => good("● watching"),
+        (true, Some(None)) => good("● watching"),
     });
     let used: usize = left.iter().map(Span::width).sum();
     let sized = |wide| state.fleet.as_ref().map(|f| counts(f.counts, wide)).unwrap_or_default();
