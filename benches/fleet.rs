@@ -56,6 +56,7 @@ fn bench(c: &mut Criterion) {
         credentials: Credentials::default(),
         timeout: Duration::from_secs(10),
         ca: None,
+        random: || 0,
     };
     let source = GitSource::open(&config).unwrap();
     let head = || match source.fetch(None).unwrap() {

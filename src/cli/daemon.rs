@@ -73,6 +73,12 @@ fn credentials() -> Credentials {
     }
 }
 
+/// To spread retries by.
+fn random() -> u64 {
+    // Without randomness all that is lost is the spreading.
+    getrandom::u64().unwrap_or_default()
+}
+
 /// The Python environment that a version was trained in; built again from its recorded requirements is not needed, as environments stay.
 fn python_bin(state: &Path, digest: &Digest) -> PortResult<PathBuf> {
     let bin = python::folder(state, digest).join("bin");
@@ -104,6 +110,7 @@ fn open(state: &Path, args: &Args) -> Result<Daemon, Failure> {
         credentials: credentials(),
         timeout: Duration::from_millis(args.git_timeout.0),
         ca: std::env::var_os("TRIMTAB_GIT_CA").map(PathBuf::from),
+        random,
     })?);
     let artifacts: Arc<dyn ArtifactStore> = Arc::new(FileStore::open(state)?);
     let data =
@@ -133,7 +140,7 @@ fn open(state: &Path, args: &Args) -> Result<Daemon, Failure> {
         datasets: datasets.clone(),
     });
     let ports = Ports { source, trainer: Arc::new(trainer), target: target.clone(), datasets, clock: clock.clone() };
-    let reconciler = Reconciler::open(store.clone(), ports, Config { poll: args.poll, workers: 4 })?;
+    let reconciler = Reconciler::open(store.clone(), ports, Config { poll: args.poll, workers: 4, random })?;
     // Set once, here.
     let _ = woken.set(reconciler.clone());
     Ok(Daemon { reconciler, store, clock, target })

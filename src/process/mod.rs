@@ -13,4 +13,5 @@ pub mod shim;
 pub use clock::{ClockBase, SystemClock};
 pub use handle::{Handle, State, adopt, spawn};
 pub use identity::Identity;
+pub use mask::Mask;
 pub use shim::{ExitRecord, ShimSpec};

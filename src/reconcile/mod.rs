@@ -48,6 +48,8 @@ pub struct Config {
     pub poll: Millis,
     /// Looks at once.
     pub workers: usize,
+    /// Any number, to spread retries by.
+    pub random: fn() -> u64,
 }
 
 /// Work beside the queue, at most one of a kind for each model.

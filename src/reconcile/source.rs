@@ -164,8 +164,8 @@ impl Reconciler {
         let mut pause = Duration::ZERO;
         while let Some((round, prune)) = self.0.source.wait(pause) {
             self.round(prune);
-            self.0.source.finish(round);
             pause = self.pause();
+            self.0.source.finish(round);
         }
     }
 
@@ -173,7 +173,8 @@ impl Reconciler {
     fn pause(&self) -> Duration {
         let now = self.now();
         let mut s = lock(&self.0.source.shared);
-        let pause = crate::source::backoff::pause(self.0.config.poll, s.failures, s.status.reason, now.wall.0 as u64);
+        let pause =
+            crate::source::backoff::pause(self.0.config.poll, s.failures, s.status.reason, (self.0.config.random)());
         s.status.retry_at = s.status.error.as_ref().map(|_| WallMs(now.wall.0 + pause.as_millis() as i64));
         pause
     }

@@ -1,7 +1,7 @@
 //! The watched repository.
 
 use super::{
-    commit,
+    backoff, commit,
     location::{Credentials, Location, branch as checked_branch},
     remote::{self, Remote},
     tree::{failed, id, oid},
@@ -29,6 +29,8 @@ pub struct SourceConfig {
     pub credentials: Credentials,
     pub timeout: Duration,
     pub ca: Option<PathBuf>,
+    /// Any number, to spread retries by.
+    pub random: fn() -> u64,
 }
 
 /// A Git repository as a source.
@@ -41,6 +43,9 @@ pub struct GitSource {
     shown: String,
     /// One conversation with the remote at a time: two fetches into one mirror would fight over its branch.
     talking: Mutex<()>,
+    /// One commit of our own at a time: two would only race with each other.
+    writing: Mutex<()>,
+    random: fn() -> u64,
     /// libgit2's handles are for one thread at a time; free ones wait here.
     pool: Mutex<Vec<Repository>>,
 }
@@ -80,6 +85,8 @@ impl GitSource {
             folder: config.folder.clone(),
             shown,
             talking: Mutex::default(),
+            writing: Mutex::default(),
+            random: config.random,
             pool: Mutex::default(),
         };
         source.with_repo(|_| Ok(()))?;
@@ -128,18 +135,15 @@ impl GitSource {
     fn bring(&self, previous: Option<&ObjectId>) -> PortResult<Option<Fetched>> {
         let Some(remote) = &self.remote else { return Ok(None) };
         let _talking = self.talking.lock().unwrap_or_else(PoisonError::into_inner);
-        let (branch, head, empty) = remote.head(self.branch().as_deref())?;
-        if empty {
-            return Ok(Some(Fetched::Empty));
-        }
-        let (Some(branch), Some(head)) = (branch, head) else {
-            return Ok(Some(if previous.is_some() { Fetched::BranchGone } else { Fetched::Empty }));
+        let branch = match self.branch() {
+            Some(branch) => Some(branch),
+            None => remote.default_branch()?,
         };
-        *self.branch.lock().unwrap_or_else(PoisonError::into_inner) = Some(branch.clone());
-        let here = self.with_repo(|repo| self.local_head(repo))?.map(|o| o.to_string());
-        if here.as_deref() != Some(&head) {
-            remote.fetch(&branch)?;
+        let Some(branch) = branch else { return Ok(Some(Fetched::Empty)) };
+        if !remote.fetch(&branch)? {
+            return Ok(Some(if previous.is_some() { Fetched::BranchGone } else { Fetched::Empty }));
         }
+        *self.branch.lock().unwrap_or_else(PoisonError::into_inner) = Some(branch);
         Ok(None)
     }
 
@@ -167,10 +171,15 @@ impl GitSource {
             .then(|| format!("`{branch}` is checked out in {}: data stays pinned in the store", self.shown)))
     }
 
-    /// Makes a commit by `make` on the newest head and publishes it, again when others were faster.
+    /// Makes a commit by `make` on the newest head and publishes it, again when others were faster: each time after a longer pause, so that
+    /// several that race do not go on in step.
     fn write(&self, make: impl Fn(&Repository, git2::Oid) -> PortResult<commit::Made>) -> PortResult<Pushed> {
-        const TRIES: usize = 16;
-        for _ in 0..TRIES {
+        const TRIES: u32 = 12;
+        let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        for tried in 0..TRIES {
+            if tried > 0 {
+                std::thread::sleep(backoff::race(tried, (self.random)()));
+            }
             if self.bring(None)?.is_some() {
                 return Err(PortError::retryable("the branch is gone"));
             }

@@ -35,9 +35,10 @@ impl Location {
     /// Checks a location as a person writes it; credentials in a URL are taken out of it. `Err` says what is wrong.
     pub fn parse(text: &str) -> Result<(Self, Credentials), String> {
         if text.is_empty() || text.starts_with('-') || text.chars().any(char::is_control) {
+            // A URL may hold a secret.
+            let shown = text.split_inclusive("://").next().unwrap_or_default().escape_debug();
             return Err(format!(
-                "`{}` is no repository: it is empty, begins with `-` or holds control characters",
-                text.escape_debug()
+                "`{shown}` is no repository: it is empty, begins with `-` or holds control characters"
             ));
         }
         if let Some(path) = text.strip_prefix("file://") {

@@ -8,7 +8,9 @@ use super::{
 use crate::{
     model::SourceReason,
     ports::{PortError, PortResult},
+    process::Mask,
 };
+use nix::sys::signal::{Signal, killpg};
 use std::{
     ffi::OsStr,
     io::Read,
@@ -91,6 +93,8 @@ impl Remote {
             "-c",
             "gc.auto=0",
             "-c",
+            "maintenance.auto=false",
+            "-c",
             "http.followRedirects=false",
         ]);
         git.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
@@ -132,36 +136,42 @@ impl Remote {
 
     /// Git's words without credentials, sorted, and what to do.
     fn explain(&self, text: &str) -> PortError {
-        let mut text = text.to_owned();
-        if let Some(secret) = self.credentials.secret.as_deref().filter(|s| !s.is_empty()) {
-            text = text.replace(secret, "***");
-        }
+        // Servers are known to repeat what they were sent.
+        let secrets: Vec<String> = self.credentials.secret.iter().cloned().collect();
+        let text = Mask::hide(&secrets, text);
         let Explained { reason, said, todo } = failure::explain(&text, &self.url(), &self.location);
         let todo = if todo.is_empty() { String::new() } else { format!(": {todo}") };
         PortError::retryable(format!("{} {}: {said}{todo}", self.location, reason.words())).because(reason)
     }
 
-    /// The remote's object id for `reference` (`HEAD` gives the default branch too).
-    pub fn head(&self, branch: Option<&str>) -> PortResult<(Option<String>, Option<String>, bool)> {
+    /// The name of the default branch, if the remote has any. Git asks for all names to learn it, so this is for the first contact.
+    pub fn default_branch(&self) -> PortResult<Option<String>> {
         let url = self.url();
-        let all = self.run(&["ls-remote", "--symref", "--", &url, "HEAD", "refs/heads/*"].map(OsStr::new))?;
-        let default =
-            all.lines().find_map(|l| l.strip_prefix("ref: refs/heads/")?.strip_suffix("\tHEAD")).map(str::to_owned);
-        let branch = branch.map(str::to_owned).or(default);
-        let wanted = branch.as_ref().map(|b| format!("\trefs/heads/{b}"));
-        let id = wanted.and_then(|w| all.lines().find_map(|l| l.strip_suffix(&w)).map(str::to_owned));
-        Ok((branch, id, all.trim().is_empty()))
+        let said = self.run(&["ls-remote", "--symref", "--", &url, "HEAD"].map(OsStr::new))?;
+        let branch = said.lines().find_map(|l| l.strip_prefix("ref: refs/heads/")?.strip_suffix("\tHEAD"));
+        match branch {
+            Some(branch) => Ok(Some(branch.to_owned())),
+            None if said.trim().is_empty() => Ok(None),
+            None => Err(PortError::permanent(format!(
+                "{} names no default branch: say which one to follow with --branch",
+                self.location
+            ))),
+        }
     }
 
-    /// Fetches a branch into the mirror.
-    pub fn fetch(&self, branch: &str) -> PortResult<()> {
+    /// Brings a branch into the mirror; `false` when the remote does not have it. Nothing but this one name is asked for (`git ls-remote`
+    /// would have all of them listed), and where nothing moved nothing more is said.
+    pub fn fetch(&self, branch: &str) -> PortResult<bool> {
         let spec = format!("+refs/heads/{branch}:refs/heads/{branch}");
         let url = self.url();
-        self.run(
-            &["fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--no-recurse-submodules", "--", &url, &spec]
-                .map(OsStr::new),
-        )
-        .map(drop)
+        let options = ["--quiet", "--no-tags", "--no-write-fetch-head", "--no-recurse-submodules"];
+        let args: Vec<&OsStr> =
+            ["fetch"].into_iter().chain(options).chain(["--", &url, &spec]).map(OsStr::new).collect();
+        match self.run(&args) {
+            Ok(_) => Ok(true),
+            Err(e) if e.message.contains(&format!("couldn't find remote ref refs/heads/{branch}")) => Ok(false),
+            Err(e) => Err(e),
+        }
     }
 
     /// Pushes a commit; `Ok(false)` when the remote's branch moved meanwhile.
@@ -170,17 +180,21 @@ impl Remote {
         let url = self.url();
         match self.run(&["push", "--quiet", "--no-verify", "--porcelain", "--", &url, &spec].map(OsStr::new)) {
             Ok(_) => Ok(true),
-            Err(e)
-                if ["fetch first", "non-fast-forward", "cannot lock ref", "stale info", "failed to update ref"]
-                    .iter()
-                    .any(|w| e.message.contains(w)) =>
-            {
-                Ok(false)
-            }
+            Err(e) if RACES.iter().any(|w| e.message.contains(w)) => Ok(false),
             Err(e) => Err(e),
         }
     }
 }
+
+/// How git and its servers say that a branch moved meanwhile.
+const RACES: &[&str] = &[
+    "fetch first",
+    "non-fast-forward",
+    "cannot lock ref",
+    "stale info",
+    "failed to update ref",
+    "incorrect old value",
+];
 
 /// One word of the line that git hands to a shell to start ssh.
 fn quoted(word: &str) -> String {
@@ -189,7 +203,7 @@ fn quoted(word: &str) -> String {
 
 type Ended = (Option<std::process::ExitStatus>, String, String);
 
-/// Waits for a child, at most `limit`; then kills its whole group. Output past 1 MiB is dropped.
+/// Waits for a child, at most `limit`; then ends its whole group, which first may take its lock files away. Output past 1 MiB is dropped.
 fn wait(mut child: Child, limit: Duration) -> PortResult<Ended> {
     let group = nix::unistd::Pid::from_raw(child.id() as i32);
     let drain = |pipe: Option<Box<dyn Read + Send>>| {
@@ -209,8 +223,12 @@ fn wait(mut child: Child, limit: Duration) -> PortResult<Ended> {
     let status = match receive.recv_timeout(limit) {
         Ok(status) => Some(status.map_err(|e| PortError::retryable(e.to_string()))?),
         Err(_) => {
-            // A group that just ended needs no kill.
-            let _ = nix::sys::signal::killpg(group, nix::sys::signal::Signal::SIGKILL);
+            const GRACE: Duration = Duration::from_secs(2);
+            // A group that just ended needs no signal.
+            let _ = killpg(group, Signal::SIGTERM);
+            if receive.recv_timeout(GRACE).is_err() {
+                let _ = killpg(group, Signal::SIGKILL);
+            }
             None
         }
     };
@@ -218,9 +236,14 @@ fn wait(mut child: Child, limit: Duration) -> PortResult<Ended> {
     Ok((status, out.join().unwrap_or_default(), err.join().unwrap_or_default()))
 }
 
-/// Makes the bare mirror when it is missing.
+/// Makes the bare mirror when it is missing. Locks that a power cut left behind are taken away: nobody else writes to it.
 pub fn mirror(path: &Path) -> PortResult<()> {
     if git2::Repository::open_bare(path).is_ok() {
+        let lock = |e: &walkdir::DirEntry| e.file_type().is_file() && e.path().extension() == Some(OsStr::new("lock"));
+        for stale in walkdir::WalkDir::new(path).into_iter().flatten().filter(lock) {
+            // One that stays is named by the fetch that it stops.
+            let _ = std::fs::remove_file(stale.path());
+        }
         return Ok(());
     }
     git2::Repository::init_bare(path)

@@ -120,6 +120,7 @@ impl Sshd {
             credentials,
             timeout: Duration::from_secs(30),
             ca: None,
+            random: || 0,
         };
         GitSource::open(&config).unwrap()
     }

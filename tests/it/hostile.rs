@@ -51,7 +51,9 @@ fn a_poison_commit_is_told_while_the_other_model_goes_on() {
 fn a_secret_shows_nowhere() {
     const SECRET: &str = "hunter2-5ca1ab1e-c0ffee";
     let mut w = World::new();
-    let leaky = "import os, sys, time\nv = os.environ['DB_PASSWORD']\nprint('got', v)\nsys.stdout.write(v[:9]); sys.stdout.flush(); time.sleep(0.05)\nprint(v[9:])\nsys.stderr.write(v)\n";
+    let leaky = "import base64, os, sys, time, urllib.parse\nv = os.environ['DB_PASSWORD']\nprint('got', v)\nsys.stdout.write(v[:9]); sys.stdout.flush(); time.sleep(0.05)\nprint(v[9:])\nsys.stderr.write(v)\n\
+                 print('sent', base64.b64encode(b'bot:' + v.encode()).decode(), ''.join('%%%02X' % b for b in v.encode()))\n\
+                 print('url', base64.urlsafe_b64encode(v.encode()).decode(), urllib.parse.quote(v))\n";
     let count = w.path("count");
     let spec = model("fraud", &count, ", seed = 1", &format!("secrets = [\"DB_PASSWORD\"]\n{SERVED}"));
     w.commit_model("fraud", &spec);
@@ -61,14 +63,28 @@ fn a_secret_shows_nowhere() {
     w.wait_for("fraud", "version=v1");
     let log = w.trimtab(&["logs", "fraud"]);
     assert!(String::from_utf8_lossy(&log.stdout).contains("got ***"), "{}", String::from_utf8_lossy(&log.stdout));
+    let log = String::from_utf8_lossy(&log.stdout).into_owned();
+    assert!(log.contains("*** ***\n") && log.contains("url *** ***"), "{log}");
+    // As it is, in base64 at its three places in a group, percent-encoded throughout.
+    let base64 = |before: &str| {
+        use base64::Engine;
+        let text = base64::engine::general_purpose::STANDARD.encode(format!("{before}{SECRET}"));
+        text[4..text.len() - 4].to_owned()
+    };
+    let percent = SECRET.bytes().map(|b| format!("%{b:02X}")).collect();
+    let forms = [SECRET.to_owned(), base64(""), base64("a"), base64("ab"), percent];
+    let clean = |text: &[u8]| {
+        let text = String::from_utf8_lossy(text);
+        forms.iter().all(|form| !text.contains(form))
+    };
     for args in [&["events"][..], &["status", "fraud"], &["show", "fraud@v1"], &["plan"], &["logs", "fraud"]] {
         let out = w.trimtab(args);
-        assert!(!String::from_utf8_lossy(&[out.stdout, out.stderr].concat()).contains(SECRET), "{args:?}");
+        assert!(clean(&[out.stdout, out.stderr].concat()), "{args:?}");
     }
     w.stop();
     for entry in walkdir::WalkDir::new(w.dir.path()).into_iter().flatten().filter(|e| e.file_type().is_file()) {
         let bytes = fs::read(entry.path()).unwrap_or_default();
-        assert!(!bytes.windows(SECRET.len()).any(|b| b == SECRET.as_bytes()), "{}", entry.path().display());
+        assert!(clean(&bytes), "{}", entry.path().display());
     }
 }
 

@@ -1,93 +1,24 @@
-//! Real remotes over HTTP: `git http-backend` behind a small server that asks for a password.
+//! Real remotes over HTTP.
 
-use crate::support::World;
+use crate::{
+    forge::{Forge, config},
+    support::World,
+};
 use std::{
-    io::{BufRead, BufReader},
-    path::Path,
-    process::{Child, Command, Stdio},
-    sync::Arc,
+    fs,
+    os::unix::fs::PermissionsExt,
+    process::Command,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
     time::Duration,
 };
 use trimtab::{
     model::*,
     ports::*,
-    source::{Credentials, GitSource, SourceConfig},
+    source::{GitSource, SourceConfig},
 };
-
-const SERVER: &str = r#"
-import base64, os, subprocess, sys
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-ROOT, WANTED = sys.argv[1], "Basic " + base64.b64encode(b"bot:s3cret").decode()
-class H(BaseHTTPRequestHandler):
-    def do(self):
-        if self.headers.get("authorization") != WANTED:
-            self.send_response(401); self.send_header("www-authenticate", "Basic"); self.send_header("content-length", "0"); self.end_headers(); return
-        path, _, query = self.path.partition("?")
-        body = self.rfile.read(int(self.headers.get("content-length") or 0))
-        env = {"PATH": os.environ["PATH"], "GIT_PROJECT_ROOT": ROOT, "GIT_HTTP_EXPORT_ALL": "1", "REMOTE_USER": "bot", "PATH_INFO": path, "QUERY_STRING": query,
-               "REQUEST_METHOD": self.command, "CONTENT_TYPE": self.headers.get("content-type", ""), "CONTENT_LENGTH": str(len(body)),
-               "HTTP_CONTENT_ENCODING": self.headers.get("content-encoding", ""), "GIT_PROTOCOL": self.headers.get("git-protocol", "")}
-        out = subprocess.run(["git", "http-backend"], input=body, env=env, capture_output=True).stdout
-        head, _, rest = out.partition(b"\r\n\r\n")
-        lines = [l.split(": ", 1) for l in head.decode().split("\r\n")]
-        status = next((int(v.split()[0]) for k, v in lines if k == "Status"), 200)
-        self.send_response(status)
-        for k, v in lines:
-            if k != "Status": self.send_header(k, v)
-        self.send_header("content-length", str(len(rest))); self.end_headers(); self.wfile.write(rest)
-    do_GET = do_POST = do
-    def log_message(self, *a): pass
-s = ThreadingHTTPServer(("127.0.0.1", 0), H)
-print(s.server_port, flush=True)
-s.serve_forever()
-"#;
-
-struct Forge {
-    server: Child,
-    url: String,
-}
-impl Forge {
-    fn start(root: &Path) -> Self {
-        let mut server = Command::new("python3")
-            .args(["-c", SERVER])
-            .arg(root)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let mut port = String::new();
-        BufReader::new(server.stdout.take().unwrap()).read_line(&mut port).unwrap();
-        Self { server, url: format!("http://127.0.0.1:{}/models.git", port.trim()) }
-    }
-}
-impl Drop for Forge {
-    fn drop(&mut self) {
-        self.server.kill().unwrap();
-        self.server.wait().unwrap();
-    }
-}
-
-fn open(w: &World, url: &str, secret: &str, timeout: u64) -> PortResult<GitSource> {
-    GitSource::open(&SourceConfig {
-        location: url.into(),
-        branch: Some("main".into()),
-        folder: "specs".into(),
-        state: w.state(),
-        credentials: Credentials {
-            username: Some("bot".into()),
-            secret: Some(secret.into()),
-            ..Credentials::default()
-        },
-        timeout: Duration::from_secs(timeout),
-        ca: None,
-    })
-}
-
-fn world() -> World {
-    let w = World::new();
-    w.repo.config().unwrap().set_bool("http.receivepack", true).unwrap();
-    w
-}
 
 fn head(source: &GitSource) -> Revision {
     match source.fetch(None).unwrap() {
@@ -112,23 +43,36 @@ fn lock(head: &Revision, model: usize) -> BotCommit {
 
 #[test]
 fn the_right_password_reads_and_pushes_and_the_wrong_one_is_said_without_being_shown() {
-    let w = world();
-    let forge = Forge::start(w.dir.path());
-    let source = open(&w, &forge.url, "s3cret", 30).unwrap();
+    let w = World::new();
+    let forge = Forge::start(&w);
+    let source = forge.open(&w, "s3cret");
     let first = head(&source);
     assert_eq!(source.list(&first.tree, "specs").unwrap().len(), 3);
     assert!(matches!(source.push(&lock(&first, 0)).unwrap(), Pushed::Done(_)));
     assert_eq!(w.head().unwrap().summary().unwrap(), Some("lock: m0"));
     assert_eq!(source.push(&lock(&first, 0)).unwrap(), Pushed::AlreadyThere);
-    let error = open(&w, &forge.url, "wr0ng-pass", 30).unwrap().fetch(None).unwrap_err();
+    let error = forge.open(&w, "wr0ng-pass").fetch(None).unwrap_err();
+    assert_eq!(error.reason, Some(SourceReason::Authentication));
     assert!(error.message.contains("TRIMTAB_GIT_TOKEN") && !error.message.contains("wr0ng-pass"), "{error}");
 }
 
 #[test]
+fn a_server_that_repeats_the_password_in_any_form_gives_it_to_nobody() {
+    const SECRET: &str = "p@ss/wr0ng?>";
+    let w = World::new();
+    let forge = Forge::start(&w);
+    forge.refuse_with(&format!("no: {SECRET} or p%40ss%2Fwr0ng%3F%3E or "));
+    let error = forge.open(&w, SECRET).fetch(None).unwrap_err();
+    assert_eq!(error.reason, Some(SourceReason::Authentication), "{error}");
+    assert!(error.message.contains("no: *** or *** or Basic "), "{error}");
+    assert!(!error.message.contains("wr0ng") && !error.message.contains("d3Iwb"), "{error}");
+}
+
+#[test]
 fn locks_pushed_at_once_by_many_all_arrive_and_a_person_wins() {
-    let w = world();
-    let forge = Forge::start(w.dir.path());
-    let source = Arc::new(open(&w, &forge.url, "s3cret", 60).unwrap());
+    let w = World::new();
+    let forge = Forge::start(&w);
+    let source = Arc::new(forge.open(&w, "s3cret"));
     let first = head(&source);
     std::thread::scope(|s| {
         for model in 0..4 {
@@ -154,12 +98,128 @@ fn locks_pushed_at_once_by_many_all_arrive_and_a_person_wins() {
 
 #[test]
 fn a_remote_that_says_nothing_is_given_up_and_one_that_is_not_there_is_said() {
-    let w = world();
+    let w = World::new();
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = silent.local_addr().unwrap();
-    let error = open(&w, &format!("http://{address}/x.git"), "s", 1).unwrap().fetch(None).unwrap_err();
-    assert!(error.message.contains("did not answer within 1 s") && error.retryable, "{error}");
+    let fetch = |url: String| {
+        let config = SourceConfig { timeout: Duration::from_secs(1), ..config(&w, &url, "s") };
+        GitSource::open(&config).unwrap().fetch(None)
+    };
+    let error = fetch(format!("http://{address}/x.git")).unwrap_err();
+    assert!(
+        error.message.contains("did not answer within 1 s") && error.reason == Some(SourceReason::Timeout),
+        "{error}"
+    );
     drop(silent);
-    let error = open(&w, &format!("http://{address}/y.git"), "s", 10).unwrap().fetch(None).unwrap_err();
-    assert!(error.message.contains(&address.to_string()) && error.retryable, "{error}");
+    let error = fetch(format!("http://{address}/y.git")).unwrap_err();
+    assert!(error.message.contains(&address.to_string()) && error.reason == Some(SourceReason::Unreachable), "{error}");
+}
+
+#[test]
+fn a_remote_with_20_000_branches_is_asked_for_one() {
+    let w = World::new();
+    let head = w.head().unwrap().id();
+    let packed: String = (0..20_000).map(|n| format!("{head} refs/heads/b{n:05}\n")).collect();
+    fs::write(w.path("models.git/packed-refs"), format!("# pack-refs with: peeled fully-peeled sorted \n{packed}"))
+        .unwrap();
+    let forge = Forge::start(&w);
+    let named = forge.open(&w, "s3cret");
+    for _ in 0..2 {
+        assert_eq!(self::head(&named).commit.0.as_ref(), head.to_string());
+    }
+    let asked = listings(&forge);
+    assert_eq!(asked.len(), 2, "{asked:?}");
+    for (prefixes, answered) in asked {
+        assert!(!prefixes.is_empty() && prefixes.iter().all(|p| p.contains("refs/heads/main")), "{prefixes:?}");
+        assert!(answered < 1_000, "{answered} bytes");
+    }
+    // Without a name the default branch is asked for once.
+    let config = SourceConfig { branch: None, state: w.path("other"), ..config(&w, &forge.url, "s3cret") };
+    let unnamed = GitSource::open(&config).unwrap();
+    for _ in 0..3 {
+        assert_eq!(self::head(&unnamed).commit.0.as_ref(), head.to_string());
+    }
+    let long = listings(&forge).iter().filter(|(_, answered)| *answered > 1_000).count();
+    assert_eq!((long, listings(&forge).len()), (1, 2 + 1 + 3));
+}
+
+/// The names that the server was asked to list, by their beginnings, and the bytes of its answer.
+fn listings(forge: &Forge) -> Vec<(Vec<String>, u64)> {
+    let of = |(_, asked, answered): (String, String, u64)| {
+        let prefixes = asked.lines().filter_map(|l| Some(l.split_once("ref-prefix ")?.1.to_owned())).collect();
+        asked.contains("command=ls-refs").then_some((prefixes, answered))
+    };
+    forge.requests().into_iter().filter_map(of).collect()
+}
+
+/// Before the first `times` pushes are taken, the branch moves by somebody else's commit.
+fn overtaken(w: &World, times: u32) {
+    let hook = w.path("models.git/hooks/pre-receive");
+    let count = w.path("overtaken");
+    let script = format!(
+        "#!/bin/sh\nn=$(cat {count} 2>/dev/null || echo 0)\n[ $n -lt {times} ] || exit 0\necho $((n + 1)) > {count}\n\
+         unset GIT_QUARANTINE_PATH GIT_OBJECT_DIRECTORY GIT_ALTERNATE_OBJECT_DIRECTORIES\n\
+         id=$(git -c user.name=Eve -c user.email=e@x commit-tree -p main -m race 'main^{{tree}}') && git update-ref refs/heads/main $id\n",
+        count = count.display()
+    );
+    fs::create_dir_all(w.path("models.git/hooks")).unwrap();
+    fs::write(&hook, script).unwrap();
+    fs::set_permissions(hook, fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+#[test]
+fn a_push_that_others_overtake_is_made_anew_with_a_pause_and_not_for_ever() {
+    static PAUSES: AtomicU32 = AtomicU32::new(0);
+    let w = World::new();
+    let forge = Forge::start(&w);
+    let random = || {
+        PAUSES.fetch_add(1, Ordering::SeqCst);
+        0
+    };
+    let source = GitSource::open(&SourceConfig { random, ..config(&w, &forge.url, "s3cret") }).unwrap();
+    let pushes = || forge.requests().iter().filter(|(path, ..)| path.ends_with("/git-receive-pack")).count();
+    let first = head(&source);
+    overtaken(&w, 3);
+    assert!(matches!(source.push(&lock(&first, 0)).unwrap(), Pushed::Done(_)));
+    assert_eq!((pushes(), PAUSES.load(Ordering::SeqCst)), (4, 3));
+    assert_eq!(w.head().unwrap().summary().unwrap(), Some("lock: m0"));
+    overtaken(&w, u32::MAX);
+    let error = source.push(&lock(&first, 1)).unwrap_err();
+    assert!(error.retryable && error.message.contains("12 times"), "{error}");
+    assert_eq!((pushes(), PAUSES.load(Ordering::SeqCst)), (4 + 12, 3 + 11));
+}
+
+#[test]
+fn a_branch_that_is_gone_and_a_lock_that_a_power_cut_left_are_no_end() {
+    let w = World::new();
+    let forge = Forge::start(&w);
+    let first = head(&forge.open(&w, "s3cret"));
+    let mirror = fs::read_dir(w.state().join("sources")).unwrap().next().unwrap().unwrap().path();
+    for lock in ["refs/heads/main.lock", "packed-refs.lock", "HEAD.lock"] {
+        fs::write(mirror.join(lock), "").unwrap();
+    }
+    w.commit("second", &[("README.md", Some("2"))]);
+    let source = forge.open(&w, "s3cret");
+    assert_eq!(head(&source).summary, "second");
+    let main = w.head().unwrap().id();
+    w.repo.find_reference("refs/heads/main").unwrap().delete().unwrap();
+    assert_eq!(source.fetch(Some(&first.commit)).unwrap(), Fetched::BranchGone);
+    assert_eq!(source.fetch(None).unwrap(), Fetched::Empty);
+    w.repo.reference("refs/heads/main", main, true, "back").unwrap();
+    assert_eq!(head(&source).summary, "second");
+}
+
+#[test]
+fn a_push_that_the_remote_declines_is_told_as_such() {
+    let w = World::new();
+    let forge = Forge::start(&w);
+    let source = forge.open(&w, "s3cret");
+    let first = head(&source);
+    let hook = w.path("models.git/hooks/pre-receive");
+    fs::create_dir_all(w.path("models.git/hooks")).unwrap();
+    fs::write(&hook, "#!/bin/sh\necho 'main is protected' >&2\nexit 1\n").unwrap();
+    fs::set_permissions(hook, fs::Permissions::from_mode(0o755)).unwrap();
+    let error = source.push(&lock(&first, 0)).unwrap_err();
+    assert_eq!(error.reason, Some(SourceReason::PushDeclined), "{error}");
+    assert!(error.message.contains("main is protected") && error.message.contains("push = false"), "{error}");
 }
