@@ -115,6 +115,8 @@ pub trait Source: GitTree {
     fn describe(&self) -> SourceStatus;
     /// Asks the remote for the branch's head and fetches its objects. Bounded by the source's time limit.
     fn fetch(&self, previous: Option<&ObjectId>) -> PortResult<Fetched>;
+    /// Why nothing can be written to the branch as it stands now, e.g. since somebody has it checked out. Cheap; asks nobody else.
+    fn read_only(&self) -> Option<String>;
     /// A commit by its id, branch, tag or an expression such as `HEAD~1`, of the objects that are here.
     fn resolve(&self, revision: &str) -> PortResult<Revision>;
     /// Commits that lead from `old` (exclusive) to `new`, newest first, that touch `path`; at most `limit`.

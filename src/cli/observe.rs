@@ -85,6 +85,9 @@ fn print_source(source: &SourceStatus, now: WallMs) {
         let again = source.retry_at.map(|at| format!("asked again in {}, or by `trimtab sync`", seconds(at.0 - now.0)));
         println!("        {}", [since, again].into_iter().flatten().collect::<Vec<_>>().join("; "));
     }
+    if let Some(why) = &source.pins_in_store {
+        println!("{}", paint(&format!("lock commits: {}", visible(why)), 2));
+    }
     if let Some(e) = &source.push_error {
         println!("{}", paint(&format!("lock commits: {}", visible(e)), 31));
     }

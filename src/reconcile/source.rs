@@ -74,6 +74,11 @@ impl State {
     pub fn pins_stay_in_store(&self, why: String) {
         lock(&self.shared).status.pins_in_store = Some(why);
     }
+    /// Notes whether the branch can be written to; `true` when it can again.
+    fn may_write_again(&self, read_only: Option<String>) -> bool {
+        let before = std::mem::replace(&mut lock(&self.shared).status.pins_in_store, read_only.clone());
+        before.is_some() && read_only.is_none()
+    }
     /// Notes what a push met: nothing, or a problem for which pushes rest until then.
     pub fn pushed(&self, problem: Option<(String, SteadyMs)>) {
         let mut s = lock(&self.shared);
@@ -200,6 +205,12 @@ impl Reconciler {
         });
         self.0.meters.fetched(begun, outcome.is_ok());
         self.note_outcome(outcome);
+        if self.0.source.may_write_again(self.0.ports.source.read_only()) {
+            // Pins that only the store has are written to Git now.
+            for model in self.known_models() {
+                self.wake(&model);
+            }
+        }
     }
 
     fn follows_rewrites(&self) -> bool {

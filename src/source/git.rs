@@ -1,7 +1,7 @@
 //! The watched repository.
 
 use super::{
-    backoff, commit,
+    backoff, checkout, commit,
     location::{Credentials, Location, branch as checked_branch},
     remote::{self, Remote},
     tree::{failed, id, oid},
@@ -160,15 +160,18 @@ impl GitSource {
         }
     }
 
-    /// Why nothing is ever written to this source.
-    fn read_only(&self, repo: &Repository) -> PortResult<Option<String>> {
-        if self.remote.is_some() || repo.is_bare() {
-            return Ok(None);
+    /// The work tree on whose account nothing may be written to the branch now.
+    fn holder(&self, repo: &Repository) -> PortResult<Option<PathBuf>> {
+        match &self.remote {
+            Some(_) => Ok(None),
+            None => checkout::holder(repo, &self.local_branch(repo)?),
         }
+    }
+
+    fn held(&self, repo: &Repository) -> PortResult<Option<String>> {
+        let Some(at) = self.holder(repo)? else { return Ok(None) };
         let branch = self.local_branch(repo)?;
-        let checked_out = repo.head().ok().and_then(|h| h.shorthand().ok().map(str::to_owned));
-        Ok((checked_out.as_deref() == Some(&branch))
-            .then(|| format!("`{branch}` is checked out in {}: data stays pinned in the store", self.shown)))
+        Ok(Some(format!("`{branch}` is checked out in {}: data stays pinned in the store", at.display())))
     }
 
     /// Makes a commit by `make` on the newest head and publishes it, again when others were faster: each time after a longer pause, so that
@@ -184,7 +187,7 @@ impl GitSource {
                 return Err(PortError::retryable("the branch is gone"));
             }
             let outcome = self.with_repo(|repo| {
-                if let Some(why) = self.read_only(repo)? {
+                if let Some(why) = self.held(repo)? {
                     return Ok(Some(Pushed::ReadOnly(why)));
                 }
                 let head = self.local_head(repo)?.ok_or_else(|| PortError::retryable("the branch has no commit"))?;
@@ -230,9 +233,14 @@ impl Source for GitSource {
             url: self.shown.clone(),
             branch,
             path: self.folder.clone(),
-            pins_in_store: self.with_repo(|r| self.read_only(r)).ok().flatten(),
+            pins_in_store: self.read_only(),
             ..SourceStatus::default()
         }
+    }
+
+    fn read_only(&self) -> Option<String> {
+        // What cannot be read is told by the fetch, and again by whoever tries to write.
+        self.with_repo(|r| self.held(r)).ok().flatten()
     }
 
     fn fetch(&self, previous: Option<&ObjectId>) -> PortResult<Fetched> {
@@ -275,7 +283,8 @@ impl Source for GitSource {
         let outcome = self.write(|repo, head| commit::revert(repo, head, target, message, name, email))?;
         Ok(match outcome {
             Pushed::ReadOnly(why) => {
-                Pushed::ReadOnly(format!("{why}; run `git -C {} revert {target}` yourself", self.shown))
+                let at = self.with_repo(|repo| self.holder(repo))?.unwrap_or_else(|| self.path.clone());
+                Pushed::ReadOnly(format!("{why}; run `git -C {} revert {target}` yourself", at.display()))
             }
             other => other,
         })

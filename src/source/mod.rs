@@ -1,6 +1,7 @@
 //! The watched Git repository: fetch, read by object id, push bot commits, notifications.
 
 pub mod backoff;
+mod checkout;
 mod commit;
 mod failure;
 mod git;

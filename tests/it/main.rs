@@ -21,3 +21,4 @@ mod torture;
 mod train;
 mod tui;
 mod wire;
+mod worktrees;
