@@ -52,7 +52,7 @@ pub fn run(global: &Global, args: &Args) -> Outcome {
     let errors = found.iter().any(|d| d.severity == Severity::Error);
     if global.json {
         global
-            .print(&serde_json::json!({ "files": state.files, "models": state.models.len(), "diagnostics": found }))?;
+            .print(&serde_json::json!({ "files": state.files, "models": state.models.size(), "diagnostics": found }))?;
     } else if state.files == 0 {
         println!(
             "No specs in {}: `trimtab init` makes a repository, `trimtab new NAME` adds a model.",

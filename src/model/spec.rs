@@ -278,9 +278,9 @@ pub struct Diagnostic {
 pub struct DesiredState {
     pub revision: Option<Revision>,
     pub settings: Settings,
-    pub models: imbl::OrdMap<Name, Arc<DesiredModel>>,
+    pub models: rpds::RedBlackTreeMapSync<Name, Arc<DesiredModel>>,
     /// Models whose spec is broken: file and diagnostics; their last good desired state stays.
-    pub broken: imbl::OrdMap<Name, Vec<Diagnostic>>,
+    pub broken: rpds::RedBlackTreeMapSync<Name, Vec<Diagnostic>>,
     /// Every diagnostic of the revision.
     pub diagnostics: Vec<Diagnostic>,
     /// Number of spec files.

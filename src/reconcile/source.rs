@@ -258,12 +258,13 @@ impl Reconciler {
         let source = self.0.ports.source.as_ref();
         let changes = source.changes(old.as_ref().map(|r| &r.tree), &revision.tree, &folder)?;
         let (next, mut touched) = Loaded::update(&loaded, &changes, revision, &folder, source)?;
-        drop(loaded);
         if old.is_none() {
             // The first load since the start: every model that the store knows is looked at once.
             touched.extend(self.known_models());
         }
-        touched.extend(self.hold_deletions(&next, prune));
+        let alive = self.asked_for(&loaded);
+        drop(loaded);
+        touched.extend(self.hold_deletions(&next, &touched, alive, prune));
         *self.0.loaded.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(next);
         self.note_revision(revision, old.as_ref(), rewritten)?;
         for model in &touched {
@@ -272,20 +273,30 @@ impl Reconciler {
         Ok(())
     }
 
-    /// Notes which deletions wait for a person; returns the models whose deletion is let through or taken back.
-    fn hold_deletions(&self, next: &Loaded, prune: bool) -> BTreeSet<Name> {
-        let state = next.state();
-        let (mut gone, mut alive) = (BTreeSet::new(), 0usize);
-        for name in self.known_models() {
-            let Some(cell) = self.cell(&name) else { continue };
-            if lock(&cell).observed.desired.is_none() {
-                continue;
-            }
-            alive += 1;
-            if !state.models.contains_key(&name) && !state.broken.contains_key(&name) {
-                gone.insert(name);
-            }
+    /// How many models Git asked for before this commit.
+    fn asked_for(&self, before: &Loaded) -> usize {
+        let state = before.state();
+        if state.revision.is_some() {
+            return state.models.size() + state.broken.size() + self.0.source.held().len();
         }
+        self.known_models().iter().filter(|name| self.is_desired(name)).count()
+    }
+
+    fn is_desired(&self, model: &Name) -> bool {
+        self.cell(model).is_some_and(|cell| lock(&cell).observed.desired.is_some())
+    }
+
+    /// Notes which deletions wait for a person, of what this commit touched and of those that wait already; returns the models whose
+    /// deletion is let through or taken back. `alive` is how many models there were before.
+    fn hold_deletions(&self, next: &Loaded, touched: &BTreeSet<Name>, alive: usize, prune: bool) -> BTreeSet<Name> {
+        let state = next.state();
+        let waiting = self.0.source.held();
+        let gone: BTreeSet<Name> = touched
+            .union(&waiting)
+            .filter(|name| !state.models.contains_key(*name) && !state.broken.contains_key(*name))
+            .filter(|name| self.is_desired(name))
+            .cloned()
+            .collect();
         let too_many =
             !gone.is_empty() && (gone.len() == alive || gone.len() as f64 > alive as f64 * state.settings.prune_share);
         let held = if too_many && !prune { gone } else { BTreeSet::new() };

@@ -1,6 +1,7 @@
 //! Commits that trimtab makes itself.
 
 use super::{
+    folder::Folders,
     git::revision,
     tree::{changes, failed, id, oid},
 };
@@ -25,7 +26,7 @@ pub fn files(repo: &Repository, head: Oid, bot: &BotCommit) -> PortResult<Made> 
     let parent = repo.find_commit(head).map_err(|e| failed(&e))?;
     let tree = parent.tree().map_err(|e| failed(&e))?;
     let decided = repo.find_commit(oid(&bot.decided_on)?).and_then(|c| c.tree()).map_err(|e| failed(&e))?;
-    let moved = changes(repo, Some(&id(decided.id())), &id(tree.id()), &bot.guard)?;
+    let moved = changes(&Folders::default(), repo, Some(&id(decided.id())), &id(tree.id()), &bot.guard)?;
     if moved.iter().any(|c| !bot.files.iter().any(|f| f.path == c.path)) {
         return Ok(Made::Superseded);
     }
@@ -92,11 +93,11 @@ pub fn log(
         // A rewritten branch may not know the old commit any more.
         let _ = walk.hide(oid(old)?);
     }
-    let mut out = Vec::new();
+    let (mut out, folders) = (Vec::new(), Folders::default());
     for next in walk.take(SEEN) {
         let commit = next.and_then(|o| repo.find_commit(o)).map_err(|e| failed(&e))?;
         let before = commit.parent(0).ok().map(|p| id(p.tree_id()));
-        if !changes(repo, before.as_ref(), &id(commit.tree_id()), path)?.is_empty() {
+        if !changes(&folders, repo, before.as_ref(), &id(commit.tree_id()), path)?.is_empty() {
             out.push(revision(&commit));
         }
         if out.len() >= limit {

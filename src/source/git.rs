@@ -2,6 +2,7 @@
 
 use super::{
     backoff, checkout, commit,
+    folder::Folders,
     location::{Credentials, Location, branch as checked_branch},
     remote::{self, Remote},
     tree::{failed, id, oid},
@@ -48,6 +49,7 @@ pub struct GitSource {
     random: fn() -> u64,
     /// libgit2's handles are for one thread at a time; free ones wait here.
     pool: Mutex<Vec<Repository>>,
+    pub(super) folders: Folders,
 }
 
 impl GitSource {
@@ -88,6 +90,7 @@ impl GitSource {
             writing: Mutex::default(),
             random: config.random,
             pool: Mutex::default(),
+            folders: Folders::default(),
         };
         source.with_repo(|_| Ok(()))?;
         Ok(source)

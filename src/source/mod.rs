@@ -4,6 +4,7 @@ pub mod backoff;
 mod checkout;
 mod commit;
 mod failure;
+mod folder;
 mod git;
 mod location;
 mod remote;

@@ -1,6 +1,10 @@
 //! Reading trees and blobs by object id.
 
-use super::{git::GitSource, walk::walk};
+use super::{
+    folder::{Folders, TREE},
+    git::GitSource,
+    walk::walk,
+};
 use crate::{model::*, ports::*};
 use git2::{ObjectType, Oid, Repository};
 
@@ -16,58 +20,42 @@ pub(super) fn id(oid: Oid) -> ObjectId {
     ObjectId(oid.to_string().into())
 }
 
-fn entry(path: String, e: &git2::TreeEntry) -> TreeEntry {
-    TreeEntry { path, mode: e.filemode() as u32, id: id(e.id()) }
-}
-
 /// The tree of a folder, if there is one.
-fn folder(repo: &Repository, root: &ObjectId, path: &str) -> PortResult<Option<Oid>> {
+fn folder(folders: &Folders, repo: &Repository, root: &ObjectId, path: &str) -> PortResult<Option<Oid>> {
     let root = oid(root)?;
     if path.is_empty() || path == "." {
         return Ok(Some(root));
     }
-    let root = repo.find_tree(root).map_err(|e| failed(&e))?;
-    match root.get_path(std::path::Path::new(path)) {
-        Ok(e) => Ok((e.kind() == Some(ObjectType::Tree)).then(|| e.id())),
-        Err(e) if e.code() == git2::ErrorCode::NotFound => Ok(None),
-        Err(e) => Err(failed(&e)),
-    }
+    let found = folders.entry(repo, root, path)?.filter(|e| e.mode == TREE);
+    found.map(|e| oid(&e.id)).transpose()
 }
 
+/// Files below `path` that differ between two root trees.
 pub(super) fn changes(
+    folders: &Folders,
     repo: &Repository,
     old: Option<&ObjectId>,
     new: &ObjectId,
     path: &str,
 ) -> PortResult<Vec<TreeChange>> {
-    let before = old.map(|o| folder(repo, o, path)).transpose()?.flatten();
-    let after = folder(repo, new, path)?;
+    let before = old.map(|o| folder(folders, repo, o, path)).transpose()?.flatten();
+    let after = folder(folders, repo, new, path)?;
     let start = if path == "." { "" } else { path };
-    if before == after {
-        return Ok(Vec::new());
-    }
-    walk(repo, before, after, start)
+    if before == after { Ok(Vec::new()) } else { walk(repo, before, after, start) }
 }
 
 impl GitTree for GitSource {
     fn changes(&self, old: Option<&ObjectId>, new: &ObjectId, folder: &str) -> PortResult<Vec<TreeChange>> {
-        self.with_repo(|repo| changes(repo, old, new, folder))
+        self.with_repo(|repo| changes(&self.folders, repo, old, new, folder))
     }
 
     fn list(&self, tree: &ObjectId, folder: &str) -> PortResult<Vec<TreeEntry>> {
-        let all = self.with_repo(|repo| changes(repo, None, tree, folder))?;
+        let all = self.changes(None, tree, folder)?;
         Ok(all.into_iter().filter_map(|c| c.new).collect())
     }
 
     fn entry(&self, tree: &ObjectId, path: &str) -> PortResult<Option<TreeEntry>> {
-        self.with_repo(|repo| {
-            let root = repo.find_tree(oid(tree)?).map_err(|e| failed(&e))?;
-            match root.get_path(std::path::Path::new(path)) {
-                Ok(e) => Ok(Some(entry(path.to_owned(), &e))),
-                Err(e) if e.code() == git2::ErrorCode::NotFound => Ok(None),
-                Err(e) => Err(failed(&e)),
-            }
-        })
+        self.with_repo(|repo| self.folders.entry(repo, oid(tree)?, path))
     }
 
     fn blob(&self, id: &ObjectId, limit: u64) -> PortResult<Vec<u8>> {

@@ -1,8 +1,10 @@
 //! Finds what differs between two trees by object id, on the raw tree objects: `git2::Tree` would first build an entry for each name.
-//! The format of a tree object: <https://git-scm.com/book/en/v2/Git-Internals-Git-Objects>.
 
-use super::tree::{failed, id};
-use crate::{model::*, ports::*};
+use super::{
+    folder::{Raw, damaged},
+    tree::failed,
+};
+use crate::ports::*;
 use git2::{Odb, OdbObject, Oid, Repository};
 use std::{cmp::Ordering, sync::Arc};
 
@@ -10,46 +12,6 @@ use std::{cmp::Ordering, sync::Arc};
 const MAX_DEPTH: usize = 2048;
 /// Files and folders that one walk looks at: the same tree may be named a thousand times a level, so that 4 KB make 10^12 files.
 const MAX_VISITS: usize = 2_000_000;
-const TREE: u32 = 0o040_000;
-const OID_BYTES: usize = 20;
-
-/// One entry of a raw tree.
-#[derive(Clone, Copy, PartialEq, Eq)]
-struct Raw<'t> {
-    mode: u32,
-    name: &'t [u8],
-    oid: &'t [u8],
-}
-
-impl<'t> Raw<'t> {
-    /// The entry at the start of `bytes`, and the rest; `None` at the end and where the object is damaged.
-    fn first(bytes: &'t [u8]) -> Option<(Self, &'t [u8])> {
-        let space = bytes.iter().position(|b| *b == b' ')?;
-        let mode = u32::from_str_radix(std::str::from_utf8(bytes.get(..space)?).ok()?, 8).ok()?;
-        let rest = bytes.get(space + 1..)?;
-        let end = rest.iter().position(|b| *b == 0)?;
-        let (name, rest) = (rest.get(..end)?, rest.get(end + 1..)?);
-        Some((Self { mode, name, oid: rest.get(..OID_BYTES)? }, rest.get(OID_BYTES..)?))
-    }
-
-    fn is_tree(&self) -> bool {
-        self.mode == TREE
-    }
-
-    /// Git's order of entries: folders as if their names ended in `/`.
-    fn order(&self, other: &Self) -> Ordering {
-        let end = |e: &Self| e.is_tree().then_some(b'/');
-        self.name.iter().copied().chain(end(self)).cmp(other.name.iter().copied().chain(end(other)))
-    }
-
-    fn id(&self) -> PortResult<ObjectId> {
-        Oid::from_bytes(self.oid).map(id).map_err(|e| failed(&e))
-    }
-
-    fn file(&self, path: &str) -> PortResult<TreeEntry> {
-        Ok(TreeEntry { path: path.to_owned(), mode: self.mode, id: self.id()? })
-    }
-}
 
 /// A tree object and how far it was read.
 struct Side<'r> {
@@ -71,7 +33,7 @@ impl<'r> Side<'r> {
             [] => Ok(None),
             rest => match Raw::first(rest) {
                 Some((raw, after)) => Ok(Some((raw, bytes.len() - after.len()))),
-                None => Err(PortError::permanent(format!("git: the tree {} is damaged", object.id()))),
+                None => Err(damaged(object.id())),
             },
         }
     }
@@ -165,7 +127,8 @@ pub(super) fn walk(repo: &Repository, old: Option<Oid>, new: Option<Oid>, start:
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::folder::Folders, *};
+    use crate::model::*;
     use proptest::{prelude::*, strategy::Strategy};
     use std::collections::BTreeMap;
 
@@ -288,6 +251,22 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn every_file_and_folder_is_found_by_its_path_and_nothing_else(files in files(), other in files()) {
+            let (_folder, repo) = repo();
+            let root = tree_of(&repo, &files);
+            let tree = repo.find_tree(root).unwrap();
+            let found = Folders::default();
+            for path in files.keys().chain(other.keys()) {
+                for end in path.match_indices('/').map(|(at, _)| at).chain([path.len()]) {
+                    let path = &path[..end];
+                    let expected = tree.get_path(path.as_ref()).ok().map(|e| (e.filemode() as u32, e.id().to_string()));
+                    let entry = found.entry(&repo, root, path).unwrap();
+                    prop_assert_eq!(entry.map(|e| (e.mode, e.id.0.to_string())), expected, "{}", path);
+                }
+            }
+        }
+
         #[test]
         fn any_two_trees_differ_where_libgit2_says_so(old in files(), new in files()) {
             let (_folder, repo) = repo();

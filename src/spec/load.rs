@@ -48,11 +48,11 @@ impl<T> Parsed<T> {
 pub struct Loaded {
     state: DesiredState,
     /// By path of the file.
-    models: imbl::OrdMap<String, Parsed<ModelSpec>>,
+    models: rpds::RedBlackTreeMapSync<String, Parsed<ModelSpec>>,
     /// Files that call themselves by a name, in order.
-    names: imbl::OrdMap<Name, BTreeSet<String>>,
+    names: rpds::RedBlackTreeMapSync<Name, BTreeSet<String>>,
     /// Names that more than one file gives itself.
-    contested: imbl::OrdSet<Name>,
+    contested: rpds::RedBlackTreeSetSync<Name>,
     /// Models' files by their code folder.
     code: Relation,
     /// Models' files by the name of a dataset or environment that they refer to.
@@ -60,7 +60,7 @@ pub struct Loaded {
     /// Models' files that cannot be read, by the name that their folder gives them.
     unreadable: Relation,
     /// Models' files of which something is to be said whatever they refer to.
-    noted: imbl::OrdSet<String>,
+    noted: rpds::RedBlackTreeSetSync<String>,
     datasets: Shared<DatasetSpec>,
     environments: Shared<EnvironmentSpec>,
     settings: Option<Parsed<Settings>>,
@@ -68,14 +68,14 @@ pub struct Loaded {
 
 /// Files by what they depend on.
 #[derive(Debug, Clone, Default)]
-struct Relation(imbl::OrdSet<(String, String)>);
+struct Relation(rpds::RedBlackTreeSetSync<(String, String)>);
 
 impl Relation {
     fn set(&mut self, pair: (String, String), present: bool) {
         if present {
-            self.0.insert(pair);
+            self.0.insert_mut(pair);
         } else {
-            self.0.remove(&pair);
+            self.0.remove_mut(&pair);
         }
     }
 
@@ -188,9 +188,9 @@ impl Loaded {
     /// Keeps the lookups true when a file comes (`present`) or goes.
     fn index(&mut self, path: &str, parsed: &Parsed<ModelSpec>, present: bool) {
         if present && !parsed.diagnostics.is_empty() {
-            self.noted.insert(path.to_owned());
+            self.noted.insert_mut(path.to_owned());
         } else {
-            self.noted.remove(path);
+            self.noted.remove_mut(path);
         }
         let Some(model) = &parsed.value else {
             let name = name_of(path).map(|n| n.to_string()).unwrap_or_default();
@@ -203,14 +203,14 @@ impl Loaded {
             files.remove(path);
         }
         if files.len() > 1 {
-            self.contested.insert(model.name.clone());
+            self.contested.insert_mut(model.name.clone());
         } else {
-            self.contested.remove(&model.name);
+            self.contested.remove_mut(&model.name);
         }
         if files.is_empty() {
-            self.names.remove(&model.name);
+            self.names.remove_mut(&model.name);
         } else {
-            self.names.insert(model.name.clone(), files);
+            self.names.insert_mut(model.name.clone(), files);
         }
         self.code.set((join(parent(path), &model.code), path.to_owned()), present);
         for name in model.data.values().chain(model.deploy.iter().map(|d| &d.environment)) {
@@ -264,8 +264,8 @@ impl Loaded {
         for (path, before) in &dirty.models {
             let Some(name) = before else { continue };
             if self.names.get(name).is_none_or(|files| files.first() != Some(path)) {
-                self.state.models.remove(name);
-                self.state.broken.remove(name);
+                self.state.models.remove_mut(name);
+                self.state.broken.remove_mut(name);
                 touched.insert(name.clone());
             }
         }
@@ -279,18 +279,18 @@ impl Loaded {
             let resolver = Resolver { path, folder, tree, revision, datasets, environments };
             match resolver.resolve(parsed)? {
                 Ok(model) => {
-                    self.state.broken.remove(&name);
-                    self.state.models.insert(name.clone(), Arc::new(model));
+                    self.state.broken.remove_mut(&name);
+                    self.state.models.insert_mut(name.clone(), Arc::new(model));
                 }
                 Err(diagnostics) => {
-                    self.state.models.remove(&name);
-                    self.state.broken.insert(name.clone(), diagnostics);
+                    self.state.models.remove_mut(&name);
+                    self.state.broken.insert_mut(name.clone(), diagnostics);
                 }
             }
             touched.insert(name);
         }
         self.state.files =
-            self.models.len() + self.datasets.len() + self.environments.len() + usize::from(self.settings.is_some());
+            self.models.size() + self.datasets.size() + self.environments.size() + usize::from(self.settings.is_some());
         self.state.diagnostics = self.diagnostics();
         Ok(touched)
     }
@@ -341,10 +341,10 @@ fn name_of(path: &str) -> Option<Name> {
     parent(path).rsplit('/').next().and_then(|n| Name::new(n).ok())
 }
 
-fn set<T: Clone>(all: &mut imbl::OrdMap<String, Parsed<T>>, path: &str, parsed: Option<Parsed<T>>) {
+fn set<T: Clone>(all: &mut rpds::RedBlackTreeMapSync<String, Parsed<T>>, path: &str, parsed: Option<Parsed<T>>) {
     match parsed {
-        Some(parsed) => drop(all.insert(path.to_owned(), parsed)),
-        None => drop(all.remove(path)),
+        Some(parsed) => all.insert_mut(path.to_owned(), parsed),
+        None => drop(all.remove_mut(path)),
     }
 }
 

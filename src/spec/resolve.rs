@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 const MAX_CODE_FILES: usize = 20_000;
 
 /// Specs of one kind that models refer to, by path of the file: `FOLDER/datasets/NAME.toml`.
-pub(super) type Shared<T> = imbl::OrdMap<String, Parsed<T>>;
+pub(super) type Shared<T> = rpds::RedBlackTreeMapSync<String, Parsed<T>>;
 
 /// What the resolution of one model's file reads.
 pub(super) struct Resolver<'a> {

@@ -268,7 +268,7 @@ fn one_poison_spec_among_a_thousand_holds_back_only_itself() {
         files = files.with(&format!("models/m{n}/model.toml"), if n == 500 { "\u{0}poison" } else { &text });
     }
     let loaded = files.load();
-    assert_eq!(loaded.state().models.len(), 1000);
+    assert_eq!(loaded.state().models.size(), 1000);
     assert_eq!(loaded.state().broken.keys().map(Name::as_str).collect::<Vec<_>>(), ["m500"]);
 }
 
