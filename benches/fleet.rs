@@ -5,7 +5,7 @@
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use git2::{Oid, Repository, Signature, build::TreeUpdateBuilder};
-use std::{hint::black_box, time::Duration};
+use std::{hint::black_box, process::Command, time::Duration};
 use trimtab::{
     model::*,
     ports::*,
@@ -15,11 +15,30 @@ use trimtab::{
 
 const MODELS: usize = 10_000;
 
-fn spec(n: usize, depth: u32) -> String {
-    format!(
-        "schema = \"trimtab/v1\"\n[model]\nname = \"m{n}\"\n[train]\nrun = [\"python\", \"train.py\"]\nparams = {{ depth = {depth} }}\n\
-         [serve]\nrun = [\"python\", \"serve.py\"]\n[[deploy]]\nenvironment = \"production\"\n"
-    )
+/// The specs of the repo's own example, with its model's folder once for each.
+const MODEL: &str = include_str!("../specs/models/tumour/model.toml");
+const CODE: [(&str, &str); 4] = [
+    ("check.py", include_str!("../specs/models/tumour/check.py")),
+    ("requirements.txt", include_str!("../specs/models/tumour/requirements.txt")),
+    ("serve.py", include_str!("../specs/models/tumour/serve.py")),
+    ("train.py", include_str!("../specs/models/tumour/train.py")),
+];
+const SHARED: [(&str, &str); 3] = [
+    ("datasets/breast-cancer.toml", include_str!("../specs/datasets/breast-cancer.toml")),
+    ("environments/production.toml", include_str!("../specs/environments/production.toml")),
+    ("environments/staging.toml", include_str!("../specs/environments/staging.toml")),
+];
+
+fn spec(n: usize, depth: u32) -> (String, String) {
+    let text =
+        MODEL.replace("\"tumour\"", &format!("\"m{n}\"")).replace("max_depth = 2", &format!("max_depth = {depth}"));
+    (format!("specs/models/m{n}/model.toml"), text)
+}
+
+fn fleet() -> Vec<(String, String)> {
+    let code = |n: usize| CODE.map(|(file, text)| (format!("specs/models/m{n}/{file}"), text.to_owned()));
+    let shared = SHARED.map(|(file, text)| (format!("specs/{file}"), text.to_owned()));
+    (0..MODELS).flat_map(|n| code(n).into_iter().chain([spec(n, 6)])).chain(shared).collect()
 }
 
 fn commit(repo: &Repository, files: &[(String, String)]) -> Oid {
@@ -41,13 +60,10 @@ fn bench(c: &mut Criterion) {
     let path = dir.path().join("models.git");
     let mut options = git2::RepositoryInitOptions::new();
     let repo = Repository::init_opts(&path, options.bare(true).initial_head("main")).unwrap();
-    let mut files: Vec<(String, String)> =
-        (0..MODELS).map(|n| (format!("specs/models/m{n}/model.toml"), spec(n, 6))).collect();
-    files.push((
-        "specs/environments/production.toml".into(),
-        "schema = \"trimtab/v1\"\n[environment]\nname = \"production\"\n".into(),
-    ));
-    commit(&repo, &files);
+    commit(&repo, &fleet());
+    // As a clone and a push of many files leave it.
+    let packed = Command::new("git").arg("-C").arg(&path).args(["repack", "-adq"]).status().unwrap();
+    assert!(packed.success());
     let config = SourceConfig {
         location: path.display().to_string(),
         branch: Some("main".into()),
@@ -70,7 +86,7 @@ fn bench(c: &mut Criterion) {
     };
     let (loaded, all) = load(&Loaded::default(), None, &first);
     assert_eq!(all.len(), MODELS);
-    commit(&repo, &[("specs/models/m7/model.toml".into(), spec(7, 8))]);
+    commit(&repo, &[spec(7, 8)]);
     let second = head();
 
     let mut group = c.benchmark_group("one of 10,000 specs");
@@ -95,7 +111,7 @@ fn bench(c: &mut Criterion) {
     });
     group.bench_function("git diff --name-only", |b| {
         b.iter(|| {
-            let out = std::process::Command::new("git")
+            let out = Command::new("git")
                 .arg("-C")
                 .arg(&path)
                 .args(["diff", "--name-only", &first.commit.0, &second.commit.0])
@@ -108,13 +124,14 @@ fn bench(c: &mut Criterion) {
 
     let mut group = c.benchmark_group("cold load of 10,000 specs");
     group.sample_size(10);
-    group.bench_function("load", |b| b.iter(|| black_box(load(&Loaded::default(), None, &second))));
+    group.bench_function("load", |b| b.iter_with_large_drop(|| load(&Loaded::default(), None, &second)));
     group.bench_function("read and parse alone", |b| {
-        let changes = source.changes(None, &second.tree, "specs").unwrap();
+        let mut changes = source.changes(None, &second.tree, "specs").unwrap();
+        changes.retain(|c| c.path.ends_with(".toml"));
         b.iter(|| {
             for change in &changes {
-                let bytes = source.blob(&change.new.as_ref().unwrap().id, 1 << 20).unwrap();
-                black_box(toml::from_str::<toml::Table>(std::str::from_utf8(&bytes).unwrap()).unwrap());
+                let blob = repo.find_blob(Oid::from_str(&change.new.as_ref().unwrap().id.0).unwrap()).unwrap();
+                black_box(toml::from_str::<toml::Table>(std::str::from_utf8(blob.content()).unwrap()).unwrap());
             }
         });
     });

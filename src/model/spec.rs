@@ -200,7 +200,7 @@ impl Default for Settings {
 /// A model of the desired state: its spec with everything that it refers to, a function of the tree alone.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct DesiredModel {
-    pub spec: ModelSpec,
+    pub spec: Arc<ModelSpec>,
     /// Path of the spec file in the repo, `/`-separated.
     pub file: String,
     /// Hash of the spec file's meaning-bearing content and the dataset specs it names: the key of store-held pins.
@@ -210,12 +210,12 @@ pub struct DesiredModel {
     pub code: Digest,
     /// Digest of each requirements file named by a stage, by its path in the code folder.
     pub python: BTreeMap<String, Digest>,
-    pub datasets: BTreeMap<Name, DatasetSpec>,
-    pub environments: BTreeMap<Name, EnvironmentSpec>,
+    pub datasets: BTreeMap<Name, Arc<DatasetSpec>>,
+    pub environments: BTreeMap<Name, Arc<EnvironmentSpec>>,
     /// Input name -> snapshot, from `trimtab.lock`; empty without one.
     pub lock: BTreeMap<Name, Digest>,
     /// Line (1-based) of each dotted field in the spec file, for reasons: `train.params.depth` -> 14.
-    pub lines: BTreeMap<String, u32>,
+    pub lines: Arc<BTreeMap<String, u32>>,
     /// The newest commit that touched this model, as far as it was seen.
     pub changed_by: Revision,
 }

@@ -1,5 +1,6 @@
 use super::*;
 use proptest::prelude::*;
+use std::sync::Arc;
 
 /// A small world for one model: `train` → staging (at once) → production (canary).
 #[derive(Clone)]
@@ -42,7 +43,7 @@ fn stage(stage_name: &str) -> StageSpec {
     }
 }
 
-fn environment(n: &str) -> (Name, EnvironmentSpec) {
+fn environment(n: &str) -> (Name, Arc<EnvironmentSpec>) {
     let spec = EnvironmentSpec {
         name: name(n),
         description: None,
@@ -50,7 +51,11 @@ fn environment(n: &str) -> (Name, EnvironmentSpec) {
         rollback_at_once: true,
         keep_warm: Millis(600_000),
     };
-    (name(n), spec)
+    (name(n), spec.into())
+}
+
+fn spec(desired: &mut DesiredModel) -> &mut ModelSpec {
+    Arc::make_mut(&mut desired.spec)
 }
 
 pub fn world() -> World {
@@ -102,16 +107,16 @@ pub fn world() -> World {
         ],
     };
     let desired = DesiredModel {
-        spec,
+        spec: spec.into(),
         file: "specs/models/fraud/model.toml".into(),
         content: Digest::of(b"content"),
         code_path: "specs/models/fraud".into(),
         code: Digest::of(b"code"),
         python: BTreeMap::from([("requirements.txt".into(), Digest::of(b"lock"))]),
-        datasets: BTreeMap::from([(name("transactions"), dataset)]),
+        datasets: BTreeMap::from([(name("transactions"), dataset.into())]),
         environments: BTreeMap::from([environment("staging"), environment("production")]),
         lock: BTreeMap::new(),
-        lines: BTreeMap::from([("train.params.depth".into(), 14)]),
+        lines: BTreeMap::from([("train.params.depth".into(), 14)]).into(),
         changed_by: revision("4f1c2ab0"),
     };
     World {
@@ -283,7 +288,7 @@ fn a_change_goes_through_every_canary_step_and_its_revert_trains_nothing() {
     let mut w = world();
     w.settle();
     let before = w.desired.clone();
-    w.desired.spec.stages[0].params.insert("depth".into(), 8.into());
+    spec(&mut w.desired).stages[0].params.insert("depth".into(), 8.into());
     let actions = w.settle();
     assert_eq!(trains(&actions), 1);
     let weights: Vec<f64> = actions
@@ -307,7 +312,7 @@ fn a_change_goes_through_every_canary_step_and_its_revert_trains_nothing() {
 #[test]
 fn a_failed_gate_keeps_the_version_out_with_its_figure() {
     let mut w = world();
-    w.desired.spec.gates[0].min = Some(0.99);
+    spec(&mut w.desired).gates[0].min = Some(0.99);
     w.settle();
     let plan = w.plan(Some(&w.desired));
     assert_eq!(stable(&w, "staging"), None);
@@ -316,7 +321,7 @@ fn a_failed_gate_keeps_the_version_out_with_its_figure() {
     assert!(plan.waiting.contains(&Waiting::Gates { version: VersionNumber(1), failed }), "{:?}", plan.waiting);
 
     // Loosening the gate judges the recorded metrics anew and trains nothing.
-    w.desired.spec.gates[0].min = Some(0.9);
+    spec(&mut w.desired).gates[0].min = Some(0.9);
     assert_eq!(trains(&w.settle()), 0);
     assert_eq!(stable(&w, "production"), Some(VersionNumber(1)));
 }
@@ -345,8 +350,8 @@ fn a_suspended_model_is_left_alone() {
 fn a_rejected_release_is_not_tried_again() {
     let mut w = world();
     w.settle();
-    w.desired.spec.stages[0].params.insert("depth".into(), 8.into());
-    w.desired.spec.deploy[1].analysis =
+    spec(&mut w.desired).stages[0].params.insert("depth".into(), 8.into());
+    spec(&mut w.desired).deploy[1].analysis =
         vec![AnalysisSpec { metric: AnalysisMetric::ErrorRate, min: None, max: Some(0.01), min_requests: 10 }];
     w.traffic.insert(name("production"), TrafficStats { requests: 100, errors: 50, p50_ms: 1.0, p99_ms: 2.0 });
     let actions = w.settle();
@@ -361,7 +366,7 @@ fn a_running_training_of_other_content_is_cancelled_unless_the_spec_wants_it_fin
     let mut w = world();
     w.observed.pins.insert(
         name("train"),
-        Pin { dataset: w.desired.datasets[&name("transactions")].clone(), snapshot: Digest::of(b"data") },
+        Pin { dataset: w.desired.datasets[&name("transactions")].as_ref().clone(), snapshot: Digest::of(b"data") },
     );
     w.observed.pipeline = Some(Pipeline {
         fingerprint: Digest::of(b"other"),
@@ -374,7 +379,7 @@ fn a_running_training_of_other_content_is_cancelled_unless_the_spec_wants_it_fin
     let actions = w.plan(Some(&w.desired)).actions;
     assert!(matches!(actions[0].action, Action::CancelTraining { .. }));
     assert!(matches!(actions[1].action, Action::Train { attempt: 1, .. }));
-    w.desired.spec.finish_superseded = true;
+    spec(&mut w.desired).finish_superseded = true;
     assert!(w.plan(Some(&w.desired)).actions.is_empty());
 }
 
@@ -382,7 +387,7 @@ fn a_running_training_of_other_content_is_cancelled_unless_the_spec_wants_it_fin
 fn reasons_name_field_values_line_commit_and_author() {
     let mut w = world();
     w.settle();
-    w.desired.spec.stages[0].params.insert("depth".into(), 8.into());
+    spec(&mut w.desired).stages[0].params.insert("depth".into(), 8.into());
     let plan = w.plan(Some(&w.desired));
     insta::assert_snapshot!(render::one(&plan), @r"
     ~ fraud            retrain      new version b3:31a1d185   ~ 4m 10s
@@ -409,14 +414,14 @@ fn the_fingerprint_changes_with_what_trains_and_with_nothing_else() {
     let pins = BTreeMap::from([(name("train"), Digest::of(b"data"))]);
     let base = fingerprint(&w.desired, &pins);
     let same: [fn(&mut DesiredModel); 8] = [
-        |d| d.spec.owner = Some("x".into()),
-        |d| d.spec.description = Some("x".into()),
-        |d| d.spec.gates.clear(),
-        |d| d.spec.deploy.clear(),
-        |d| d.spec.stages[0].timeout = Some(Millis(1)),
-        |d| d.spec.stages[0].retries = 9,
-        |d| d.spec.serve = None,
-        |d| d.lines.clear(),
+        |d| spec(d).owner = Some("x".into()),
+        |d| spec(d).description = Some("x".into()),
+        |d| spec(d).gates.clear(),
+        |d| spec(d).deploy.clear(),
+        |d| spec(d).stages[0].timeout = Some(Millis(1)),
+        |d| spec(d).stages[0].retries = 9,
+        |d| spec(d).serve = None,
+        |d| d.lines = Arc::default(),
     ];
     for (i, edit) in same.iter().enumerate() {
         let mut d = w.desired.clone();
@@ -425,11 +430,11 @@ fn the_fingerprint_changes_with_what_trains_and_with_nothing_else() {
     }
     let other: [fn(&mut DesiredModel); 6] = [
         |d| d.code = Digest::of(b"other"),
-        |d| d.spec.stages[0].run = Command::Shell("python train.py".into()),
-        |d| drop(d.spec.stages[0].params.insert("depth".into(), 6.5.into())),
+        |d| spec(d).stages[0].run = Command::Shell("python train.py".into()),
+        |d| drop(spec(d).stages[0].params.insert("depth".into(), 6.5.into())),
         |d| *d.python.values_mut().next().unwrap() = Digest::of(b"other"),
-        |d| d.spec.stages[0].inputs.clear(),
-        |d| d.spec.stages.push(stage("evaluate")),
+        |d| spec(d).stages[0].inputs.clear(),
+        |d| spec(d).stages.push(stage("evaluate")),
     ];
     for (i, edit) in other.iter().enumerate() {
         let mut d = w.desired.clone();
@@ -448,7 +453,7 @@ proptest! {
         let mut trained = 0;
         let mut distinct = std::collections::BTreeSet::new();
         for depth in depths {
-            w.desired.spec.stages[0].params.insert("depth".into(), depth.into());
+            spec(&mut w.desired).stages[0].params.insert("depth".into(), depth.into());
             distinct.insert(depth);
             trained += trains(&w.settle());
             let plan = w.plan(Some(&w.desired));

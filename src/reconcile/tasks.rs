@@ -210,7 +210,8 @@ impl Reconciler {
             return Err(PortError::retryable(format!("`{model}` was not looked at yet")));
         };
         let before = pins::resolve(&desired, &lock(&cell).observed).pinned;
-        let of = |(input, dataset): (&Name, &Name)| Some((input.clone(), desired.datasets.get(dataset)?.clone()));
+        let of =
+            |(input, dataset): (&Name, &Name)| Some((input.clone(), desired.datasets.get(dataset)?.as_ref().clone()));
         let inputs: BTreeMap<Name, DatasetSpec> = desired.spec.data.iter().filter_map(of).collect();
         let snapshots = self.take_snapshots(&inputs)?;
         let after: BTreeMap<Name, Digest> = snapshots.iter().map(|(i, s)| (i.clone(), s.digest)).collect();

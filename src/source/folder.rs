@@ -103,11 +103,15 @@ const KEPT: usize = 8;
 
 impl Folders {
     fn get(&self, repo: &Repository, oid: Oid) -> PortResult<Arc<Folder>> {
-        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let folder = match kept.iter().position(|f| f.oid == oid) {
-            Some(place) => kept.remove(place),
+        let kept = || self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = kept().iter().find(|f| f.oid == oid).cloned();
+        let folder = match found {
+            Some(folder) => folder,
+            // Not under the lock: others look up meanwhile.
             None => Arc::new(Folder::read(repo, oid)?),
         };
+        let mut kept = kept();
+        kept.retain(|f| f.oid != oid);
         kept.insert(0, folder.clone());
         kept.truncate(KEPT);
         Ok(folder)

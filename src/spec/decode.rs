@@ -18,6 +18,8 @@ pub struct File<'a> {
     text: &'a str,
     found: RefCell<Vec<Diagnostic>>,
     lines: RefCell<BTreeMap<String, u32>>,
+    /// Where each line but the first begins.
+    begins: Vec<usize>,
 }
 
 /// A diagnostic without a position in the text.
@@ -51,7 +53,8 @@ impl<'a> File<'a> {
         let Ok(text) = std::str::from_utf8(bytes) else {
             return Err(vec![plain(path, "the file is not UTF-8 text".into(), "save it as UTF-8")]);
         };
-        let file = File { path, text, found: RefCell::default(), lines: RefCell::default() };
+        let begins = text.match_indices('\n').map(|(at, _)| at + 1).collect();
+        let file = File { path, text, found: RefCell::default(), lines: RefCell::default(), begins };
         let (root, errors) = DeTable::parse_recoverable(text);
         if !errors.is_empty() {
             return Err(errors.iter().take(20).map(|e| file.syntax(e)).collect());
@@ -90,16 +93,20 @@ impl<'a> File<'a> {
         }
     }
 
+    /// The line (1-based) of a byte.
+    fn line(&self, at: usize) -> u32 {
+        self.begins.partition_point(|begin| *begin <= at) as u32 + 1
+    }
+
     fn location(&self, span: Range<usize>) -> Location {
         let floor =
             |at: usize| (0..=at.min(self.text.len())).rev().find(|i| self.text.is_char_boundary(*i)).unwrap_or(0);
         let (start, end) = (floor(span.start), floor(span.end.max(span.start)));
         let begin = self.text[..start].rfind('\n').map_or(0, |n| n + 1);
         let stop = self.text[start..].find('\n').map_or(self.text.len(), |n| start + n);
-        let line = self.text[..start].matches('\n').count() + 1;
         Location {
             file: self.path.to_owned(),
-            line: line as u32,
+            line: self.line(start),
             column: self.text[begin..start].chars().count() as u32 + 1,
             text: self.text[begin..stop].trim_end_matches('\r').chars().take(400).collect(),
             width: self.text[start..end.clamp(start, stop)].chars().count().clamp(1, 400) as u32,
@@ -137,8 +144,7 @@ impl<'a> Table<'a> {
     }
 
     fn note_line(&self, key: &str, span: Range<usize>) {
-        let line = self.file.location(span).line;
-        self.file.lines.borrow_mut().insert(self.dotted(key), line);
+        self.file.lines.borrow_mut().insert(self.dotted(key), self.file.line(span.start));
     }
 
     fn dotted(&self, key: &str) -> String {

@@ -2,10 +2,12 @@
 
 use super::{
     decode::{MAX_BYTES, plain},
+    listed::Listed,
     model, others,
     resolve::{Resolver, Shared, stem},
 };
 use crate::{model::*, ports::*};
+use rayon::prelude::*;
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
@@ -39,6 +41,13 @@ impl<T> Parsed<T> {
             }
             Err(diagnostics) => Self { value: None, lines: Arc::default(), diagnostics },
         }
+    }
+}
+
+impl Parsed<ModelSpec> {
+    /// What the file at `path` calls its model, or would, could it be read.
+    fn name(&self, path: &str) -> Option<Name> {
+        self.value.as_ref().map_or_else(|| name_of(path), |m| Some(m.name.clone()))
     }
 }
 
@@ -130,7 +139,7 @@ impl Loaded {
     }
 
     /// The specs of `revision`, from those of the revision before and what changed between the two below `folder`. Returns the models
-    /// whose desired state is another now. Costs what changed, not what there is.
+    /// whose desired state is another now. Costs what changed, not what there is. Without a revision before, `changes` are all files.
     pub fn update(
         &self,
         changes: &[TreeChange],
@@ -140,39 +149,39 @@ impl Loaded {
     ) -> PortResult<(Self, BTreeSet<Name>)> {
         let mut next = self.clone();
         let mut dirty = Dirty::default();
-        for change in changes {
-            next.take(change, folder, tree, &mut dirty)?;
+        let files: Vec<SpecFile> =
+            changes.par_iter().map(|change| SpecFile::read(change, folder, tree)).collect::<PortResult<_>>()?;
+        for (change, file) in changes.iter().zip(files) {
+            next.take(&change.path, file, &mut dirty);
         }
-        let touched = next.resolve(revision, folder, tree, &dirty)?;
+        let tree = Listed::new(tree, folder, self.state.revision.is_none().then_some(changes));
+        let touched = next.resolve(revision, folder, &tree, &dirty)?;
         Ok((next, touched))
     }
 
-    fn take(&mut self, change: &TreeChange, folder: &str, tree: &dyn GitTree, dirty: &mut Dirty) -> PortResult<()> {
-        let path = &change.path;
-        match kind(folder, path) {
-            Kind::Model => {
+    fn take(&mut self, path: &str, file: SpecFile, dirty: &mut Dirty) {
+        match file {
+            SpecFile::Model(parsed) => {
                 dirty.code.insert(parent(path).to_owned());
-                dirty.models.insert(path.clone(), self.name_at(path));
-                self.set_model(path, read(change, tree, model::parse)?);
+                dirty.models.insert(path.to_owned(), self.name_at(path));
+                self.set_model(path, parsed);
             }
-            Kind::Dataset => {
+            SpecFile::Dataset(parsed) => {
                 dirty.shared.insert(stem(path));
-                set(&mut self.datasets, path, read(change, tree, others::dataset)?);
+                set(&mut self.datasets, path, parsed);
             }
-            Kind::Environment => {
+            SpecFile::Environment(parsed) => {
                 dirty.shared.insert(stem(path));
-                set(&mut self.environments, path, read(change, tree, others::environment)?);
+                set(&mut self.environments, path, parsed);
             }
-            Kind::Settings => self.settings = read(change, tree, others::settings)?,
-            Kind::Other => drop(dirty.code.insert(parent(path).to_owned())),
+            SpecFile::Settings(parsed) => self.settings = parsed,
+            SpecFile::Other => drop(dirty.code.insert(parent(path).to_owned())),
         }
-        Ok(())
     }
 
     /// What the file calls its model, or would, could it be read.
     fn name_at(&self, path: &str) -> Option<Name> {
-        let parsed = self.models.get(path)?;
-        parsed.value.as_ref().map_or_else(|| name_of(path), |m| Some(m.name.clone()))
+        self.models.get(path)?.name(path)
     }
 
     fn set_model(&mut self, path: &str, parsed: Option<Parsed<ModelSpec>>) {
@@ -221,6 +230,9 @@ impl Loaded {
     /// Files of models that what changed can make another desired state.
     fn affected(&self, dirty: &Dirty) -> BTreeSet<String> {
         let mut out: BTreeSet<String> = dirty.models.keys().cloned().collect();
+        if self.models.size() <= out.len() && self.models.keys().all(|path| out.contains(path)) {
+            return out;
+        }
         for (path, before) in &dirty.models {
             for name in self.name_at(path).iter().chain(before) {
                 out.extend(self.names.get(name).into_iter().flatten().cloned());
@@ -230,9 +242,11 @@ impl Loaded {
         for folder in &dirty.code {
             // The lock file beside a spec counts even when the code is elsewhere.
             out.insert(join(folder, "model.toml"));
-            for above in folders_above(folder) {
-                out.extend(self.code.of(above).cloned());
-            }
+        }
+        // Each once: thousands of models lie below the same few.
+        let above: BTreeSet<&str> = dirty.code.iter().flat_map(|folder| folders_above(folder)).collect();
+        for folder in above {
+            out.extend(self.code.of(folder).cloned());
         }
         for name in &dirty.shared {
             out.extend(self.uses.of(name).cloned());
@@ -269,15 +283,23 @@ impl Loaded {
                 touched.insert(name.clone());
             }
         }
-        for path in &self.affected(dirty) {
-            let (Some(parsed), Some(name)) = (self.models.get(path), self.name_at(path)) else { continue };
+        let affected = self.affected(dirty);
+        let in_force = affected.iter().filter_map(|path| {
+            let parsed = self.models.get(path)?;
+            let name = parsed.name(path)?;
             // Another file has the name: this one is not in force, and what is wrong with it holds back nothing.
-            if self.names.get(&name).is_some_and(|files| files.first() != Some(path)) {
-                continue;
-            }
-            let (datasets, environments) = (&self.datasets, &self.environments);
+            let first = self.names.get(&name).is_none_or(|files| files.first() == Some(path));
+            first.then_some((path, parsed, name))
+        });
+        let in_force: Vec<_> = in_force.collect();
+        let (datasets, environments) = (&self.datasets, &self.environments);
+        let resolve = |(path, parsed, name): (&String, &Parsed<ModelSpec>, Name)| {
             let resolver = Resolver { path, folder, tree, revision, datasets, environments };
-            match resolver.resolve(parsed)? {
+            Ok((name, resolver.resolve(parsed)?))
+        };
+        let resolved: Vec<_> = in_force.into_par_iter().map(resolve).collect::<PortResult<_>>()?;
+        for (name, outcome) in resolved {
+            match outcome {
                 Ok(model) => {
                     self.state.broken.remove_mut(&name);
                     self.state.models.insert_mut(name.clone(), Arc::new(model));
@@ -369,6 +391,27 @@ fn read<T>(
             Err(e) => return Err(e),
         },
     }))
+}
+
+/// What a changed file is now.
+enum SpecFile {
+    Model(Option<Parsed<ModelSpec>>),
+    Dataset(Option<Parsed<DatasetSpec>>),
+    Environment(Option<Parsed<EnvironmentSpec>>),
+    Settings(Option<Parsed<Settings>>),
+    Other,
+}
+
+impl SpecFile {
+    fn read(change: &TreeChange, folder: &str, tree: &dyn GitTree) -> PortResult<Self> {
+        Ok(match kind(folder, &change.path) {
+            Kind::Model => Self::Model(read(change, tree, model::parse)?),
+            Kind::Dataset => Self::Dataset(read(change, tree, others::dataset)?),
+            Kind::Environment => Self::Environment(read(change, tree, others::environment)?),
+            Kind::Settings => Self::Settings(read(change, tree, others::settings)?),
+            Kind::Other => Self::Other,
+        })
+    }
 }
 
 /// What changed between two revisions.

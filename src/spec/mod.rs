@@ -1,6 +1,7 @@
 //! TOML text to typed specs with positions, and specs to the desired state. Pure: reads only through a given tree.
 
 mod decode;
+mod listed;
 mod load;
 pub mod lock;
 mod model;

@@ -6,7 +6,7 @@ use super::{
     lock,
 };
 use crate::{model::*, ports::*};
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 /// Limits of a code folder.
 const MAX_CODE_FILES: usize = 20_000;
@@ -48,7 +48,7 @@ impl Resolver<'_> {
     }
 
     pub(super) fn resolve(&self, parsed: &Parsed<ModelSpec>) -> PortResult<Result<DesiredModel, Vec<Diagnostic>>> {
-        let Some(spec) = parsed.value.as_deref() else { return Ok(Err(parsed.diagnostics.clone())) };
+        let Some(spec) = &parsed.value else { return Ok(Err(parsed.diagnostics.clone())) };
         let lines = &parsed.lines;
         let mut found = Vec::new();
         let datasets = self.lookup(self.datasets, spec.data.values(), "dataset", lines, "data", &mut found);
@@ -76,12 +76,12 @@ impl Resolver<'_> {
             datasets,
             environments,
             lock,
-            lines: parsed.lines.as_ref().clone(),
+            lines: parsed.lines.clone(),
             changed_by: self.revision.clone(),
         }))
     }
 
-    fn lookup<'n, T: Clone>(
+    fn lookup<'n, T>(
         &self,
         known: &Shared<T>,
         wanted: impl Iterator<Item = &'n Name>,
@@ -89,12 +89,12 @@ impl Resolver<'_> {
         lines: &BTreeMap<String, u32>,
         field: &str,
         found: &mut Vec<Diagnostic>,
-    ) -> BTreeMap<Name, T> {
+    ) -> BTreeMap<Name, Arc<T>> {
         let mut out = BTreeMap::new();
         let defined = join(self.folder, &format!("{what}s"));
         for name in wanted {
             // The decoder holds that a file's name is the spec's.
-            let value = known.get(&format!("{defined}/{name}.toml")).and_then(|p| p.value.as_deref());
+            let value = known.get(&format!("{defined}/{name}.toml")).and_then(|p| p.value.as_ref());
             match value {
                 Some(value) => drop(out.insert(name.clone(), value.clone())),
                 None => {
@@ -158,7 +158,7 @@ impl Resolver<'_> {
 }
 
 /// The first of the names that can be referred to.
-fn some_names<T: Clone>(known: &Shared<T>) -> String {
+fn some_names<T>(known: &Shared<T>) -> String {
     const SHOWN: usize = 20;
     let good = || known.iter().filter(|(_, p)| p.value.is_some());
     let mut all: Vec<String> = good().take(SHOWN).map(|(path, _)| stem(path)).collect();
@@ -198,11 +198,11 @@ fn code_digest(folder: &str, entries: &[TreeEntry]) -> Result<Digest, String> {
 
 /// The files of a code folder that are code: neither specs nor locks.
 pub fn code_files(entries: &[TreeEntry]) -> impl Iterator<Item = &TreeEntry> {
-    let name = |e: &TreeEntry| e.path.rsplit('/').next().map(str::to_owned).unwrap_or_default();
-    entries.iter().filter(move |e| !matches!(name(e).as_str(), "model.toml" | "trimtab.lock"))
+    let kept = |e: &&TreeEntry| !matches!(e.path.rsplit('/').next(), Some("model.toml" | "trimtab.lock"));
+    entries.iter().filter(kept)
 }
 
-fn content(spec: &ModelSpec, datasets: &BTreeMap<Name, DatasetSpec>, code: Digest) -> Digest {
+fn content(spec: &ModelSpec, datasets: &BTreeMap<Name, Arc<DatasetSpec>>, code: Digest) -> Digest {
     // Plain data with string keys: serialising cannot fail, and an empty text would still be a stable key.
     Digest::of(&serde_json::to_vec(&(spec, datasets, code)).unwrap_or_default())
 }
