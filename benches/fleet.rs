@@ -3,78 +3,20 @@
 
 #![allow(clippy::unwrap_used, reason = "a bench that cannot run says so by panicking")]
 
+mod support;
+
 use criterion::{Criterion, criterion_group, criterion_main};
-use git2::{Oid, Repository, Signature, build::TreeUpdateBuilder};
-use std::{hint::black_box, process::Command, time::Duration};
-use trimtab::{
-    model::*,
-    ports::*,
-    source::{Credentials, GitSource, SourceConfig},
-    spec::Loaded,
-};
+use git2::Oid;
+use std::{hint::black_box, process::Command};
+use support::{Fleet, spec};
+use trimtab::{model::*, ports::*, spec::Loaded};
 
 const MODELS: usize = 10_000;
 
-/// The specs of the repo's own example, with its model's folder once for each.
-const MODEL: &str = include_str!("../specs/models/tumour/model.toml");
-const CODE: [(&str, &str); 4] = [
-    ("check.py", include_str!("../specs/models/tumour/check.py")),
-    ("requirements.txt", include_str!("../specs/models/tumour/requirements.txt")),
-    ("serve.py", include_str!("../specs/models/tumour/serve.py")),
-    ("train.py", include_str!("../specs/models/tumour/train.py")),
-];
-const SHARED: [(&str, &str); 3] = [
-    ("datasets/breast-cancer.toml", include_str!("../specs/datasets/breast-cancer.toml")),
-    ("environments/production.toml", include_str!("../specs/environments/production.toml")),
-    ("environments/staging.toml", include_str!("../specs/environments/staging.toml")),
-];
-
-fn spec(n: usize, depth: u32) -> (String, String) {
-    let text =
-        MODEL.replace("\"tumour\"", &format!("\"m{n}\"")).replace("max_depth = 2", &format!("max_depth = {depth}"));
-    (format!("specs/models/m{n}/model.toml"), text)
-}
-
-fn fleet() -> Vec<(String, String)> {
-    let code = |n: usize| CODE.map(|(file, text)| (format!("specs/models/m{n}/{file}"), text.to_owned()));
-    let shared = SHARED.map(|(file, text)| (format!("specs/{file}"), text.to_owned()));
-    (0..MODELS).flat_map(|n| code(n).into_iter().chain([spec(n, 6)])).chain(shared).collect()
-}
-
-fn commit(repo: &Repository, files: &[(String, String)]) -> Oid {
-    let parent = repo.find_reference("refs/heads/main").ok().map(|r| r.peel_to_commit().unwrap());
-    let mut update = TreeUpdateBuilder::new();
-    for (path, text) in files {
-        update.upsert(path.as_str(), repo.blob(text.as_bytes()).unwrap(), git2::FileMode::Blob);
-    }
-    let empty = repo.treebuilder(None).unwrap().write().unwrap();
-    let base = parent.as_ref().map_or_else(|| repo.find_tree(empty).unwrap(), |p| p.tree().unwrap());
-    let tree = repo.find_tree(update.create_updated(repo, &base).unwrap()).unwrap();
-    let who = Signature::now("Ada", "ada@example.com").unwrap();
-    let parents: Vec<&git2::Commit> = parent.iter().collect();
-    repo.commit(Some("refs/heads/main"), &who, &who, "change", &tree, &parents).unwrap()
-}
-
 fn bench(c: &mut Criterion) {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("models.git");
-    let mut options = git2::RepositoryInitOptions::new();
-    let repo = Repository::init_opts(&path, options.bare(true).initial_head("main")).unwrap();
-    commit(&repo, &fleet());
-    // As a clone and a push of many files leave it.
-    let packed = Command::new("git").arg("-C").arg(&path).args(["repack", "-adq"]).status().unwrap();
-    assert!(packed.success());
-    let config = SourceConfig {
-        location: path.display().to_string(),
-        branch: Some("main".into()),
-        folder: "specs".into(),
-        state: dir.path().into(),
-        credentials: Credentials::default(),
-        timeout: Duration::from_secs(10),
-        ca: None,
-        random: || 0,
-    };
-    let source = GitSource::open(&config).unwrap();
+    let fleet = Fleet::new(MODELS, true);
+    let (repo, path) = (&fleet.repo, &fleet.path);
+    let source = fleet.source(fleet.folder.path());
     let head = || match source.fetch(None).unwrap() {
         Fetched::Head { revision, .. } => revision,
         other => unreachable!("{other:?}"),
@@ -86,7 +28,7 @@ fn bench(c: &mut Criterion) {
     };
     let (loaded, all) = load(&Loaded::default(), None, &first);
     assert_eq!(all.len(), MODELS);
-    commit(&repo, &[spec(7, 8)]);
+    fleet.commit(&[spec(7, 8, true)]);
     let second = head();
 
     let mut group = c.benchmark_group("one of 10,000 specs");
@@ -113,7 +55,7 @@ fn bench(c: &mut Criterion) {
         b.iter(|| {
             let out = Command::new("git")
                 .arg("-C")
-                .arg(&path)
+                .arg(path)
                 .args(["diff", "--name-only", &first.commit.0, &second.commit.0])
                 .output()
                 .unwrap();

@@ -11,7 +11,7 @@ use crate::{
     deploy::local::{LocalTarget, LocalTargetConfig},
     model::*,
     ports::*,
-    process::{ClockBase, SystemClock},
+    process::{ClockBase, SystemClock, give_back},
     reconcile::{Config, Ports, Reconciler},
     source::{Credentials, GitSource, SourceConfig},
     store::{Batch, NewEvent, Store},
@@ -211,7 +211,8 @@ async fn stop_signal() {
     }
 }
 
-/// Keeps the steady clock's place, and once every model was looked at lets go of replicas that nobody wants.
+/// Keeps the steady clock's place, and once every model was looked at lets go of replicas that nobody wants and of memory that only the
+/// start needed.
 async fn keep_house(reconciler: Reconciler, target: Arc<LocalTarget>, store: Store, clock: Arc<SystemClock>) {
     let mut swept = false;
     loop {
@@ -224,6 +225,7 @@ async fn keep_house(reconciler: Reconciler, target: Arc<LocalTarget>, store: Sto
             let ready = reconciler.looked_at_all();
             if ready && !swept {
                 target.retain(&reconciler.deployed());
+                give_back();
             }
             ready
         };

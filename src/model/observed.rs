@@ -208,7 +208,7 @@ pub struct ObservedModel {
 /// A pin and the dataset definition that it was resolved for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pin {
-    pub dataset: DatasetSpec,
+    pub dataset: Arc<DatasetSpec>,
     pub snapshot: Digest,
 }
 /// A failure that is tried again.
@@ -219,6 +219,18 @@ pub struct Failure {
     pub retry_at: SteadyMs,
 }
 impl ObservedModel {
+    /// Refers to what `loaded` has of the same content, so that a fleet is in memory once.
+    pub fn share(&mut self, loaded: &Arc<DesiredModel>) {
+        if let Some(desired) = self.desired.as_mut().filter(|d| d.asks_the_same(loaded)) {
+            *desired = desired.sharing(loaded);
+        }
+        for pin in self.pins.values_mut() {
+            if let Some(same) = loaded.datasets.get(&pin.dataset.name).filter(|d| **d == pin.dataset) {
+                pin.dataset = same.clone();
+            }
+        }
+    }
+
     /// A model that was never seen before.
     pub fn new(name: Name) -> Self {
         Self {

@@ -132,7 +132,7 @@ pub struct ModelPlan {
     pub actions: Vec<Planned>,
     pub waiting: Vec<Waiting>,
     pub outlook: Vec<Outlook>,
-    /// Conditions as they follow from this look; `since` is set by who stores them.
+    /// Conditions as they follow from this look; who stores them takes them and sets `since`.
     pub conditions: Vec<Condition>,
     /// When to look again without any event.
     pub look_again: Option<SteadyMs>,

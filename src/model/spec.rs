@@ -215,12 +215,23 @@ pub struct DesiredModel {
     /// Input name -> snapshot, from `trimtab.lock`; empty without one.
     pub lock: BTreeMap<Name, Digest>,
     /// Line (1-based) of each dotted field in the spec file, for reasons: `train.params.depth` -> 14.
-    pub lines: Arc<BTreeMap<String, u32>>,
+    pub lines: Arc<Lines>,
     /// The newest commit that touched this model, as far as it was seen.
     pub changed_by: Revision,
 }
 
 impl DesiredModel {
+    /// This one with the memory of another that asks for the same; fleets are kept once, whatever the number of places that refer to them.
+    pub fn sharing(self: &Arc<Self>, other: &Arc<Self>) -> Arc<Self> {
+        if self.changed_by == other.changed_by {
+            other.clone()
+        } else if Arc::ptr_eq(&self.spec, &other.spec) {
+            self.clone()
+        } else {
+            Arc::new(Self { changed_by: self.changed_by.clone(), ..Self::clone(other) })
+        }
+    }
+
     /// Whether both ask for the same, whoever asked for it.
     pub fn asks_the_same(&self, other: &Self) -> bool {
         let Self { spec, file, content, code_path, code, python, datasets, environments, lock, lines, changed_by: _ } =
@@ -235,6 +246,39 @@ impl DesiredModel {
             && *datasets == other.datasets
             && *environments == other.environments
             && *spec == other.spec
+    }
+}
+
+/// Line (1-based) of each dotted field of a spec file. One text, since a fleet has one for each model and few are ever asked.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "BTreeMap<String, u32>", into = "BTreeMap<String, u32>")]
+pub struct Lines(Box<str>);
+
+impl Lines {
+    /// The line of a field.
+    pub fn get(&self, field: &str) -> Option<u32> {
+        self.iter().find(|(name, _)| *name == field).map(|(_, line)| line)
+    }
+
+    fn iter(&self) -> impl Iterator<Item = (&str, u32)> {
+        self.0.lines().filter_map(|entry| {
+            let (line, name) = entry.split_once(' ')?;
+            Some((name, line.parse().ok()?))
+        })
+    }
+}
+
+impl From<BTreeMap<String, u32>> for Lines {
+    fn from(all: BTreeMap<String, u32>) -> Self {
+        // A quoted key may hold a line feed; nobody finds its line then.
+        let entries = all.iter().filter(|(name, _)| !name.contains(['\n', '\r']));
+        Self(entries.map(|(name, line)| format!("{line} {name}\n")).collect::<String>().into())
+    }
+}
+
+impl From<Lines> for BTreeMap<String, u32> {
+    fn from(lines: Lines) -> Self {
+        lines.iter().map(|(name, line)| (name.to_owned(), line)).collect()
     }
 }
 

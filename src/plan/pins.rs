@@ -17,7 +17,7 @@ pub fn resolve(desired: &DesiredModel, observed: &ObservedModel) -> Pins {
     let mut pins = Pins { pinned: BTreeMap::new(), missing: BTreeMap::new() };
     for (input, dataset) in &desired.spec.data {
         let Some(spec) = desired.datasets.get(dataset) else { continue };
-        let current = observed.pins.get(input).filter(|p| p.dataset == **spec).map(|p| p.snapshot);
+        let current = observed.pins.get(input).filter(|p| p.dataset == *spec).map(|p| p.snapshot);
         let found = desired.lock.get(input).copied().or_else(|| before.and_then(|p| p.get(input)).copied()).or(current);
         match found {
             Some(snapshot) => drop(pins.pinned.insert(input.clone(), snapshot)),

@@ -58,7 +58,7 @@ fn nearest_line(model: &DesiredModel, field: &str) -> Option<u32> {
     let mut key = field;
     loop {
         if let Some(line) = model.lines.get(key) {
-            return Some(*line);
+            return Some(line);
         }
         key = key.rsplit_once('.')?.0;
     }

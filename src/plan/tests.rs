@@ -116,7 +116,7 @@ pub fn world() -> World {
         datasets: BTreeMap::from([(name("transactions"), dataset.into())]),
         environments: BTreeMap::from([environment("staging"), environment("production")]),
         lock: BTreeMap::new(),
-        lines: BTreeMap::from([("train.params.depth".into(), 14)]).into(),
+        lines: Lines::from(BTreeMap::from([("train.params.depth".into(), 14)])).into(),
         changed_by: revision("4f1c2ab0"),
     };
     World {
@@ -152,7 +152,7 @@ impl World {
             match &planned.action {
                 Action::ResolveData { inputs } => {
                     for (input, dataset) in inputs {
-                        let pin = Pin { dataset: dataset.clone(), snapshot: Digest::of(b"data") };
+                        let pin = Pin { dataset: dataset.clone().into(), snapshot: Digest::of(b"data") };
                         self.observed.pins.insert(input.clone(), pin);
                     }
                 }
@@ -366,7 +366,7 @@ fn a_running_training_of_other_content_is_cancelled_unless_the_spec_wants_it_fin
     let mut w = world();
     w.observed.pins.insert(
         name("train"),
-        Pin { dataset: w.desired.datasets[&name("transactions")].as_ref().clone(), snapshot: Digest::of(b"data") },
+        Pin { dataset: w.desired.datasets[&name("transactions")].clone(), snapshot: Digest::of(b"data") },
     );
     w.observed.pipeline = Some(Pipeline {
         fingerprint: Digest::of(b"other"),

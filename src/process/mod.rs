@@ -8,10 +8,12 @@ pub mod environment;
 mod handle;
 mod identity;
 mod mask;
+mod memory;
 pub mod shim;
 
 pub use clock::{ClockBase, SystemClock};
 pub use handle::{Handle, State, adopt, spawn};
 pub use identity::Identity;
 pub use mask::Mask;
+pub use memory::give_back;
 pub use shim::{ExitRecord, ShimSpec};

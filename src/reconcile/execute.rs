@@ -190,7 +190,8 @@ impl<'a> Change<'a> {
     }
 
     /// What the plan says of the model as a whole.
-    pub fn settle(&mut self, plan: &ModelPlan) {
+    /// Takes its conditions.
+    pub fn settle(&mut self, plan: &mut ModelPlan) {
         let resolving = plan.actions.iter().any(|p| matches!(p.action, Action::ResolveData { .. }));
         if let Some(desired) = self.desired.clone().filter(|_| !self.observed.retired) {
             // The old state stays until data is there, so that the training's reasons can be told against it.
@@ -203,12 +204,13 @@ impl<'a> Change<'a> {
                 self.observed.observed_revision = revision;
             }
         }
-        self.observed.conditions = merge(&self.observed.conditions, &plan.conditions, self.now.wall);
+        let found = std::mem::take(&mut plan.conditions);
+        self.observed.conditions = merge(&self.observed.conditions, found, self.now.wall);
     }
 }
 
 /// `since` is when the status last changed.
-fn merge(old: &[Condition], new: &[Condition], now: WallMs) -> Vec<Condition> {
+fn merge(old: &[Condition], new: Vec<Condition>, now: WallMs) -> Vec<Condition> {
     let since = |c: &Condition| old.iter().find(|o| o.kind == c.kind && o.status == c.status).map_or(now, |o| o.since);
-    new.iter().map(|c| Condition { since: since(c), ..c.clone() }).collect()
+    new.into_iter().map(|c| Condition { since: since(&c), ..c }).collect()
 }

@@ -25,7 +25,7 @@ impl Reconciler {
         if let Some(model) = state.models.get(&observed.name) {
             // The first load after a start knows only the newest commit; the store knows the one that changed this model.
             let same = observed.desired.as_ref().filter(|before| before.asks_the_same(model));
-            return (Some(same.unwrap_or(model).clone()), vec![]);
+            return (Some(same.map_or_else(|| model.clone(), |before| before.sharing(model))), vec![]);
         }
         if let Some(broken) = state.broken.get(&observed.name) {
             return (observed.desired.clone(), broken.clone());
@@ -40,11 +40,11 @@ impl Reconciler {
         let mut cell = lock(&cell);
         let (desired, broken) = self.desired_of(&cell.observed);
         let mut change = Change::new(self, &cell.observed, desired.clone(), broken);
-        let plan = self.plan_with(&change.observed, desired.as_deref(), cell.past);
+        let mut plan = self.plan_with(&change.observed, desired.as_deref(), cell.past);
         for planned in &plan.actions {
             change.apply(planned);
         }
-        change.settle(&plan);
+        change.settle(&mut plan);
         if let Err(e) = self.save(&mut cell, change, &plan) {
             tracing::error!(model = %model, "the store refused a change: {e}");
             let retry = self.now().steady.plus(backoff(2));

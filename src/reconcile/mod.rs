@@ -97,13 +97,20 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Reconciler {
     /// Takes up what the store knows: nothing runs before [`Reconciler::run`].
     pub fn open(store: Store, ports: Ports, config: Config) -> Result<Self, StoreError> {
+        let stored = store.source()?;
+        let mut known = source::last_known(ports.source.as_ref(), stored.as_ref());
         let mut cells = BTreeMap::new();
-        for observed in store.models()? {
+        store.each_model(|mut observed| {
             let newest = store.version(&observed.name, VersionNumber(observed.last_version))?;
+            if let Some(same) = known.state().models.get(&observed.name).cloned() {
+                observed.share(&same);
+                observed.desired.iter().for_each(|desired| known.remember(desired));
+            }
             let cell = Cell { past: newest.map(|v| v.duration), observed, plan: None, applied: BTreeMap::new() };
             cells.insert(cell.observed.name.clone(), Arc::new(Mutex::new(cell)));
-        }
-        let state = source::State::new(store.source()?, ports.source.describe());
+            Ok(())
+        })?;
+        let state = source::State::new(stored, known, ports.source.describe());
         let (events, _) = tokio::sync::broadcast::channel(4096);
         let inner = Inner {
             store,

@@ -27,6 +27,19 @@ struct Shared {
     held: BTreeSet<Name>,
     failures: u32,
     no_push_until: SteadyMs,
+    /// The specs that were in force when the daemon before ended: the first load reads only what changed since.
+    last_known: Option<Loaded>,
+}
+
+/// The specs of the revision that the store knows; none when the repository no longer has it.
+pub(super) fn last_known(source: &dyn Source, stored: Option<&SourceStatus>) -> Loaded {
+    let load = |revision: &Revision| {
+        let folder = source.describe().path;
+        let changes = source.changes(None, &revision.tree, &folder)?;
+        Ok::<_, PortError>(Loaded::update(&Loaded::default(), &changes, revision, &folder, source)?.0)
+    };
+    let revision = stored.and_then(|s| s.revision.as_ref());
+    revision.and_then(|r| load(r).map_err(|e| tracing::info!("all specs are read anew: {e}")).ok()).unwrap_or_default()
 }
 
 /// What the source thread and others share.
@@ -37,7 +50,7 @@ pub(super) struct State {
 }
 
 impl State {
-    pub fn new(stored: Option<SourceStatus>, described: SourceStatus) -> Self {
+    pub fn new(stored: Option<SourceStatus>, last_known: Loaded, described: SourceStatus) -> Self {
         let revision = stored.and_then(|s| s.revision);
         let status = SourceStatus { revision, ..described };
         let shared = Shared {
@@ -49,6 +62,7 @@ impl State {
             held: BTreeSet::new(),
             failures: 0,
             no_push_until: SteadyMs(0),
+            last_known: Some(last_known),
         };
         Self { shared: Mutex::new(shared), changed: Condvar::new() }
     }
@@ -256,10 +270,15 @@ impl Reconciler {
         }
         let folder = self.0.source.status().path;
         let source = self.0.ports.source.as_ref();
-        let changes = source.changes(old.as_ref().map(|r| &r.tree), &revision.tree, &folder)?;
-        let (next, mut touched) = Loaded::update(&loaded, &changes, revision, &folder, source)?;
+        let known = old.is_none().then(|| lock(&self.0.source.shared).last_known.take()).flatten();
+        let base = known.as_ref().unwrap_or(&loaded);
+        let from = base.state().revision.as_ref().map(|r| &r.tree);
+        let changes = source.changes(from, &revision.tree, &folder)?;
+        let (next, mut touched) = Loaded::update(base, &changes, revision, &folder, source)?;
         if old.is_none() {
-            // The first load since the start: every model that the store knows is looked at once.
+            // The first load since the start: every model that Git or the store knows is looked at once.
+            let state = next.state();
+            touched.extend(state.models.keys().chain(state.broken.keys()).cloned());
             touched.extend(self.known_models());
         }
         let alive = self.asked_for(&loaded);

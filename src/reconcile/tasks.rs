@@ -100,7 +100,7 @@ impl Reconciler {
                     message,
                 ));
                 if let Some(dataset) = inputs.get(input) {
-                    let pin = Pin { dataset: dataset.clone(), snapshot: snapshot.digest };
+                    let pin = Pin { dataset: dataset.clone().into(), snapshot: snapshot.digest };
                     observed.pins.insert(input.clone(), pin);
                 }
             }

@@ -21,7 +21,7 @@ pub const SCHEMA: &str = "trimtab/v1";
 pub(super) struct Parsed<T> {
     pub value: Option<Arc<T>>,
     /// Line of each field, by its dotted name.
-    pub lines: Arc<BTreeMap<String, u32>>,
+    pub lines: Arc<Lines>,
     pub diagnostics: Vec<Diagnostic>,
 }
 
@@ -37,7 +37,7 @@ impl<T> Parsed<T> {
     fn from(read: Result<(T, super::decode::Extra), Vec<Diagnostic>>) -> Self {
         match read {
             Ok((value, extra)) => {
-                Self { value: Some(Arc::new(value)), lines: Arc::new(extra.lines), diagnostics: extra.warnings }
+                Self { value: Some(Arc::new(value)), lines: Arc::new(extra.lines.into()), diagnostics: extra.warnings }
             }
             Err(diagnostics) => Self { value: None, lines: Arc::default(), diagnostics },
         }
@@ -59,7 +59,7 @@ pub struct Loaded {
     /// By path of the file.
     models: rpds::RedBlackTreeMapSync<String, Parsed<ModelSpec>>,
     /// Files that call themselves by a name, in order.
-    names: rpds::RedBlackTreeMapSync<Name, BTreeSet<String>>,
+    names: Relation,
     /// Names that more than one file gives itself.
     contested: rpds::RedBlackTreeSetSync<Name>,
     /// Models' files by their code folder.
@@ -88,8 +88,9 @@ impl Relation {
         }
     }
 
-    fn of<'a>(&'a self, key: &'a str) -> impl Iterator<Item = &'a String> {
-        self.0.range((key.to_owned(), String::new())..).take_while(move |(k, _)| k == key).map(|(_, file)| file)
+    fn of<'a>(&'a self, key: &str) -> impl Iterator<Item = &'a String> + use<'a> {
+        let wanted = key.to_owned();
+        self.0.range((key.to_owned(), String::new())..).take_while(move |(k, _)| *k == wanted).map(|(_, file)| file)
     }
 }
 
@@ -136,6 +137,14 @@ impl Loaded {
     /// The desired state.
     pub fn state(&self) -> &DesiredState {
         &self.state
+    }
+
+    /// Takes what is remembered of a model from before, which knows the commit that changed it, in place of what the tree alone says. One
+    /// that asks for something else is left aside.
+    pub fn remember(&mut self, before: &Arc<DesiredModel>) {
+        if self.state.models.get(&before.spec.name).is_some_and(|now| now.asks_the_same(before)) {
+            self.state.models.insert_mut(before.spec.name.clone(), before.clone());
+        }
     }
 
     /// The specs of `revision`, from those of the revision before and what changed between the two below `folder`. Returns the models
@@ -205,26 +214,21 @@ impl Loaded {
             let name = name_of(path).map(|n| n.to_string()).unwrap_or_default();
             return self.unreadable.set((name, path.to_owned()), present);
         };
-        let mut files = self.names.get(&model.name).cloned().unwrap_or_default();
-        if present {
-            files.insert(path.to_owned());
-        } else {
-            files.remove(path);
-        }
-        if files.len() > 1 {
+        self.names.set((model.name.to_string(), path.to_owned()), present);
+        if self.names.of(model.name.as_str()).nth(1).is_some() {
             self.contested.insert_mut(model.name.clone());
         } else {
             self.contested.remove_mut(&model.name);
-        }
-        if files.is_empty() {
-            self.names.remove_mut(&model.name);
-        } else {
-            self.names.insert_mut(model.name.clone(), files);
         }
         self.code.set((join(parent(path), &model.code), path.to_owned()), present);
         for name in model.data.values().chain(model.deploy.iter().map(|d| &d.environment)) {
             self.uses.set((name.to_string(), path.to_owned()), present);
         }
+    }
+
+    /// The file whose spec of that name counts.
+    fn in_force(&self, name: &Name) -> Option<&String> {
+        self.names.of(name.as_str()).next()
     }
 
     /// Files of models that what changed can make another desired state.
@@ -235,7 +239,7 @@ impl Loaded {
         }
         for (path, before) in &dirty.models {
             for name in self.name_at(path).iter().chain(before) {
-                out.extend(self.names.get(name).into_iter().flatten().cloned());
+                out.extend(self.names.of(name.as_str()).cloned());
                 out.extend(self.unreadable.of(name.as_str()).cloned());
             }
         }
@@ -253,7 +257,7 @@ impl Loaded {
         }
         if !dirty.shared.is_empty() {
             // What is said of a name that is not defined lists those that are.
-            let in_force = |name: &Name| self.names.get(name).and_then(BTreeSet::first).cloned();
+            let in_force = |name: &Name| self.in_force(name).cloned();
             out.extend(self.state.broken.keys().filter_map(in_force));
         }
         out
@@ -277,7 +281,7 @@ impl Loaded {
         // A file that went or became another model: the old name loses its state unless another file has it.
         for (path, before) in &dirty.models {
             let Some(name) = before else { continue };
-            if self.names.get(name).is_none_or(|files| files.first() != Some(path)) {
+            if self.in_force(name) != Some(path) {
                 self.state.models.remove_mut(name);
                 self.state.broken.remove_mut(name);
                 touched.insert(name.clone());
@@ -288,7 +292,7 @@ impl Loaded {
             let parsed = self.models.get(path)?;
             let name = parsed.name(path)?;
             // Another file has the name: this one is not in force, and what is wrong with it holds back nothing.
-            let first = self.names.get(&name).is_none_or(|files| files.first() == Some(path));
+            let first = self.in_force(&name).is_none_or(|first| first == path);
             first.then_some((path, parsed, name))
         });
         let in_force: Vec<_> = in_force.collect();
@@ -324,7 +328,7 @@ impl Loaded {
         let environments = self.environments.values().flat_map(|p| &p.diagnostics);
         let models = self.noted.iter().filter_map(|p| self.models.get(p)).flat_map(|p| &p.diagnostics);
         // A spec that cannot be read is among the noted.
-        let readable = self.state.broken.iter().filter(|(name, _)| self.names.contains_key(*name));
+        let readable = self.state.broken.iter().filter(|(name, _)| self.in_force(name).is_some());
         let broken = readable.flat_map(|(_, found)| found);
         let found = settings.chain(datasets).chain(environments).chain(models).chain(broken).cloned();
         found.chain(self.rivals()).collect()
@@ -334,7 +338,7 @@ impl Loaded {
     fn rivals(&self) -> Vec<Diagnostic> {
         let mut out = Vec::new();
         for name in &self.contested {
-            let mut files = self.names.get(name).into_iter().flatten();
+            let mut files = self.names.of(name.as_str());
             let Some(first) = files.next() else { continue };
             for file in files {
                 let mut d = plain(
@@ -344,7 +348,7 @@ impl Loaded {
                 );
                 let line = self.models.get(file).and_then(|m| m.lines.get("model.name"));
                 if let (Some(location), Some(line)) = (d.location.as_mut(), line) {
-                    location.line = *line;
+                    location.line = line;
                 }
                 out.push(d);
             }

@@ -32,10 +32,10 @@ fn model(root: &mut Table) -> Option<ModelSpec> {
     };
     let data = data(root);
     let train = train(root);
-    let stages: Vec<StageSpec> = root.tables("stage").into_iter().filter_map(|t| stage(t, &data)).collect();
-    let gates = root.tables("gate").into_iter().filter_map(gate).collect();
+    let stages = root.tables("stage").into_iter().filter_map(|t| stage(t, &data)).collect();
+    let gates = exact(root.tables("gate").into_iter().filter_map(gate));
     let serve = root.table("serve").and_then(serve);
-    let deploy: Vec<DeploySpec> = root.tables("deploy").into_iter().filter_map(deploy).collect();
+    let deploy = exact(root.tables("deploy").into_iter().filter_map(deploy));
     if serve.is_none() && !deploy.is_empty() && !root.has("serve") {
         root.error_at("deploy", "there is nothing to deploy".into(), "add a [serve] table with `run`".into());
     }
@@ -59,6 +59,13 @@ fn model(root: &mut Table) -> Option<ModelSpec> {
         serve,
         deploy,
     })
+}
+
+/// With no room to spare: specs stay in memory, thousands of them, and never grow.
+fn exact<T>(items: impl Iterator<Item = T>) -> Vec<T> {
+    let mut all: Vec<T> = items.collect();
+    all.shrink_to_fit();
+    all
 }
 
 fn data(root: &mut Table) -> BTreeMap<Name, Name> {

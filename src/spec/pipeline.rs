@@ -38,7 +38,7 @@ pub fn order(train: &StageSpec, stages: Vec<StageSpec>, data: &BTreeMap<Name, Na
         }
     }
     let mut made: BTreeSet<String> = data.keys().map(Name::to_string).collect();
-    let mut ordered = Vec::new();
+    let mut ordered = Vec::with_capacity(left.len());
     while !left.is_empty() {
         // Checks without inputs of their own come before training: one that fails stops it.
         let ready = left.iter().position(|s| {

@@ -26,10 +26,10 @@ pub(super) struct Resolver<'a> {
 }
 
 impl Resolver<'_> {
-    fn problem(&self, lines: &BTreeMap<String, u32>, field: &str, message: String, help: String) -> Diagnostic {
+    fn problem(&self, lines: &Lines, field: &str, message: String, help: String) -> Diagnostic {
         let mut d = plain(self.path, message, &help);
         if let (Some(l), Some(line)) = (d.location.as_mut(), lines.get(field)) {
-            l.line = *line;
+            l.line = line;
             self.show_line(l);
         }
         d
@@ -86,7 +86,7 @@ impl Resolver<'_> {
         known: &Shared<T>,
         wanted: impl Iterator<Item = &'n Name>,
         what: &str,
-        lines: &BTreeMap<String, u32>,
+        lines: &Lines,
         field: &str,
         found: &mut Vec<Diagnostic>,
     ) -> BTreeMap<Name, Arc<T>> {
@@ -112,7 +112,7 @@ impl Resolver<'_> {
         spec: &ModelSpec,
         code: &str,
         entries: &[TreeEntry],
-        lines: &BTreeMap<String, u32>,
+        lines: &Lines,
         found: &mut Vec<Diagnostic>,
     ) -> BTreeMap<String, Digest> {
         let mut out = BTreeMap::new();

@@ -98,7 +98,7 @@ fn the_example_is_clean() {
     assert_eq!(loaded.state().diagnostics, []);
     let model = &loaded.state().models["fraud"];
     assert_eq!(model.spec.stages[0].inputs, ["train"]);
-    assert_eq!(model.lines["train.params.depth"], 8);
+    assert_eq!(model.lines.get("train.params.depth"), Some(8));
 }
 
 #[test]

@@ -1,0 +1,241 @@
+//! What rest costs. In one process: a round of the loop when nothing changed, and when a commit touches no spec, for 100 to 100,000
+//! trained models; beside it git2's own answer to "where is the branch". Then the real daemon on the 10,000: its memory and processor time.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a bench that cannot run says so by panicking")]
+
+mod support;
+
+use criterion::{BenchmarkId, Criterion};
+use std::{
+    collections::BTreeMap,
+    io::{BufRead, BufReader},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    sync::Arc,
+    thread::sleep,
+    time::{Duration, Instant},
+};
+use support::Fleet;
+use trimtab::{
+    model::*,
+    ports::*,
+    process::SystemClock,
+    reconcile::{Config, Ports, Reconciler, SyncRequest},
+    store::Store,
+};
+
+/// Trains at once: what it would have made is not what is measured.
+struct Instantly;
+
+impl Trainer for Instantly {
+    fn execute(&self, _: &PipelineJob, _: &dyn PipelineObserver, _: &Cancel) -> PortResult<PipelineOutcome> {
+        Ok(PipelineOutcome {
+            artifact: Manifest { files: vec![] },
+            code_files: Manifest { files: vec![] },
+            metrics: BTreeMap::from([("recall".into(), 0.95), ("auc".into(), 0.98)]),
+            stages: vec![],
+            python: None,
+            packages: vec![],
+            host: "bench".into(),
+            duration: Millis(1000),
+        })
+    }
+}
+
+impl Datasets for Instantly {
+    fn snapshot(&self, dataset: &DatasetSpec, now: WallMs) -> PortResult<Snapshot> {
+        Ok(Snapshot {
+            dataset: dataset.name.clone(),
+            digest: Digest::of(b"data"),
+            manifest: Manifest { files: vec![] },
+            single_file: true,
+            taken: now,
+        })
+    }
+    fn locate(&self, _: &Snapshot) -> PortResult<PathBuf> {
+        Err(PortError::permanent("nothing is read here"))
+    }
+}
+
+/// Serves nothing: the fleet deploys nothing.
+impl Target for Instantly {
+    fn apply(&self, _: &Wanted) -> PortResult<()> {
+        Ok(())
+    }
+    fn replicas(&self, _: &Name, _: &Name) -> Vec<ReplicaStatus> {
+        vec![]
+    }
+    fn traffic(&self, _: &Name, _: &Name, _: &Release) -> TrafficStats {
+        TrafficStats::default()
+    }
+    fn recent(&self, _: &Name, _: &Name) -> (f64, f64, f64) {
+        (0.0, 0.0, 0.0)
+    }
+    fn busy(&self) -> bool {
+        false
+    }
+    fn routed(&self, _: &Name, _: &Name) -> Option<Release> {
+        None
+    }
+    fn log(&self, _: &Name, _: &Name) -> Option<PathBuf> {
+        None
+    }
+    fn metrics(&self) -> PortResult<String> {
+        Ok(String::new())
+    }
+    fn address(&self) -> Option<String> {
+        None
+    }
+}
+
+/// A fleet that is trained and at rest, with its state in the fleet's folder.
+struct AtRest {
+    fleet: Fleet,
+    reconciler: Reconciler,
+    threads: Vec<std::thread::JoinHandle<()>>,
+}
+
+impl AtRest {
+    fn new(models: usize) -> Self {
+        let fleet = Fleet::new(models, false);
+        let state = fleet.folder.path().join("state");
+        let source = Arc::new(fleet.source(&state));
+        let stub = Arc::new(Instantly);
+        let clock = Arc::new(SystemClock::continuing(None));
+        let ports = Ports { source, trainer: stub.clone(), target: stub.clone(), datasets: stub, clock };
+        // The loop asks only when it is told to.
+        let config = Config { poll: Millis(3_600_000), workers: 8, random: || 0 };
+        let reconciler = Reconciler::open(Store::open(&state).unwrap(), ports, config).unwrap();
+        let threads = reconciler.run().unwrap();
+        let rested = || {
+            let views = reconciler.views();
+            views.len() == models && views.iter().all(|v| v.plan.as_ref().is_some_and(|p| p.sync == SyncStatus::Synced))
+        };
+        let begun = Instant::now();
+        while !rested() {
+            assert!(begun.elapsed() < Duration::from_secs(1200), "the fleet of {models} does not come to rest");
+            sleep(Duration::from_millis(500));
+        }
+        eprintln!("{models} models trained and registered in {:.1} s", begun.elapsed().as_secs_f64());
+        Self { fleet, reconciler, threads }
+    }
+
+    fn sync(&self) {
+        self.reconciler.sync(&SyncRequest::default()).unwrap();
+    }
+
+    /// Ends the loop and gives the folder with the repository and the state.
+    fn stop(self) -> Fleet {
+        self.reconciler.stop();
+        for thread in self.threads {
+            thread.join().unwrap();
+        }
+        self.fleet
+    }
+}
+
+/// The daemon of the binary.
+struct Daemon(Child);
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        // Fails when it has ended by itself.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+impl Daemon {
+    fn start(fleet: &Fleet) -> Self {
+        let child = Command::new(env!("CARGO_BIN_EXE_trimtab"))
+            .args(["daemon", "--repo"])
+            .arg(&fleet.path)
+            .arg("--state")
+            .arg(fleet.folder.path().join("state"))
+            .args(["--router", "127.0.0.1:0"])
+            .stdout(Stdio::null())
+            .stderr(std::fs::File::create(fleet.folder.path().join("state/daemon.log")).unwrap())
+            .spawn()
+            .unwrap();
+        Self(child)
+    }
+
+    /// Waits until the API says that every model was looked at.
+    fn wait_ready(&mut self, socket: &Path) {
+        let begun = Instant::now();
+        let ready = || {
+            let mut stream = std::os::unix::net::UnixStream::connect(socket).ok()?;
+            std::io::Write::write_all(&mut stream, b"GET /readyz HTTP/1.1\r\nhost: t\r\nconnection: close\r\n\r\n")
+                .ok()?;
+            let mut first = String::new();
+            BufReader::new(stream).read_line(&mut first).ok()?;
+            first.contains(" 200 ").then_some(())
+        };
+        while ready().is_none() {
+            let log = || std::fs::read_to_string(socket.with_file_name("daemon.log")).unwrap_or_default();
+            assert!(self.0.try_wait().unwrap().is_none(), "the daemon ended: {}", log());
+            assert!(begun.elapsed() < Duration::from_secs(120), "the daemon is not ready after 120 s");
+            sleep(Duration::from_millis(100));
+        }
+        eprintln!("daemon ready with every model looked at after {:.1} s", begun.elapsed().as_secs_f64());
+    }
+
+    /// Resident memory in MiB, and processor time since the start.
+    fn usage(&self) -> (f64, Duration) {
+        let proc = PathBuf::from(format!("/proc/{}", self.0.id()));
+        let status = std::fs::read_to_string(proc.join("status")).unwrap();
+        let rss = status.lines().find_map(|l| l.strip_prefix("VmRSS:")).unwrap();
+        let kib: f64 = rss.trim().trim_end_matches(" kB").parse().unwrap();
+        let stat = std::fs::read_to_string(proc.join("stat")).unwrap();
+        // Fields 14 and 15, counted from 1; the name in field 2 may hold blanks.
+        let after = stat.rsplit_once(')').unwrap().1;
+        let ticks: u64 = after.split_whitespace().skip(11).take(2).map(|t| t.parse::<u64>().unwrap()).sum();
+        (kib / 1024.0, Duration::from_millis(ticks * 10))
+    }
+}
+
+fn rounds(c: &mut Criterion) -> Fleet {
+    let mut group = c.benchmark_group("a round with nothing changed");
+    group.sample_size(20);
+    let mut kept = None;
+    for models in [100, 1_000, 10_000, 100_000] {
+        let rest = AtRest::new(models);
+        group.bench_function(BenchmarkId::new("the branch did not move", models), |b| b.iter(|| rest.sync()));
+        let mut n = 0;
+        group.bench_function(BenchmarkId::new("a commit that touches no spec", models), |b| {
+            let commit = || {
+                n += 1;
+                rest.fleet.commit(&[("README.md".into(), format!("{n}"))]);
+            };
+            b.iter_batched(commit, |()| rest.sync(), criterion::BatchSize::PerIteration);
+        });
+        let main = || rest.fleet.repo.refname_to_id("refs/heads/main").unwrap();
+        group.bench_function(BenchmarkId::new("git2: where is the branch", models), |b| b.iter(main));
+        let fleet = rest.stop();
+        if models == 10_000 {
+            kept = Some(fleet);
+        }
+    }
+    group.finish();
+    kept.unwrap()
+}
+
+fn daemon(fleet: &Fleet) {
+    const OBSERVED: Duration = Duration::from_secs(20);
+    let mut daemon = Daemon::start(fleet);
+    daemon.wait_ready(&fleet.folder.path().join("state/trimtab.sock"));
+    // What the start left to be done is no rest.
+    sleep(Duration::from_secs(5));
+    let (_, before) = daemon.usage();
+    sleep(OBSERVED);
+    let (memory, after) = daemon.usage();
+    let share = (after - before).as_secs_f64() / OBSERVED.as_secs_f64() * 100.0;
+    println!("daemon with 10,000 idle models: {memory:.0} MiB resident, {share:.2} % of one core over {OBSERVED:?}");
+}
+
+fn main() {
+    let mut criterion = Criterion::default().configure_from_args();
+    let fleet = rounds(&mut criterion);
+    daemon(&fleet);
+    criterion.final_summary();
+}
