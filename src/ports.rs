@@ -76,11 +76,20 @@ pub enum Fetched {
     BranchGone,
 }
 
-/// A file to be committed by the bot; `None` deletes.
+/// A file to be committed by the bot.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FileChange {
     pub path: String,
-    pub content: Option<Vec<u8>>,
+    pub content: FileContent,
+}
+
+/// What a file becomes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FileContent {
+    Bytes(Vec<u8>),
+    /// A blob that the repository has, with its mode.
+    Object(TreeEntry),
+    Deleted,
 }
 
 /// A commit that trimtab makes itself.
@@ -91,7 +100,8 @@ pub struct BotCommit {
     pub message: String,
     pub name: String,
     pub email: String,
-    /// The commit on whose content this was decided: if a person changed anything under `guard` since, the commit is dropped.
+    /// The commit on whose content this was decided: if a person changed one of the files or anything under `guard` since, the commit
+    /// is dropped.
     pub decided_on: ObjectId,
     /// Folder of the model.
     pub guard: String,
@@ -119,12 +129,10 @@ pub trait Source: GitTree {
     fn read_only(&self) -> Option<String>;
     /// A commit by its id, branch, tag or an expression such as `HEAD~1`, of the objects that are here.
     fn resolve(&self, revision: &str) -> PortResult<Revision>;
-    /// Commits that lead from `old` (exclusive) to `new`, newest first, that touch `path`; at most `limit`.
-    fn log(&self, old: Option<&ObjectId>, new: &ObjectId, path: &str, limit: usize) -> PortResult<Vec<Revision>>;
+    /// Commits that lead from `old` (exclusive) to `new`, newest first, that touch any of `paths` (files or folders); at most `limit`.
+    fn log(&self, old: Option<&ObjectId>, new: &ObjectId, paths: &[String], limit: usize) -> PortResult<Vec<Revision>>;
     /// Commits on the newest head and pushes; on a lost race fetches and reapplies.
     fn push(&self, commit: &BotCommit) -> PortResult<Pushed>;
-    /// Commits and pushes the revert of `commit` (as `git revert` would), or says which paths conflict.
-    fn revert(&self, commit: &ObjectId, message: &str, name: &str, email: &str) -> PortResult<Pushed>;
     /// Calls `wake` when the remote may have moved (local repos: file notifications). Returns a guard; polling is the caller's.
     fn watch(&self, wake: Arc<dyn Fn() + Send + Sync>) -> PortResult<Box<dyn Send>>;
 }

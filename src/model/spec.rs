@@ -146,6 +146,23 @@ pub enum DataSource {
     Url(String),
 }
 
+impl std::fmt::Display for DataSource {
+    /// As the dataset's spec has it: a path is relative, so that it is never taken for an address.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Path(text) | Self::Url(text) => f.write_str(text),
+        }
+    }
+}
+
+/// One input in `trimtab.lock`: the snapshot, and the data that it was taken of.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LockedInput {
+    pub dataset: Name,
+    pub source: DataSource,
+    pub snapshot: Digest,
+}
+
 /// `datasets/NAME.toml`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct DatasetSpec {
@@ -203,7 +220,7 @@ pub struct DesiredModel {
     pub spec: Arc<ModelSpec>,
     /// Path of the spec file in the repo, `/`-separated.
     pub file: String,
-    /// Hash of the spec file's meaning-bearing content and the dataset specs it names: the key of store-held pins.
+    /// Hash of what decides on the pipeline's data: stages, code, inputs and where they come from. The key of store-held pins.
     pub content: Digest,
     /// Repo path of the code folder and the digest of its tree without spec and lock files.
     pub code_path: String,
@@ -212,8 +229,8 @@ pub struct DesiredModel {
     pub python: BTreeMap<String, Digest>,
     pub datasets: BTreeMap<Name, Arc<DatasetSpec>>,
     pub environments: BTreeMap<Name, Arc<EnvironmentSpec>>,
-    /// Input name -> snapshot, from `trimtab.lock`; empty without one.
-    pub lock: BTreeMap<Name, Digest>,
+    /// What `trimtab.lock` says of each input; empty without one.
+    pub lock: BTreeMap<Name, LockedInput>,
     /// Line (1-based) of each dotted field in the spec file, for reasons: `train.params.depth` -> 14.
     pub lines: Arc<Lines>,
     /// The newest commit that touched this model, as far as it was seen.
@@ -221,6 +238,23 @@ pub struct DesiredModel {
 }
 
 impl DesiredModel {
+    /// The snapshot that the lock pins an input to. A pin made for other data than the spec names now does not hold.
+    pub fn locked(&self, input: &Name) -> Option<Digest> {
+        let pin = self.lock.get(input)?;
+        let dataset = self.datasets.get(self.spec.data.get(input)?)?;
+        (pin.dataset == dataset.name && pin.source == dataset.source).then_some(pin.snapshot)
+    }
+
+    /// The lock that pins the inputs to these snapshots.
+    pub fn lock_for(&self, snapshots: &BTreeMap<Name, Digest>) -> BTreeMap<Name, LockedInput> {
+        let pin = |(input, snapshot): (&Name, &Digest)| {
+            let dataset = self.datasets.get(self.spec.data.get(input)?)?;
+            let (dataset, source) = (dataset.name.clone(), dataset.source.clone());
+            Some((input.clone(), LockedInput { dataset, source, snapshot: *snapshot }))
+        };
+        snapshots.iter().filter_map(pin).collect()
+    }
+
     /// This one with the memory of another that asks for the same; fleets are kept once, whatever the number of places that refer to them.
     pub fn sharing(self: &Arc<Self>, other: &Arc<Self>) -> Arc<Self> {
         if self.changed_by == other.changed_by {

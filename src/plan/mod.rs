@@ -112,7 +112,7 @@ fn pursue(input: &Input, desired: &DesiredModel, draft: &mut Draft) -> (Option<D
         deploy::keep(input, desired, draft);
         return (None, None);
     }
-    if input.may_push && pins.pinned != desired.lock && !pins.pinned.is_empty() {
+    if input.may_push && !pins.pinned.is_empty() && desired.lock_for(&pins.pinned) != desired.lock {
         draft.act(Action::WriteLock { snapshots: pins.pinned.clone() }, vec![]);
     }
     let fingerprint = fingerprint(desired, &pins.pinned);

@@ -17,8 +17,9 @@ pub fn resolve(desired: &DesiredModel, observed: &ObservedModel) -> Pins {
     let mut pins = Pins { pinned: BTreeMap::new(), missing: BTreeMap::new() };
     for (input, dataset) in &desired.spec.data {
         let Some(spec) = desired.datasets.get(dataset) else { continue };
-        let current = observed.pins.get(input).filter(|p| p.dataset == *spec).map(|p| p.snapshot);
-        let found = desired.lock.get(input).copied().or_else(|| before.and_then(|p| p.get(input)).copied()).or(current);
+        let same_data = |p: &&Pin| p.dataset.name == spec.name && p.dataset.source == spec.source;
+        let current = observed.pins.get(input).filter(same_data).map(|p| p.snapshot);
+        let found = desired.locked(input).or_else(|| before.and_then(|p| p.get(input)).copied()).or(current);
         match found {
             Some(snapshot) => drop(pins.pinned.insert(input.clone(), snapshot)),
             None => drop(pins.missing.insert(input.clone(), spec.as_ref().clone())),

@@ -81,8 +81,8 @@ fn fields(model: &DesiredModel) -> BTreeMap<String, String> {
     for (file, digest) in &model.python {
         out.insert(format!("train.python.{file}"), digest.short());
     }
-    for (input, snapshot) in &model.lock {
-        out.insert(format!("data.{input}.snapshot"), snapshot.short());
+    for (input, pin) in &model.lock {
+        out.insert(format!("data.{input}.snapshot"), pin.snapshot.short());
     }
     for (name, dataset) in &model.datasets {
         flatten(&format!("data.{name}"), &serde_json::to_value(&dataset.source).unwrap_or_default(), &mut out);

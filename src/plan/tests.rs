@@ -156,7 +156,7 @@ impl World {
                         self.observed.pins.insert(input.clone(), pin);
                     }
                 }
-                Action::WriteLock { snapshots } => self.desired.lock = snapshots.clone(),
+                Action::WriteLock { snapshots } => self.desired.lock = self.desired.lock_for(snapshots),
                 Action::Train { fingerprint, snapshots, .. } => {
                     self.observed.last_version += 1;
                     let metrics = BTreeMap::from([("recall".to_owned(), 0.95)]);
@@ -405,6 +405,29 @@ fn a_lock_is_written_when_trimtab_may_push_and_changes_nothing_else() {
     let actions = w.settle();
     assert_eq!(actions.iter().filter(|a| matches!(a, Action::WriteLock { .. })).count(), 1);
     assert_eq!(trains(&actions), 1);
+}
+
+/// A pin is of the data that it was taken of: neither another dataset nor another source under the same input comes under it.
+#[test]
+fn a_lock_holds_for_the_data_that_it_names_and_for_no_other() {
+    let mut w = world();
+    w.may_push = true;
+    w.settle();
+    let dataset = |w: &mut World, edit: fn(&mut DatasetSpec)| {
+        edit(Arc::make_mut(w.desired.datasets.get_mut("transactions").unwrap()));
+    };
+    let resolves =
+        |w: &World| w.plan(Some(&w.desired)).actions.iter().any(|p| matches!(p.action, Action::ResolveData { .. }));
+    // Words about it are not data.
+    w.desired.content = Digest::of(b"another");
+    dataset(&mut w, |d| d.description = Some("of last year".into()));
+    assert!(!resolves(&w));
+    dataset(&mut w, |d| d.source = DataSource::Path("data/other.csv".into()));
+    assert!(resolves(&w));
+    let before = w.desired.lock.clone();
+    let actions = w.settle();
+    assert_eq!(actions.iter().filter(|a| matches!(a, Action::WriteLock { .. })).count(), 1);
+    assert_ne!(w.desired.lock, before);
 }
 
 /// Edits that must change the fingerprint, and edits that must not.

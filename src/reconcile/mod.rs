@@ -8,6 +8,7 @@ mod look;
 mod meters;
 mod pipeline;
 pub mod queue;
+mod rollback;
 mod source;
 mod steer;
 mod tasks;

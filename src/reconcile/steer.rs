@@ -3,7 +3,6 @@
 use super::{Reconciler, lock};
 use crate::{
     model::*,
-    ports::*,
     rollout::{self, Next, Steer},
 };
 
@@ -94,48 +93,6 @@ impl Reconciler {
         }
         self.wake(model);
         Ok(())
-    }
-
-    /// Makes and pushes the revert that leads back: of the newest commit that changed the model, or of everything since the commit
-    /// that made `to`, newest first.
-    pub fn rollback(&self, model: &Name, to: Option<VersionNumber>) -> PortResult<Revision> {
-        let loaded = self.loaded();
-        let head = loaded.state().revision.clone().ok_or_else(|| PortError::retryable("no revision is loaded yet"))?;
-        let observed =
-            self.view(model).ok_or_else(|| PortError::permanent(format!("there is no model `{model}`")))?.observed;
-        let desired =
-            observed.desired.ok_or_else(|| PortError::permanent(format!("`{model}` was retired: restore its spec")))?;
-        let folder = desired.file.rsplit_once('/').map_or("", |(f, _)| f);
-        let source = &self.0.ports.source;
-        let commits = match to {
-            None => source.log(None, &head.commit, folder, 1)?,
-            Some(number) => {
-                let found = self.0.store.version(model, number).map_err(|e| PortError::retryable(e.to_string()))?;
-                let version = found.ok_or_else(|| PortError::permanent(format!("{model} has no version {number}")))?;
-                source.log(Some(&version.revision.commit), &head.commit, folder, 100)?
-            }
-        };
-        if commits.is_empty() {
-            return Err(PortError::permanent(format!(
-                "no commit changed {model} since then: there is nothing to revert"
-            )));
-        }
-        let settings = loaded.state().settings.clone();
-        let mut newest = None;
-        for commit in &commits {
-            let message = format!(
-                "Revert \"{}\"\n\nThis reverts commit {}.\n\nTrimtab-Model: {model}\nTrimtab-Reason: rollback asked for by hand\n",
-                commit.summary, commit.commit
-            );
-            match source.revert(&commit.commit, &message, &settings.bot_name, &settings.bot_email)? {
-                Pushed::Done(revision) => newest = Some(revision),
-                Pushed::AlreadyThere => {}
-                Pushed::Superseded => return Err(PortError::retryable("a person pushed meanwhile; try again")),
-                Pushed::ReadOnly(why) => return Err(PortError::permanent(why)),
-            }
-        }
-        self.wake_source();
-        newest.ok_or_else(|| PortError::permanent("Git has that content already"))
     }
 
     /// Forgets rejections (of one environment, when it is named) and a failed pipeline, so that they are tried again.

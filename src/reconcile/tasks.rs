@@ -1,6 +1,10 @@
 //! Work that takes longer than a look: snapshots, lock commits, pipelines. At most one of each for a model.
 
-use super::{Cell, Reconciler, Task, lock, queue::backoff};
+use super::{
+    Cell, Reconciler, Task, lock,
+    queue::backoff,
+    rollback::{folder, lock_path},
+};
 use crate::{model::*, plan::pins, ports::*, spec, store::Batch};
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -160,16 +164,17 @@ impl Reconciler {
         let Some(head) = self.loaded().state().revision.clone() else {
             return Err(PortError::retryable("the source has no commit yet"));
         };
-        let folder = desired.file.rsplit_once('/').map_or("", |(folder, _)| folder);
-        let path = if folder.is_empty() { "trimtab.lock".to_owned() } else { format!("{folder}/trimtab.lock") };
         let pins: Vec<String> = snapshots.iter().map(|(i, d)| format!("{i} → {}", d.short())).collect();
         let commit = BotCommit {
-            files: vec![FileChange { path, content: Some(spec::lock::render(snapshots).into_bytes()) }],
+            files: vec![FileChange {
+                path: lock_path(desired),
+                content: FileContent::Bytes(spec::lock::render(&desired.lock_for(snapshots)).into_bytes()),
+            }],
             message: format!("lock: {model}: {}\n\nTrimtab-Model: {model}\nTrimtab-Reason: {why}\n", pins.join(", ")),
             name: settings.bot_name,
             email: settings.bot_email,
             decided_on: head.commit,
-            guard: folder.to_owned(),
+            guard: folder(desired).to_owned(),
         };
         let pushed = self.0.ports.source.push(&commit);
         self.note_push(&pushed);

@@ -273,24 +273,12 @@ impl Source for GitSource {
         })
     }
 
-    fn log(&self, old: Option<&ObjectId>, new: &ObjectId, path: &str, limit: usize) -> PortResult<Vec<Revision>> {
-        self.with_repo(|repo| commit::log(repo, old, new, path, limit))
+    fn log(&self, old: Option<&ObjectId>, new: &ObjectId, paths: &[String], limit: usize) -> PortResult<Vec<Revision>> {
+        self.with_repo(|repo| commit::log(&self.folders, repo, old, new, paths, limit))
     }
 
     fn push(&self, bot: &BotCommit) -> PortResult<Pushed> {
-        self.write(|repo, head| commit::files(repo, head, bot))
-    }
-
-    fn revert(&self, target: &ObjectId, message: &str, name: &str, email: &str) -> PortResult<Pushed> {
-        let target = oid(target)?;
-        let outcome = self.write(|repo, head| commit::revert(repo, head, target, message, name, email))?;
-        Ok(match outcome {
-            Pushed::ReadOnly(why) => {
-                let at = self.with_repo(|repo| self.holder(repo))?.unwrap_or_else(|| self.path.clone());
-                Pushed::ReadOnly(format!("{why}; run `git -C {} revert {target}` yourself", at.display()))
-            }
-            other => other,
-        })
+        self.write(|repo, head| commit::files(&self.folders, repo, head, bot))
     }
 
     fn watch(&self, wake: Arc<dyn Fn() + Send + Sync>) -> PortResult<Box<dyn Send>> {

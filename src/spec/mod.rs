@@ -13,7 +13,7 @@ mod resolve;
 mod units;
 
 pub use load::Loaded;
-pub use resolve::code_files;
+pub use resolve::{code_files, dataset_file};
 pub use units::duration;
 
 #[cfg(test)]

@@ -78,7 +78,6 @@ fn data(root: &mut Table) -> BTreeMap<Name, Name> {
             out.insert(input, dataset);
         }
     }
-    table.finish();
     out
 }
 

@@ -139,7 +139,7 @@ impl Resolver<'_> {
         out
     }
 
-    fn lock(&self, folder: &str, found: &mut Vec<Diagnostic>) -> PortResult<BTreeMap<Name, Digest>> {
+    fn lock(&self, folder: &str, found: &mut Vec<Diagnostic>) -> PortResult<BTreeMap<Name, LockedInput>> {
         let path = join(folder, "trimtab.lock");
         let Some(entry) = self.tree.entry(&self.revision.tree, &path)? else { return Ok(BTreeMap::new()) };
         let bytes = match self.tree.blob(&entry.id, MAX_BYTES) {
@@ -166,6 +166,11 @@ fn some_names<T>(known: &Shared<T>) -> String {
         all.push("…".into());
     }
     if all.is_empty() { "none".to_owned() } else { all.join(", ") }
+}
+
+/// Where the spec of a dataset lies, below the folder of all specs.
+pub fn dataset_file(folder: &str, name: &Name) -> String {
+    join(folder, &format!("datasets/{name}.toml"))
 }
 
 /// The name of a dataset's or environment's file.
@@ -203,6 +208,7 @@ pub fn code_files(entries: &[TreeEntry]) -> impl Iterator<Item = &TreeEntry> {
 }
 
 fn content(spec: &ModelSpec, datasets: &BTreeMap<Name, Arc<DatasetSpec>>, code: Digest) -> Digest {
+    let sources: BTreeMap<&Name, &DataSource> = datasets.iter().map(|(name, d)| (name, &d.source)).collect();
     // Plain data with string keys: serialising cannot fail, and an empty text would still be a stable key.
-    Digest::of(&serde_json::to_vec(&(spec, datasets, code)).unwrap_or_default())
+    Digest::of(&serde_json::to_vec(&(&spec.name, &spec.stages, &spec.data, sources, code)).unwrap_or_default())
 }

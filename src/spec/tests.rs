@@ -233,7 +233,7 @@ fn hostile_trees_are_refused_with_the_path_named() {
             "https://",
         ),
         (
-            base().with("models/fraud/trimtab.lock", "schema = \"trimtab/lock/v1\"\n[snapshots]\ntrain = \"b3:zz\"\n"),
+            base().with("models/fraud/trimtab.lock", "schema = \"trimtab/lock/v1\"\n[inputs.train]\ndataset = \"t\"\nsource = \"t.csv\"\nsnapshot = \"b3:zz\"\n"),
             "content digest",
         ),
     ] {
@@ -330,9 +330,13 @@ fn the_order_of_keys_changes_nothing() {
 
 #[test]
 fn a_lock_is_read_as_it_was_written() {
-    let pins = BTreeMap::from([(Name::new("train").unwrap(), Digest::of(b"data"))]);
-    let files = base().with("models/fraud/trimtab.lock", &super::lock::render(&pins));
-    assert_eq!(files.load().state().models["fraud"].lock, pins);
+    for source in [DataSource::Path("odd \"name\".csv".into()), DataSource::Url("https://example.com/a.csv?v=1".into())]
+    {
+        let pin = LockedInput { dataset: Name::new("transactions").unwrap(), source, snapshot: Digest::of(b"data") };
+        let pins = BTreeMap::from([(Name::new("train").unwrap(), pin)]);
+        let files = base().with("models/fraud/trimtab.lock", &super::lock::render(&pins));
+        assert_eq!(files.load().state().models["fraud"].lock, pins);
+    }
 }
 
 /// Everything of a state that only its files decide.

@@ -141,7 +141,10 @@ fn the_right_key_reads_and_pushes() {
     let first = head(&source);
     assert_eq!(first.commit.0.as_ref(), w.head().unwrap().id().to_string());
     let lock = BotCommit {
-        files: vec![FileChange { path: "specs/models/m/trimtab.lock".into(), content: Some(b"lock".to_vec()) }],
+        files: vec![FileChange {
+            path: "specs/models/m/trimtab.lock".into(),
+            content: FileContent::Bytes(b"lock".to_vec()),
+        }],
         message: "lock: m".into(),
         name: "trimtab".into(),
         email: "bot@example.com".into(),

@@ -75,6 +75,79 @@ fn new_data_enters_by_a_refresh_which_is_a_commit_and_its_revert_brings_the_old_
     assert_eq!(w.trained("count").len(), 2);
 }
 
+/// Another dataset under the same input: its data is taken, and both ways back lead to the old version without training.
+#[test]
+fn another_dataset_is_other_data_and_the_way_back_trains_nothing() {
+    let mut w = World::new();
+    let count = w.path("count");
+    std::fs::write(w.path("data/more.csv"), "1,2\n3,4\n5,6\n").unwrap();
+    let more = "schema = \"trimtab/v1\"\n[dataset]\nname = \"more\"\n[source]\npath = \"more.csv\"\n";
+    w.commit("more data", &[("specs/datasets/more.toml", Some(more))]);
+    let first = model("fraud", &count, ", seed = 1", SERVED);
+    w.commit_model("fraud", &first);
+    w.start();
+    w.wait_for("fraud", "version=v1");
+    let second = first.replace("\"numbers\"", "\"more\"");
+    let change = w.commit_model("fraud", &second);
+    w.wait_for("fraud", "version=v2");
+    assert!(w.get("/models/fraud/x").2.contains("\"data\": 12"));
+    w.revert(change);
+    w.wait_for("fraud", "version=v1");
+    assert!(w.get("/models/fraud/x").2.contains("\"data\": 8"));
+    w.commit_model("fraud", &second);
+    w.wait_for("fraud", "version=v2");
+    w.wait_for("fraud", "synced");
+
+    // The lock that followed from the change goes with it: one commit, after which everything is as it was.
+    let out = w.trimtab(&["rollback", "fraud"]);
+    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+    w.wait_for("fraud", "version=v1");
+    assert!(w.head().unwrap().message().unwrap().starts_with("Revert \"fraud: change\"\n\nThis reverts commit "));
+    let out = w.trimtab(&["rollback", "fraud", "--to", "v2"]);
+    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+    w.wait_for("fraud", "version=v2");
+    assert_eq!(w.trained("count").len(), 2);
+}
+
+/// A commit that changed the dataset itself, and a commit that changed two models: a rollback moves only what is the model's own.
+#[test]
+fn a_rollback_moves_the_models_own_files_and_no_other_model() {
+    let mut w = World::new();
+    let count = w.path("count");
+    std::fs::write(w.path("data/more.csv"), "1,2\n3,4\n5,6\n").unwrap();
+    w.commit_model("fraud", &model("fraud", &count, ", seed = 1", SERVED));
+    w.start();
+    w.wait_for("fraud", "version=v1");
+    let out = w.trimtab(&["rollback", "fraud"]);
+    assert!(!out.status.success() && String::from_utf8_lossy(&out.stderr).contains("nothing to go back to"));
+
+    let moved = "schema = \"trimtab/v1\"\n[dataset]\nname = \"numbers\"\n[source]\npath = \"more.csv\"\n";
+    w.commit("numbers: a longer file", &[("specs/datasets/numbers.toml", Some(moved))]);
+    w.wait_for("fraud", "version=v2");
+    let out = w.trimtab(&["rollback", "fraud"]);
+    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+    w.wait_for("fraud", "version=v1");
+    assert!(w.get("/models/fraud/x").2.contains("\"data\": 8"));
+
+    let of = |name: &str, seed: &str| model(name, &count, &format!(", seed = {seed}"), SERVED);
+    w.commit_model("churn", &of("churn", "1"));
+    w.wait_for("churn", "version=v1");
+    let (fraud, churn) = (of("fraud", "3"), of("churn", "3"));
+    let both = [("specs/models/fraud/model.toml", Some(&*fraud)), ("specs/models/churn/model.toml", Some(&*churn))];
+    w.commit("both", &both);
+    w.wait_for("fraud", "version=v3");
+    w.wait_for("churn", "version=v2");
+    assert!(w.trimtab(&["rollback", "fraud"]).status.success());
+    w.wait_for("fraud", "version=v1");
+    assert_eq!(w.get("/models/churn/x").1, "v2", "the other model stays");
+
+    w.commit("numbers: longer again", &[("specs/datasets/numbers.toml", Some(moved))]);
+    w.wait_for("churn", "version=v3");
+    let out = w.trimtab(&["rollback", "fraud"]);
+    let said = String::from_utf8_lossy(&out.stderr).into_owned();
+    assert!(!out.status.success() && said.contains("churn reads it: run `git revert "), "{said}");
+}
+
 #[test]
 fn a_bad_canary_is_rejected_and_stable_serves_on() {
     let mut w = World::new();

@@ -31,7 +31,7 @@ fn lock(head: &Revision, model: usize) -> BotCommit {
     BotCommit {
         files: vec![FileChange {
             path: format!("specs/models/m{model}/trimtab.lock"),
-            content: Some(b"lock".to_vec()),
+            content: FileContent::Bytes(b"lock".to_vec()),
         }],
         message: format!("lock: m{model}"),
         name: "trimtab".into(),

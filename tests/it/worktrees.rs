@@ -27,7 +27,10 @@ fn refusal(w: &World, at: &Path, lock: &str) -> Option<String> {
     let source = GitSource::open(&SourceConfig { credentials: Credentials::default(), ..open }).unwrap();
     let Fetched::Head { revision, .. } = source.fetch(None).unwrap() else { panic!() };
     let commit = BotCommit {
-        files: vec![FileChange { path: format!("specs/models/{lock}/trimtab.lock"), content: Some(b"lock".to_vec()) }],
+        files: vec![FileChange {
+            path: format!("specs/models/{lock}/trimtab.lock"),
+            content: FileContent::Bytes(b"lock".to_vec()),
+        }],
         message: lock.into(),
         name: "trimtab".into(),
         email: "bot@example.com".into(),
