@@ -5,10 +5,7 @@ use crate::model::*;
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, OnceLock},
 };
 
 /// An error at an adapter, told to people; `retryable` when the same call may go through later.
@@ -160,17 +157,25 @@ pub trait Datasets: Send + Sync {
     fn locate(&self, snapshot: &Snapshot) -> PortResult<PathBuf>;
 }
 
-/// Asks a running effect to stop. Cloned freely.
+/// Asks a running effect to stop, and says why. Cloned freely.
 #[derive(Debug, Clone, Default)]
-pub struct Cancel(Arc<AtomicBool>);
+pub struct Cancel(Arc<OnceLock<String>>);
 impl Cancel {
-    /// Asks.
-    pub fn cancel(&self) {
-        self.0.store(true, Ordering::SeqCst);
+    /// Asks; the first reason stands.
+    pub fn cancel(&self, reason: &str) {
+        let _ = self.0.set(reason.to_owned());
     }
     /// Whether it was asked.
     pub fn is_cancelled(&self) -> bool {
-        self.0.load(Ordering::SeqCst)
+        self.0.get().is_some()
+    }
+    /// Why it was asked; empty before.
+    pub fn reason(&self) -> &str {
+        self.0.get().map_or("", String::as_str)
+    }
+    /// What an effect that stopped for it returns.
+    pub fn error(&self) -> PortError {
+        PortError::permanent(format!("stopped: {}", self.reason()))
     }
 }
 

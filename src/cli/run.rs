@@ -77,6 +77,30 @@ impl PipelineObserver for Screen {
     }
 }
 
+/// Stages live under shims of their own, which a Ctrl-C at the terminal does not reach: it is handed on.
+fn stopped_by_a_signal() -> std::io::Result<Cancel> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
+    let (mut interrupt, mut terminate) = {
+        let _inside = runtime.enter();
+        (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?)
+    };
+    let cancel = Cancel::default();
+    std::thread::spawn({
+        let cancel = cancel.clone();
+        move || {
+            runtime.block_on(async {
+                tokio::select! {
+                    _ = interrupt.recv() => {}
+                    _ = terminate.recv() => {}
+                }
+            });
+            cancel.cancel("interrupted");
+        }
+    });
+    Ok(cancel)
+}
+
 pub fn run(global: &Global, args: &Args) -> Outcome {
     let loaded = check::load(&args.path)?;
     let state = loaded.state();
@@ -126,7 +150,7 @@ pub fn run(global: &Global, args: &Args) -> Outcome {
     let attempt = u32::try_from(now.wall.0 / 1000 % i64::from(u32::MAX / 32)).unwrap_or(1).max(1);
     let job = PipelineJob { model: model.clone(), revision, fingerprint: print, attempt, snapshots };
     let outcome =
-        trainer.execute(&job, &screen, &Cancel::default()).map_err(|e| Failure::new(visible_lines(&e.message)))?;
+        trainer.execute(&job, &screen, &stopped_by_a_signal()?).map_err(|e| Failure::new(visible_lines(&e.message)))?;
     let results = gates::judge(&model.spec.gates, &outcome.metrics, None, &[]);
     let failed = gates::failures(&results);
     if global.json {

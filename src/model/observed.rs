@@ -163,7 +163,7 @@ pub struct Pipeline {
 pub struct StageProgress {
     pub name: Name,
     pub run: Option<RunId>,
-    /// `waiting`, `running`, `cached`, `succeeded`, `failed`.
+    /// `waiting`, `running`, `cached`, `succeeded`, `failed`, `cancelled`.
     pub state: String,
     pub duration: Option<Millis>,
 }

@@ -27,7 +27,7 @@ impl Reconciler {
                         }
                     });
                 }
-                Action::CancelTraining { .. } => self.cancel_pipeline(&name),
+                Action::CancelTraining { reason, .. } => self.cancel_pipeline(&name, reason),
                 _ => {}
             }
         }
@@ -38,9 +38,9 @@ impl Reconciler {
         }
     }
 
-    pub(super) fn cancel_pipeline(&self, model: &Name) {
+    fn cancel_pipeline(&self, model: &Name, reason: &str) {
         if let Some(cancel) = self.0.tasks.get(&(model.clone(), Task::Pipeline)) {
-            cancel.cancel();
+            cancel.cancel(reason);
             self.0.slots.nudge();
         }
     }

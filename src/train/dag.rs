@@ -30,7 +30,7 @@ pub fn execute(
         let mut running = 0usize;
         loop {
             if cancel.is_cancelled() {
-                stop.cancel();
+                stop.cancel(cancel.reason());
             }
             for i in 0..stages.len() {
                 let ready = !begun[i]
@@ -63,20 +63,20 @@ pub fn execute(
                     done[i] = Some(d);
                 }
                 Err(e) => {
-                    progress.set(i, "failed", None, None);
-                    stop.cancel();
+                    progress.set(i, if stop.is_cancelled() { "cancelled" } else { "failed" }, None, None);
+                    stop.cancel(&format!("stage {} failed", stages[i].name));
                     failure.get_or_insert(e);
                 }
             }
         }
     });
     if cancel.is_cancelled() {
-        return Err(PortError::permanent("cancelled"));
+        return Err(cancel.error());
     }
     if let Some(e) = failure {
         return Err(e);
     }
-    outcome(config, job, &done)
+    outcome(config, job, &done, cancel)
 }
 
 /// The next stage that ended; hands a cancel on meanwhile.
@@ -86,7 +86,7 @@ fn wait<T>(receive: &mpsc::Receiver<T>, cancel: &Cancel, stop: &Cancel) -> Resul
         match receive.recv_timeout(ASK) {
             Ok(x) => return Ok(x),
             Err(mpsc::RecvTimeoutError::Disconnected) => return Err(()),
-            Err(mpsc::RecvTimeoutError::Timeout) if cancel.is_cancelled() => stop.cancel(),
+            Err(mpsc::RecvTimeoutError::Timeout) if cancel.is_cancelled() => stop.cancel(cancel.reason()),
             Err(mpsc::RecvTimeoutError::Timeout) => {}
         }
     }
@@ -138,7 +138,12 @@ impl<'a> Progress<'a> {
 }
 
 /// The artifact is what `train` left, and what stages after it made of it.
-fn outcome(config: &TrainerConfig, job: &PipelineJob, done: &[Option<Done>]) -> PortResult<PipelineOutcome> {
+fn outcome(
+    config: &TrainerConfig,
+    job: &PipelineJob,
+    done: &[Option<Done>],
+    cancel: &Cancel,
+) -> PortResult<PipelineOutcome> {
     let stages = &job.model.spec.stages;
     let train = stages.iter().position(|s| s.name.as_str() == "train").unwrap_or(0);
     let mut files: BTreeMap<String, FileEntry> = BTreeMap::new();
@@ -178,7 +183,7 @@ fn outcome(config: &TrainerConfig, job: &PipelineJob, done: &[Option<Done>]) -> 
         if let Some(entry) = requirements {
             let place = scratch("requirements");
             std::fs::write(&place, config.artifacts.read(&entry.digest)?).map_err(workspace::io(&place))?;
-            let venv = super::python::environment(&config.state, &place, &place.with_extension("log"))?;
+            let venv = super::python::environment(&config.state, &place, &place.with_extension("log"), cancel)?;
             std::fs::remove_file(&place).map_err(workspace::io(&place))?;
             (python, packages) = (Some(venv.digest), venv.packages);
         }

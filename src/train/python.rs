@@ -2,7 +2,7 @@
 
 use crate::{model::*, ports::*, process::environment};
 use std::{
-    fs::{self, File, OpenOptions},
+    fs::{self, File, OpenOptions, TryLockError},
     io::Write,
     os::unix::process::CommandExt,
     path::{Path, PathBuf},
@@ -25,12 +25,14 @@ pub fn folder(state: &Path, digest: &Digest) -> PathBuf {
     state.join("env").join(digest.hex())
 }
 
+/// Between two looks at a build and at who else builds: a cancel is heeded as fast.
+const ASK: std::time::Duration = std::time::Duration::from_millis(100);
 const MARKER: &str = ".complete";
 const NO_PYTHON: &str = "python3 is not installed: install it (Debian: apt-get install python3 python3-venv)";
 
 /// The environment of a requirements file; builds it when it is missing. Output of the build is appended to `log`. Others that want the same
-/// one wait for it.
-pub fn environment(state: &Path, requirements: &Path, log: &Path) -> PortResult<Venv> {
+/// one wait for it. A cancel ends the wait and the build.
+pub fn environment(state: &Path, requirements: &Path, log: &Path, cancel: &Cancel) -> PortResult<Venv> {
     let content = fs::read(requirements).map_err(io(requirements))?;
     let version = output(Command::new("python3").arg("--version")).map_err(|_| PortError::retryable(NO_PYTHON))?;
     let digest = Digest::of(&[content.as_slice(), version.as_bytes()].concat());
@@ -40,9 +42,15 @@ pub fn environment(state: &Path, requirements: &Path, log: &Path) -> PortResult<
     let lock_path = parent.join(format!("{}.lock", digest.hex()));
     let lock = File::create(&lock_path).map_err(io(&lock_path))?;
     // Held until this function returns, by the kernel: a builder that is killed lets go.
-    lock.lock().map_err(io(&lock_path))?;
+    while let Err(held) = lock.try_lock() {
+        match held {
+            TryLockError::Error(e) => return Err(io(&lock_path)(e)),
+            TryLockError::WouldBlock if cancel.is_cancelled() => return Err(cancel.error()),
+            TryLockError::WouldBlock => std::thread::sleep(ASK),
+        }
+    }
     if !place.join(MARKER).exists() {
-        build(&place, requirements, log)?;
+        build(&place, requirements, log, cancel)?;
     }
     let packages = fs::read_to_string(place.join(MARKER)).map_err(io(&place))?;
     Ok(Venv { digest, bin: place.join("bin"), packages: packages.lines().map(str::to_owned).collect() })
@@ -59,7 +67,7 @@ fn output(command: &mut Command) -> std::io::Result<String> {
 }
 
 /// Builds in place, since an environment cannot be moved; the marker at the end says that it is whole.
-fn build(place: &Path, requirements: &Path, log: &Path) -> PortResult<()> {
+fn build(place: &Path, requirements: &Path, log: &Path, cancel: &Cancel) -> PortResult<()> {
     if place.exists() {
         fs::remove_dir_all(place).map_err(io(place))?;
     }
@@ -77,11 +85,12 @@ fn build(place: &Path, requirements: &Path, log: &Path) -> PortResult<()> {
         make.args(["-m", "venv"]).arg(place);
         install.args(["-m", "pip", "install", "--disable-pip-version-check", "--no-input", "-r"]).arg(requirements);
     }
-    run(&mut make, &file, log, "cannot make a Python environment (Debian: apt-get install python3-venv)")?;
+    run(&mut make, &file, log, cancel, "cannot make a Python environment (Debian: apt-get install python3-venv)")?;
     run(
         &mut install,
         &file,
         log,
+        cancel,
         "cannot install the requirements (is there a network, and does every package exist?)",
     )?;
     let freeze = "import importlib.metadata as m; print('\\n'.join(sorted({f'{d.metadata[\"Name\"]}=={d.version}' for d in m.distributions()})))";
@@ -90,7 +99,7 @@ fn build(place: &Path, requirements: &Path, log: &Path) -> PortResult<()> {
     fs::write(&part, packages).and_then(|()| fs::rename(&part, place.join(MARKER))).map_err(io(place))
 }
 
-fn run(command: &mut Command, log: &File, path: &Path, hint: &str) -> PortResult<()> {
+fn run(command: &mut Command, log: &File, path: &Path, cancel: &Cancel, hint: &str) -> PortResult<()> {
     let out = log.try_clone().map_err(io(path))?;
     let err = log.try_clone().map_err(io(path))?;
     // Packages may run code of their own while they are built: it sees what a run sees, and ends with the daemon, so that the next builder
@@ -100,12 +109,21 @@ fn run(command: &mut Command, log: &File, path: &Path, hint: &str) -> PortResult
     unsafe {
         command.pre_exec(|| Ok(nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL)?));
     }
-    let status = command
-        .stdin(Stdio::null())
-        .stdout(out)
-        .stderr(err)
-        .status()
-        .map_err(|e| PortError::retryable(format!("{hint}: {e}")))?;
+    let failed = |e: std::io::Error| PortError::retryable(format!("{hint}: {e}"));
+    let mut child = command.stdin(Stdio::null()).stdout(out).stderr(err).process_group(0).spawn().map_err(failed)?;
+    let status = loop {
+        if let Some(status) = child.try_wait().map_err(failed)? {
+            break status;
+        }
+        if cancel.is_cancelled() {
+            // With what it started: compilers of packages that are built here.
+            let group = nix::unistd::Pid::from_raw(child.id() as i32);
+            let _ = nix::sys::signal::killpg(group, nix::sys::signal::Signal::SIGKILL);
+            child.wait().map_err(failed)?;
+            return Err(cancel.error());
+        }
+        std::thread::sleep(ASK);
+    };
     if status.success() {
         return Ok(());
     }

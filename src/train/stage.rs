@@ -119,9 +119,7 @@ impl Stage<'_> {
             result.and_then(|(exit, venv)| self.judge(&mut run, &folder, &exit, cancel).map(|outputs| (outputs, venv)));
         run.status = match &result {
             Ok(_) => RunStatus::Succeeded,
-            Err(_) if cancel.is_cancelled() => {
-                RunStatus::Cancelled { reason: "a newer commit asks for something else".into() }
-            }
+            Err(_) if cancel.is_cancelled() => RunStatus::Cancelled { reason: cancel.reason().to_owned() },
             Err(e) => RunStatus::Failed { reason: e.message.clone() },
         };
         run.outputs = result.as_ref().ok().map(|(outputs, _)| outputs.clone());
@@ -144,7 +142,7 @@ impl Stage<'_> {
         let shim = folder.join("shim");
         workspace::checkout(self.config.source.as_ref(), &self.job.revision.tree, &self.job.model.code_path, &code)?;
         let venv = match &self.spec.python {
-            Some(file) => Some(python::environment(&self.config.state, &code.join(file), &log)?),
+            Some(file) => Some(python::environment(&self.config.state, &code.join(file), &log, cancel)?),
             None => None,
         };
         let handle = match process::adopt(&shim) {
@@ -163,7 +161,7 @@ impl Stage<'_> {
             None => {
                 handle.stop();
                 handle.wait(|| false);
-                return Err(PortError::permanent("cancelled"));
+                return Err(cancel.error());
             }
             Some(State::Ended(exit)) => exit,
             Some(_) => {
@@ -252,7 +250,7 @@ impl Stage<'_> {
         }
         let name = &self.spec.name;
         if cancel.is_cancelled() {
-            return Err(PortError::permanent("cancelled"));
+            return Err(cancel.error());
         }
         if exit.stopped {
             return Err(PortError::retryable(format!("stage {name}: stopped from outside")));

@@ -1,6 +1,11 @@
 //! Pipelines through `trimtab run`: real processes in a work tree, no daemon.
 
-use std::{fs, path::Path, process::Command, process::Output};
+use std::{
+    fs,
+    path::Path,
+    process::{Command, Output},
+    time::{Duration, Instant},
+};
 
 fn write(root: &Path, path: &str, text: &str) {
     let file = root.join(path);
@@ -33,6 +38,11 @@ fn run(dir: &Path) -> Output {
         .unwrap()
 }
 
+/// Both streams.
+fn said(out: &Output) -> String {
+    String::from_utf8_lossy(&out.stdout).into_owned() + &String::from_utf8_lossy(&out.stderr)
+}
+
 fn counted(dir: &Path) -> usize {
     fs::read_to_string(dir.join("count")).unwrap_or_default().lines().count()
 }
@@ -59,8 +69,104 @@ fn stages_run_once_for_one_content_and_feed_each_other() {
 fn a_failing_stage_is_tried_again_and_says_its_last_lines() {
     let dir = world("[train]\nrun = \"echo t >> COUNT; echo the reason >&2; exit 3\"\nretries = 2\n");
     let out = run(dir.path());
-    let said = String::from_utf8_lossy(&out.stdout).into_owned() + &String::from_utf8_lossy(&out.stderr);
+    let said = said(&out);
     assert_eq!(out.status.code(), Some(1));
     assert!(said.contains("stage train: exit 3") && said.contains("the reason"), "{said}");
     assert_eq!(counted(dir.path()), 3);
+}
+
+/// Each of the two waits for the other to begin: one after the other, they would never end.
+#[test]
+fn stages_that_need_nothing_of_each_other_run_at_once() {
+    let meet = |me: &str, other: &str| {
+        format!(
+            "[[stage]]\nname = \"{me}\"\ntimeout = \"30s\"\noutputs = [\"{me}\"]\n\
+             run = \"touch COUNT.{me}; until test -e COUNT.{other}; do sleep 0.02; done; touch $TRIMTAB_OUTPUT/{me}\"\n"
+        )
+    };
+    let train = "[train]\nrun = \"touch $TRIMTAB_OUTPUT/model\"\ninputs = [\"left\", \"right\"]\n";
+    let dir = world(&format!("{}{}{train}", meet("left", "right"), meet("right", "left")));
+    let out = run(dir.path());
+    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+}
+
+#[test]
+fn a_stage_that_fails_stops_those_that_run_beside_it() {
+    let dir = world(
+        "[[stage]]\nname = \"long\"\noutputs = [\"x\"]\nrun = \"echo $$ > COUNT.pid; sleep 600\"\n\
+         [[stage]]\nname = \"short\"\noutputs = [\"y\"]\nrun = \"until test -s COUNT.pid; do sleep 0.02; done; echo no rows >&2; exit 4\"\n\
+         [train]\nrun = \"touch $TRIMTAB_OUTPUT/model\"\ninputs = [\"x\", \"y\"]\n",
+    );
+    let out = run(dir.path());
+    let said = said(&out);
+    assert_eq!(out.status.code(), Some(1));
+    assert!(said.contains("stage short: exit 4") && said.contains("no rows"), "{said}");
+    assert!(!alive(&dir.path().join("count.pid")), "the other stage still runs");
+}
+
+/// Whether the process whose pid the file holds still runs.
+fn alive(file: &Path) -> bool {
+    let pid: i32 = fs::read_to_string(file).unwrap().trim().parse().unwrap();
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    !stat.is_empty() && !stat.contains(") Z ")
+}
+
+#[test]
+fn an_interrupt_ends_the_stage_that_runs() {
+    let dir = world("[train]\nrun = \"echo $$ > COUNT.part; mv COUNT.part COUNT.pid; sleep 600\"\n");
+    let mut child = Command::new(env!("CARGO_BIN_EXE_trimtab"))
+        .args(["run", "m", "--path"])
+        .arg(dir.path())
+        .arg("--state")
+        .arg(dir.path().join("state"))
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let pid = dir.path().join("count.pid");
+    let until = Instant::now() + Duration::from_secs(60);
+    while !pid.exists() {
+        assert!(Instant::now() < until && child.try_wait().unwrap().is_none(), "the stage does not start");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let me = nix::unistd::Pid::from_raw(child.id() as i32);
+    nix::sys::signal::kill(me, nix::sys::signal::Signal::SIGINT).unwrap();
+    let out = child.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&out.stderr).into_owned();
+    assert_eq!(out.status.code(), Some(1), "{said}");
+    assert!(said.contains("stopped: interrupted"), "{said}");
+    assert!(!alive(&pid), "the stage still runs");
+}
+
+#[test]
+fn a_stage_past_its_time_limit_is_ended_and_said() {
+    let dir = world("[train]\nrun = \"echo begun; sleep 600\"\ntimeout = \"300ms\"\n");
+    let out = run(dir.path());
+    let said = said(&out);
+    assert_eq!(out.status.code(), Some(1));
+    assert!(said.contains("stopped at its time limit") && said.contains("begun"), "{said}");
+}
+
+/// The build of an environment waits for a package index that does not answer; an interrupt ends it, and what it started.
+#[test]
+fn an_interrupt_ends_the_build_of_an_environment() {
+    let index = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let dir = world("[train]\nrun = \"true\"\npython = \"requirements.txt\"\n");
+    let address = format!("http://{}/simple", index.local_addr().unwrap());
+    write(dir.path(), "models/m/requirements.txt", &format!("--index-url {address}\nno-such-package-here\n"));
+    let child = Command::new(env!("CARGO_BIN_EXE_trimtab"))
+        .args(["run", "m", "--path"])
+        .arg(dir.path())
+        .arg("--state")
+        .arg(dir.path().join("state"))
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    // The installer asks for the package: it is in the middle of the build.
+    let (held, _) = index.accept().unwrap();
+    let me = nix::unistd::Pid::from_raw(child.id() as i32);
+    nix::sys::signal::kill(me, nix::sys::signal::Signal::SIGINT).unwrap();
+    let out = child.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&out.stderr).into_owned();
+    assert!(said.contains("stopped: interrupted"), "{said}");
+    drop(held);
 }
