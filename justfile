@@ -10,7 +10,7 @@ build:
 test:
     cargo test
 
-# Run all tests, with those that need programs which not every machine has (Prometheus, sshd)
+# Run all tests, with those that need programs which not every machine has (Prometheus, sshd, libfaketime; as root)
 test-extended:
     cargo test --features extended-tests
 

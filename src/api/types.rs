@@ -17,6 +17,8 @@ pub struct Fleet {
     pub held: Vec<Name>,
     /// Where traffic enters.
     pub router: Option<String>,
+    /// Why the daemon's state cannot be written now; nothing new is done until it can.
+    pub store_error: Option<String>,
     /// The daemon's clocks, for ages and countdowns.
     pub now: Now,
 }

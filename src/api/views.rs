@@ -31,6 +31,7 @@ pub fn fleet(r: &Reconciler) -> Fleet {
         diagnostics: source.diagnostics,
         held: r.held_deletions().into_iter().collect(),
         router: r.ports().target.address(),
+        store_error: r.store().trouble(),
         now: r.ports().clock.now(),
     }
 }

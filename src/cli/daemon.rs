@@ -216,11 +216,20 @@ async fn stop_signal() {
 async fn keep_house(reconciler: Reconciler, target: Arc<LocalTarget>, store: Store, clock: Arc<SystemClock>) {
     let mut swept = false;
     loop {
-        tokio::time::sleep(Duration::from_secs(if swept { 60 } else { 1 })).await;
+        // A disk that was full is tried more often: whoever made room waits for it.
+        let pause = if swept && store.trouble().is_none() { 60 } else { 1 };
+        tokio::time::sleep(Duration::from_secs(pause)).await;
         let (reconciler, target, store, clock) = (reconciler.clone(), target.clone(), store.clone(), clock.clone());
         let work = move || {
-            if let Err(e) = store.commit(Batch::new().put_fact(CLOCK, &clock.base())) {
-                tracing::error!("the clock's place cannot be kept: {e}");
+            let before = store.trouble();
+            match store.commit(Batch::new().put_fact(CLOCK, &clock.base())) {
+                Ok(_) if before.is_some() => {
+                    tracing::info!("the state can be written again");
+                    reconciler.look_again_at_all();
+                }
+                Ok(_) => {}
+                Err(e) if before.as_ref() == Some(&e.to_string()) => {}
+                Err(e) => tracing::error!("the clock's place cannot be kept: {e}"),
             }
             let ready = reconciler.looked_at_all();
             if ready && !swept {

@@ -100,6 +100,9 @@ fn print_fleet(fleet: &Fleet) {
         .as_ref()
         .map_or("no revision yet".to_owned(), |r| format!("{} \"{}\"", r.commit.short(), visible(&r.summary)));
     println!("{} {} @ {revision}", visible(&fleet.source.url), visible(&fleet.source.branch));
+    if let Some(e) = &fleet.store_error {
+        println!("{}", paint(&format!("state: {}", visible(e)), 31));
+    }
     print_source(&fleet.source, fleet.now.wall);
     if fleet.models.is_empty() {
         println!("No models yet: `trimtab new NAME` makes one; commit it and it is trained.");

@@ -154,6 +154,12 @@ impl Reconciler {
         self.0.queue.add(model.clone(), SteadyMs(0));
     }
 
+    /// Looks at the remote and at every model: after a time in which nothing could be kept.
+    pub fn look_again_at_all(&self) {
+        self.wake_source();
+        self.known_models().iter().for_each(|model| self.wake(model));
+    }
+
     /// Every event from now on.
     pub fn subscribe(&self) -> tokio::sync::broadcast::Receiver<Event> {
         self.0.events.subscribe()

@@ -221,9 +221,7 @@ impl Reconciler {
         self.note_outcome(outcome);
         if self.0.source.may_write_again(self.0.ports.source.read_only()) {
             // Pins that only the store has are written to Git now.
-            for model in self.known_models() {
-                self.wake(&model);
-            }
+            self.known_models().iter().for_each(|model| self.wake(model));
         }
     }
 
@@ -270,7 +268,7 @@ impl Reconciler {
         }
         let folder = self.0.source.status().path;
         let source = self.0.ports.source.as_ref();
-        let known = old.is_none().then(|| lock(&self.0.source.shared).last_known.take()).flatten();
+        let known = old.is_none().then(|| lock(&self.0.source.shared).last_known.clone()).flatten();
         let base = known.as_ref().unwrap_or(&loaded);
         let from = base.state().revision.as_ref().map(|r| &r.tree);
         let changes = source.changes(from, &revision.tree, &folder)?;
@@ -284,8 +282,10 @@ impl Reconciler {
         let alive = self.asked_for(&loaded);
         drop(loaded);
         touched.extend(self.hold_deletions(&next, &touched, alive, prune));
+        // First kept, then in force: a revision that the store refused is loaded again in the next round.
+        self.note_revision(revision, rewritten)?;
         *self.0.loaded.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(next);
-        self.note_revision(revision, old.as_ref(), rewritten)?;
+        lock(&self.0.source.shared).last_known = None;
         for model in &touched {
             self.wake(model);
         }
@@ -333,20 +333,21 @@ impl Reconciler {
         before.symmetric_difference(&held).cloned().collect()
     }
 
-    fn note_revision(&self, revision: &Revision, old: Option<&Revision>, rewritten: bool) -> PortResult<()> {
-        let status = {
-            let mut s = lock(&self.0.source.shared);
-            s.status.revision = Some(revision.clone());
-            s.status.clone()
-        };
+    fn note_revision(&self, revision: &Revision, rewritten: bool) -> PortResult<()> {
+        let before = self.0.source.status();
+        // A daemon that starts where the last one stood tells nothing new.
+        let moved = before.revision.as_ref().map(|r| &r.commit) != Some(&revision.commit);
+        let status = SourceStatus { revision: Some(revision.clone()), ..before };
         let mut batch = Batch::new().put_source(&status);
         if rewritten {
             let message = format!("the branch was rewritten to {}", revision.commit.short());
             batch = batch.event(self.event(EventKind::SourceRewritten, None, Some(revision), message));
         }
-        if old.map(|o| &o.commit) != Some(&revision.commit) {
+        if moved {
             batch = batch.event(self.event(EventKind::SourceMoved, None, Some(revision), revision.summary.clone()));
         }
-        self.commit(batch).map_err(|e| PortError::retryable(e.to_string()))
+        self.commit(batch).map_err(|e| PortError::retryable(e.to_string()))?;
+        lock(&self.0.source.shared).status.revision = status.revision;
+        Ok(())
     }
 }

@@ -55,7 +55,9 @@ impl Reconciler {
             move |r| {
                 body(&r, &key.0, &cancel);
                 r.0.tasks.end(&key);
-                r.wake(&key.0);
+                // What could not be kept is tried again, but not in a circle.
+                let pause = if r.0.store.trouble().is_some() { backoff(2) } else { 0 };
+                r.0.queue.add(key.0.clone(), r.now().steady.plus(pause));
             }
         });
         if let Err(e) = started {

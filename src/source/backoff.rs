@@ -9,8 +9,8 @@ const CAP_MS: u64 = 300_000;
 const SLOW_MS: (u64, u64) = (60_000, 1_800_000);
 
 /// The interval, doubled for each failure in a row up to five minutes, and spread by a fifth either way by `random`, so that many daemons
-/// do not ask in step. What waits for a person (refused credentials, a certificate, ...) is asked for more seldom: after a minute at the
-/// soonest, doubled up to half an hour.
+/// do not ask in step. What waits for a person (refused credentials, a certificate, ...) is asked for more seldom: after two
+/// minutes at the soonest, doubled up to half an hour.
 pub fn pause(interval: Millis, failures: u32, reason: Option<SourceReason>, random: u64) -> Duration {
     let base = interval.0.max(100);
     let (base, cap) = match reason {

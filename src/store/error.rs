@@ -19,6 +19,16 @@ pub enum StoreError {
     /// The disk refused; nothing of the change is kept.
     #[error("cannot write the state in {path}: {source} (nothing acknowledged is lost; free space or fix permissions)")]
     Io { path: PathBuf, source: std::io::Error },
+    /// The disk has so little room left that the database might not be able to finish a write.
+    #[error(
+        "only {free_mib} MiB are free in {state}: nothing more is written below {needed_mib} MiB (nothing acknowledged is lost; free space)"
+    )]
+    Full { state: PathBuf, free_mib: u64, needed_mib: u64 },
+    /// An earlier write broke off in a way that the database does not come back from by itself.
+    #[error(
+        "the state is no longer written since an error ({0}): restart the daemon (nothing acknowledged is lost; what serves goes on)"
+    )]
+    Stopped(String),
     /// A version's number or fingerprint was given out before.
     #[error("{0} is registered already and versions are immutable")]
     Immutable(String),

@@ -23,7 +23,7 @@ use serde::de::DeserializeOwned;
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     path::Path,
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
 };
 use writer::Writer;
 
@@ -35,6 +35,8 @@ pub struct Committed {
 
 struct Inner {
     writer: Writer,
+    /// Why the newest batch was not kept, when it was not.
+    trouble: Mutex<Option<String>>,
     db: sled::Db,
     _lock: LockFile,
 }
@@ -87,12 +89,24 @@ impl Store {
         backup::finish_restore(state)?;
         let db = open_db(state)?;
         let writer = Writer::start(&db, state)?;
-        Ok(Self(Arc::new(Inner { writer, db, _lock: lock })))
+        Ok(Self(Arc::new(Inner { writer, trouble: Mutex::default(), db, _lock: lock })))
     }
 
     /// Makes a batch durable. Many callers share one flush.
     pub fn commit(&self, batch: Batch) -> Result<Committed, StoreError> {
-        self.0.writer.commit(batch)
+        let committed = self.0.writer.commit(batch);
+        let trouble = match &committed {
+            // A refused batch says nothing about the disk.
+            Err(StoreError::Immutable(_)) => return committed,
+            other => other.as_ref().err().map(ToString::to_string),
+        };
+        *self.0.trouble.lock().unwrap_or_else(PoisonError::into_inner) = trouble;
+        committed
+    }
+
+    /// Why nothing can be written now, as the newest commit found it.
+    pub fn trouble(&self) -> Option<String> {
+        self.0.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn get<T: DeserializeOwned>(&self, key: &[u8]) -> Result<Option<T>, StoreError> {

@@ -18,6 +18,10 @@ use std::{
     thread::JoinHandle,
 };
 
+/// Room that the disk must have before anything is written: sled cannot be used any more once one of its own writes failed, and a
+/// checkpoint of a full journal writes several times its size.
+const ROOM: u64 = 16 * 1024 * 1024;
+
 type Answer = Result<Committed, StoreError>;
 type Request = (Batch, Sender<Answer>);
 
@@ -50,7 +54,8 @@ impl Writer {
             None => 1,
         };
         let (send, receive) = sync_channel(WAITING);
-        let mut writer = State { db: db.clone(), folder: state.to_owned(), journal, content, next_event };
+        let mut writer =
+            State { db: db.clone(), folder: state.to_owned(), journal, content, next_event, stopped: None };
         let body = move || writer.serve(&receive);
         let io = |source| StoreError::Io { path: "store thread".into(), source };
         let thread = std::thread::Builder::new().name("store".into()).spawn(body).map_err(io)?;
@@ -85,6 +90,8 @@ struct State {
     journal: Journal,
     content: Content,
     next_event: u64,
+    /// The error after which nothing is written any more.
+    stopped: Option<String>,
 }
 
 impl State {
@@ -94,6 +101,7 @@ impl State {
             group.extend(queue.try_iter().take(GROUP - 1));
             self.commit(group);
             if self.journal.len() > JOURNAL_BYTES
+                && self.room().is_ok()
                 && let Err(e) = checkpoint(&self.db, &self.folder, &self.content, &mut self.journal)
             {
                 tracing::error!("the journal cannot be emptied: {e}");
@@ -114,8 +122,7 @@ impl State {
             answers.push((answer, reply));
         }
         let changes: Vec<Change> = changes.into_iter().collect();
-        let written = self.journal.append(self.content.seq + 1, &changes);
-        match written.and_then(|()| apply(&self.db, &self.content, &changes)) {
+        match self.write(&changes) {
             Ok(content) => {
                 self.content = content;
                 self.next_event = next_event;
@@ -123,6 +130,31 @@ impl State {
             }
             Err(e) => answers.into_iter().for_each(|(_, reply)| drop(reply.send(Err(again(&e))))),
         }
+    }
+
+    /// To the journal, then to sled.
+    fn write(&mut self, changes: &[Change]) -> Result<Content, StoreError> {
+        self.room()?;
+        self.journal.append(self.content.seq + 1, changes)?;
+        apply(&self.db, &self.content, changes).inspect_err(|e| {
+            // The journal has what sled refused: only opening both anew brings them together again.
+            self.stopped = Some(e.to_string());
+        })
+    }
+
+    fn room(&self) -> Result<(), StoreError> {
+        if let Some(why) = &self.stopped {
+            return Err(StoreError::Stopped(why.clone()));
+        }
+        let io = |e: nix::errno::Errno| StoreError::Io { path: self.folder.clone(), source: e.into() };
+        let disk = nix::sys::statvfs::statvfs(&self.folder).map_err(io)?;
+        let free = disk.blocks_available().saturating_mul(disk.fragment_size());
+        let mib = |bytes: u64| bytes / (1024 * 1024);
+        if free < ROOM {
+            let (free_mib, needed_mib) = (mib(free), mib(ROOM));
+            return Err(StoreError::Full { state: self.folder.clone(), free_mib, needed_mib });
+        }
+        Ok(())
     }
 
     /// Turns a batch into changes; a refused batch adds none.
@@ -172,6 +204,10 @@ fn again(e: &StoreError) -> StoreError {
         StoreError::Io { path, source } => {
             StoreError::Io { path: path.clone(), source: std::io::Error::new(source.kind(), source.to_string()) }
         }
+        StoreError::Full { state, free_mib, needed_mib } => {
+            StoreError::Full { state: state.clone(), free_mib: *free_mib, needed_mib: *needed_mib }
+        }
+        StoreError::Stopped(why) => StoreError::Stopped(why.clone()),
         other => StoreError::Damaged { what: other.to_string() },
     }
 }

@@ -66,7 +66,7 @@ fn fleet(models: Vec<ModelSummary>) -> Fleet {
         ..SourceStatus::default()
     };
     let now = Now { wall: WallMs(1_000_000), steady: SteadyMs(1_000_000) };
-    Fleet { source, models, counts, files: 4, diagnostics: vec![], held: vec![], router: None, now }
+    Fleet { source, models, counts, files: 4, diagnostics: vec![], held: vec![], router: None, store_error: None, now }
 }
 
 fn filled() -> State {

@@ -59,6 +59,9 @@ pub fn draw(frame: &mut Frame, area: Rect, state: &State) -> Extent {
 fn banner(state: &State) -> Vec<Line<'static>> {
     let Some(fleet) = &state.fleet else { return vec![] };
     let mut out = vec![];
+    if let Some(error) = &fleet.store_error {
+        out.push(Line::from(bad(&format!(" state: {}", gist(error)))));
+    }
     if let Some(error) = &fleet.source.error {
         out.push(Line::from(bad(&format!(" source: {}", gist(error)))));
     }

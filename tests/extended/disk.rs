@@ -1,0 +1,158 @@
+//! A disk that is full, one that is read-only, and a clock that is set back. Needs root (to mount) and libfaketime (Debian: `apt-get
+//! install libfaketime`).
+
+use crate::support::{SERVED, World, model};
+use std::{
+    fs,
+    io::Write,
+    path::{Path, PathBuf},
+    process::Command,
+    time::{Duration, Instant},
+};
+
+/// A small file system of its own, on a folder.
+struct Disk(PathBuf);
+
+impl Disk {
+    fn mount(at: &Path, size: &str) -> Self {
+        fs::create_dir_all(at).unwrap();
+        let disk = Self(at.to_owned());
+        disk.run(&["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs"]);
+        disk
+    }
+
+    fn run(&self, args: &[&str]) {
+        let done = Command::new("mount").args(args).arg(&self.0).output().unwrap();
+        assert!(done.status.success(), "mount (root is needed): {}", String::from_utf8_lossy(&done.stderr));
+    }
+
+    /// Takes all room that is left.
+    fn fill(&self) {
+        let mut file = fs::File::create(self.0.join("fill")).unwrap();
+        let block = vec![7u8; 64 * 1024];
+        while file.write_all(&block).is_ok() {}
+        while file.write_all(&[7]).is_ok() {}
+    }
+
+    fn free(&self) {
+        fs::remove_file(self.0.join("fill")).unwrap();
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        // Lazily: processes that hold files there are ended by whoever is dropped after this.
+        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
+    }
+}
+
+fn until(what: &str, holds: impl Fn() -> bool) {
+    let until = Instant::now() + Duration::from_secs(60);
+    while !holds() {
+        assert!(Instant::now() < until, "{what}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+fn served(w: &World) -> String {
+    let (status, version, _) = w.get("/models/fraud/x");
+    assert_eq!(status, 200);
+    version
+}
+
+#[test]
+fn a_full_disk_is_said_serves_on_loses_nothing_and_once_there_is_room_all_goes_on() {
+    let mut w = World::new();
+    let disk = Disk::mount(&w.state(), "48m");
+    let count = w.path("count");
+    w.commit_model("fraud", &model("fraud", &count, ", seed = 1", SERVED));
+    w.start();
+    w.wait_for("fraud", "version=v1");
+    w.wait_for("fraud", "synced");
+    disk.fill();
+    let out = w.trimtab(&["suspend", "fraud"]);
+    assert_eq!(out.status.code(), Some(1), "what cannot be kept is not acknowledged");
+    w.commit_model("fraud", &model("fraud", &count, ", seed = 2", SERVED));
+    until("the full disk is said", || {
+        w.json(&["status"])["store_error"].as_str().is_some_and(|e| e.contains("0 MiB are free"))
+    });
+    assert!((0..50).all(|_| served(&w) == "v1"));
+    disk.free();
+    w.wait_for("fraud", "version=v2");
+    assert!(w.json(&["status"])["store_error"].is_null());
+    w.kill();
+    w.start();
+    w.wait_for("fraud", "version=v2");
+    assert_eq!(w.json(&["history", "fraud"]).as_array().unwrap().len(), 2);
+    assert_eq!(w.trained("count").len(), 2);
+}
+
+#[test]
+fn a_state_that_turns_read_only_is_said_and_serves_on() {
+    let mut w = World::new();
+    let disk = Disk::mount(&w.state(), "48m");
+    let count = w.path("count");
+    w.commit_model("fraud", &model("fraud", &count, ", seed = 1", SERVED));
+    w.start();
+    w.wait_for("fraud", "version=v1");
+    w.kill();
+    trimtab::deploy::local::stop_everything(&w.state());
+    disk.run(&["-o", "remount,ro"]);
+    let out = Command::new(env!("CARGO_BIN_EXE_trimtab"))
+        .args(["daemon", "--router", "127.0.0.1:0", "--repo"])
+        .arg(w.path("models.git"))
+        .arg("--state")
+        .arg(w.state())
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&out.stderr).into_owned();
+    assert_eq!(out.status.code(), Some(1), "{said}");
+    assert!(said.contains("Read-only file system") && said.contains("permissions"), "{said}");
+    disk.run(&["-o", "remount,rw"]);
+    w.start();
+    w.wait_for("fraud", "version=v1");
+    assert_eq!(w.trained("count").len(), 1);
+}
+
+/// Only what the daemon reads as wall time moves: libfaketime stands between it and the kernel.
+#[test]
+fn a_clock_set_back_by_a_day_changes_nothing_that_is_under_way() {
+    const CANARY: &str = "[serve]\nrun = [\"python3\", \"serve.py\"]\n[[deploy]]\nenvironment = \"production\"\n\
+        strategy = \"canary\"\nsteps = [{ weight = 50, hold = \"4s\" }]\n";
+    let folders = fs::read_dir("/usr/lib").unwrap().flatten().map(|e| e.path().join("faketime/libfaketime.so.1"));
+    let library = folders.into_iter().find(|l| l.exists()).expect("apt-get install libfaketime");
+    let library = library.to_str().unwrap();
+    let mut w = World::new();
+    let count = w.path("count");
+    let offset = w.path("offset");
+    fs::write(&offset, "+0").unwrap();
+    w.commit_model("fraud", &model("fraud", &count, ", seed = 1", CANARY));
+    let file = offset.display().to_string();
+    w.start_with(&[
+        ("LD_PRELOAD", library),
+        ("FAKETIME_TIMESTAMP_FILE", &file),
+        ("FAKETIME_NO_CACHE", "1"),
+        ("FAKETIME_DONT_FAKE_MONOTONIC", "1"),
+    ]);
+    w.wait_api();
+    w.wait_for("fraud", "version=v1");
+    let wall = || w.json(&["status"])["now"]["wall"].as_i64().unwrap();
+    let before = wall();
+    w.commit_model("fraud", &model("fraud", &count, ", seed = 2", CANARY));
+    until("the canary begins", || {
+        w.json(&["status"])["models"][0]["environments"][0]["rollout"]["step"].as_u64() == Some(1)
+    });
+    fs::write(&offset, "-86400").unwrap();
+    until("the clock of the daemon goes back", || wall() < before - 80_000_000);
+    let begun = Instant::now();
+    w.wait_for("fraud", "version=v2");
+    assert!(begun.elapsed() < Duration::from_secs(30), "the hold of four seconds took {:?}", begun.elapsed());
+    assert_eq!(w.trained("count").len(), 2);
+    // Events stay in their order, whatever the wall clock says of them.
+    let events = w.json(&["events"]);
+    let all = events.as_array().unwrap();
+    assert!(all.windows(2).all(|e| e[0]["seq"].as_u64() < e[1]["seq"].as_u64()));
+    w.kill();
+    w.start();
+    w.wait_for("fraud", "version=v2");
+}
