@@ -128,6 +128,14 @@ pub trait Source: GitTree {
     fn resolve(&self, revision: &str) -> PortResult<Revision>;
     /// Commits that lead from `old` (exclusive) to `new`, newest first, that touch any of `paths` (files or folders); at most `limit`.
     fn log(&self, old: Option<&ObjectId>, new: &ObjectId, paths: &[String], limit: usize) -> PortResult<Vec<Revision>>;
+    /// The newest commit from `old` (exclusive) to `new` that changed any of a name's paths, as `git log -- PATHS` finds it: a merge that took
+    /// one side as it was is not to blame. Names that no commit of the first hundreds changed are left out.
+    fn blame(
+        &self,
+        old: Option<&ObjectId>,
+        new: &ObjectId,
+        paths: &[(Name, Vec<String>)],
+    ) -> PortResult<Vec<(Name, Revision)>>;
     /// Commits on the newest head and pushes; on a lost race fetches and reapplies.
     fn push(&self, commit: &BotCommit) -> PortResult<Pushed>;
     /// Calls `wake` when the remote may have moved (local repos: file notifications). Returns a guard; polling is the caller's.

@@ -8,7 +8,7 @@ use super::{
 use crate::{
     api::client::ClientError,
     model::*,
-    plan::{self, Input, render},
+    plan::{self, Input, Push, render},
     ports::Clock,
     process::SystemClock,
     store::{Store, restore},
@@ -134,7 +134,8 @@ fn one(desired: Option<&DesiredModel>, observed: &ObservedModel, store: Option<&
         live: live.as_ref(),
         replicas: &observed.deployments.iter().map(ready).collect(),
         traffic: &BTreeMap::new(),
-        may_push: false,
+        push: Push::Never,
         past: None,
+        deleted_by: None,
     })
 }

@@ -262,6 +262,8 @@ pub enum EventKind {
     SourceRecovered,
     SpecBroken,
     SpecFixed,
+    /// Fields were taken up that neither train nor move anything.
+    SpecTakenUp,
     SnapshotTaken,
     LockCommitted,
     RunStarted,

@@ -43,6 +43,10 @@ pub enum Action {
     Cool { environment: Name, release: Release },
     /// Traffic off, processes stopped, versions kept.
     Undeploy { environment: Name },
+    /// Run another number of replicas of what serves.
+    Scale { environment: Name, from: u32, to: u32 },
+    /// Take up fields of the spec that neither train nor move anything.
+    TakeUp,
     /// The spec was deleted and everything is undeployed.
     Retire,
 }
@@ -73,6 +77,11 @@ pub enum Waiting {
         reason: String,
     },
     DataRetry {
+        at: SteadyMs,
+        reason: String,
+    },
+    /// The lock could not be pushed.
+    LockPush {
         at: SteadyMs,
         reason: String,
     },
@@ -113,7 +122,7 @@ pub enum Waiting {
 /// What follows once the actions are done, for people: gates, and how traffic will move in each environment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Outlook {
-    /// `gates` or an environment.
+    /// `train`, `gates` or an environment.
     pub what: String,
     pub text: String,
     pub expected: Option<Millis>,

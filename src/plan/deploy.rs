@@ -1,6 +1,6 @@
 //! The part of a plan that moves environments to a version.
 
-use super::{Draft, Input, changes, release};
+use super::{Draft, Input, changes, reasons, release};
 use crate::{
     model::*,
     rollout::{self, Next},
@@ -16,7 +16,8 @@ pub fn why(input: &Input, desired: &DesiredModel) -> Vec<Reason> {
 pub fn environments(input: &Input, desired: &DesiredModel, version: &Version, draft: &mut Draft) {
     for environment in input.observed.deployments.keys() {
         if !desired.spec.deploy.iter().any(|d| d.environment == *environment) {
-            draft.act(Action::Undeploy { environment: environment.clone() }, why(input, desired));
+            let gone = || reasons::asked(desired, "deploy", Some(environment.to_string()), None);
+            draft.act(Action::Undeploy { environment: environment.clone() }, reasons::or(why(input, desired), gone));
         }
     }
     let Some(serve) = &desired.spec.serve else { return };
@@ -26,7 +27,7 @@ pub fn environments(input: &Input, desired: &DesiredModel, version: &Version, dr
         let deployment = input.observed.deployments.get(&deploy.environment).unwrap_or(&none);
         let one = Environment { input, desired, deploy, deployment, serve };
         one.plan(wanted, draft);
-        cool(input, &deploy.environment, deployment, draft);
+        cool(input, desired, &deploy.environment, deployment, draft);
     }
 }
 
@@ -34,18 +35,25 @@ pub fn environments(input: &Input, desired: &DesiredModel, version: &Version, dr
 /// go in its time.
 pub fn keep(input: &Input, desired: &DesiredModel, draft: &mut Draft) {
     for (environment, deployment) in &input.observed.deployments {
-        if deployment.rollout.is_some() {
-            let action = Action::SetRollout { environment: environment.clone(), rollout: None };
-            draft.act(action, why(input, desired));
-        }
-        cool(input, environment, deployment, draft);
+        drop_rollout(input, desired, environment, deployment, draft);
+        cool(input, desired, environment, deployment, draft);
     }
 }
 
-fn cool(input: &Input, environment: &Name, deployment: &Deployment, draft: &mut Draft) {
+fn drop_rollout(input: &Input, desired: &DesiredModel, environment: &Name, deployment: &Deployment, draft: &mut Draft) {
+    let Some(rollout) = &deployment.rollout else { return };
+    let action = Action::SetRollout { environment: environment.clone(), rollout: None };
+    let field = format!("{environment}.version");
+    let left = || reasons::asked(desired, &field, Some(rollout.to.version.to_string()), None);
+    draft.act(action, reasons::or(why(input, desired), left));
+}
+
+fn cool(input: &Input, desired: &DesiredModel, environment: &Name, deployment: &Deployment, draft: &mut Draft) {
     let Some(warm) = deployment.warm else { return };
     if warm.until <= input.now.steady {
-        draft.act(Action::Cool { environment: environment.clone(), release: warm.release }, vec![]);
+        let over = desired.environments.get(environment).map(|e| format!("{} are over", e.keep_warm));
+        let why = reasons::asked(desired, &format!("environment.{environment}.keep_warm"), None, over);
+        draft.act(Action::Cool { environment: environment.clone(), release: warm.release }, vec![why]);
     } else {
         draft.look_again = [draft.look_again, Some(warm.until)].into_iter().flatten().min();
     }
@@ -88,10 +96,17 @@ impl Environment<'_> {
     }
 
     fn drop_rollout(&self, draft: &mut Draft) {
-        if self.deployment.rollout.is_some() {
-            let action = Action::SetRollout { environment: self.name(), rollout: None };
-            draft.act(action, why(self.input, self.desired));
-        }
+        drop_rollout(self.input, self.desired, &self.deploy.environment, self.deployment, draft);
+    }
+
+    /// What changed, or that this environment is behind.
+    fn why_to(&self, wanted: Release) -> Vec<Reason> {
+        let stable = self.deployment.stable.map(|s| s.version.to_string());
+        reasons::or(why(self.input, self.desired), || self.asked("version", stable, Some(wanted.version.to_string())))
+    }
+
+    fn asked(&self, what: &str, old: Option<String>, new: Option<String>) -> Reason {
+        reasons::asked(self.desired, &format!("{}.{what}", self.deploy.environment), old, new)
     }
 
     /// A promotion needs the release to have all traffic in the environment before, with every replica ready.
@@ -121,10 +136,10 @@ impl Environment<'_> {
         // A warm release needs no start: traffic moves in this very plan.
         if let Next::Finish = rollout::next(&rollout, &self.deploy.environment, &self.facts(wanted)) {
             let action = Action::FinishRollout { environment: self.name(), release: wanted };
-            return draft.act(action, why(self.input, self.desired));
+            return draft.act(action, self.why_to(wanted));
         }
         let action = Action::SetRollout { environment: self.name(), rollout: Some(rollout) };
-        draft.act(action, why(self.input, self.desired));
+        draft.act(action, self.why_to(wanted));
     }
 
     fn facts(&self, release: Release) -> rollout::Facts {
@@ -144,9 +159,19 @@ impl Environment<'_> {
         let environment = self.name();
         match rollout::next(rollout, &environment, &self.facts(rollout.to)) {
             Next::Stay(waiting, until) => draft.wait(waiting, until),
-            Next::Change(rollout) => draft.act(Action::SetRollout { environment, rollout: Some(rollout) }, vec![]),
-            Next::Finish => draft.act(Action::FinishRollout { environment, release: rollout.to }, vec![]),
-            Next::Reject(reason) => draft.act(Action::Reject { environment, release: rollout.to, reason }, vec![]),
+            Next::Change(next) => {
+                let percent = |r: &Rollout| Some(format!("{} %", r.weight()));
+                let why = self.asked("weight", percent(rollout), percent(&next));
+                draft.act(Action::SetRollout { environment, rollout: Some(next) }, vec![why]);
+            }
+            Next::Finish => {
+                let why = self.asked("weight", Some(format!("{} %", rollout.weight())), Some("100 %".into()));
+                draft.act(Action::FinishRollout { environment, release: rollout.to }, vec![why]);
+            }
+            Next::Reject(reason) => {
+                let why = self.asked("analysis", None, Some(reason.clone()));
+                draft.act(Action::Reject { environment, release: rollout.to, reason }, vec![why]);
+            }
         }
     }
 }

@@ -29,9 +29,21 @@ pub struct Input<'a> {
     /// What the router measured of the new release of each environment's rollout.
     pub traffic: &'a BTreeMap<Name, TrafficStats>,
     /// Whether lock commits can be pushed.
-    pub may_push: bool,
-    /// Duration of the newest pipelines that succeeded.
+    pub push: Push<'a>,
+    /// Duration of the newest pipeline that succeeded, stages taken from the cache counted as when they ran.
     pub past: Option<Millis>,
+    /// The commit that deleted the spec.
+    pub deleted_by: Option<&'a Revision>,
+}
+
+/// Whether trimtab can push a commit of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Push<'a> {
+    Allowed,
+    /// The source or the settings do not allow it: pins stay in the store.
+    Never,
+    /// The newest push failed, for this reason.
+    RestsUntil(SteadyMs, &'a str),
 }
 
 /// Collects a plan.
@@ -41,6 +53,9 @@ struct Draft {
     look_again: Option<SteadyMs>,
 }
 impl Draft {
+    fn new() -> Self {
+        Self { actions: vec![], waiting: vec![], look_again: None }
+    }
     fn act(&mut self, action: Action, reasons: Vec<Reason>) {
         self.actions.push(Planned { action, reasons, expected: None });
     }
@@ -52,19 +67,30 @@ impl Draft {
 
 /// The plan of one model. Executing it and planning again leads to a plan without actions, in finitely many rounds.
 pub fn plan(input: &Input) -> ModelPlan {
-    let mut draft = Draft { actions: vec![], waiting: vec![], look_again: None };
     let observed = input.observed;
-    let mut target = (None, None);
-    match input.desired {
-        None => retire(observed, &mut draft),
-        Some(_) if observed.suspended => draft.wait(Waiting::Resume, None),
-        Some(desired) => target = pursue(input, desired, &mut draft),
-    }
+    let mut draft = Draft::new();
+    let target = match input.desired {
+        None => {
+            retire(input, &mut draft);
+            (None, None)
+        }
+        Some(desired) => {
+            let target = pursue(input, desired, &mut draft);
+            take_up(input, desired, target.1.as_deref(), &mut draft);
+            target
+        }
+    };
     if !observed.broken.is_empty() {
         draft.wait(Waiting::SpecFix, None);
     }
     let (fingerprint, version) = target;
     let (sync, health) = status::judge(input, version.as_deref(), &draft);
+    let conditions = status::conditions(input, version.as_deref(), &draft);
+    if observed.suspended {
+        // What would be done tells how it stands; nothing is done.
+        draft = Draft::new();
+        draft.wait(Waiting::Resume, None);
+    }
     ModelPlan {
         model: observed.name.clone(),
         sync,
@@ -75,15 +101,17 @@ pub fn plan(input: &Input) -> ModelPlan {
             .desired
             .map(|d| outlook::outlook(input, d, version.as_deref(), &draft.actions))
             .unwrap_or_default(),
-        conditions: status::conditions(input, version.as_deref(), &draft),
+        conditions,
         actions: draft.actions,
         waiting: draft.waiting,
         look_again: draft.look_again,
     }
 }
 
-fn retire(observed: &ObservedModel, draft: &mut Draft) {
-    if observed.retired || observed.desired.is_none() {
+/// Also what was never valid has to go, once Git has no spec of it any more.
+fn retire(input: &Input, draft: &mut Draft) {
+    let observed = input.observed;
+    if observed.retired || !observed.broken.is_empty() {
         return;
     }
     let why = vec![Reason {
@@ -91,8 +119,8 @@ fn retire(observed: &ObservedModel, draft: &mut Draft) {
         old: observed.desired.as_ref().map(|d| d.file.clone()),
         new: None,
         place: None,
-        commit: observed.observed_revision.as_ref().map(|r| r.commit.clone()),
-        author: observed.observed_revision.as_ref().map(|r| r.author.clone()),
+        commit: input.deleted_by.map(|r| r.commit.clone()),
+        author: input.deleted_by.map(|r| r.author.clone()),
     }];
     if let Some(p) = observed.pipeline.as_ref().filter(|p| p.state == PipelineState::Running) {
         let cancel = Action::CancelTraining { fingerprint: p.fingerprint, reason: "the spec was deleted".into() };
@@ -108,13 +136,11 @@ fn retire(observed: &ObservedModel, draft: &mut Draft) {
 fn pursue(input: &Input, desired: &DesiredModel, draft: &mut Draft) -> (Option<Digest>, Option<Arc<Version>>) {
     let pins = pins::resolve(desired, input.observed);
     if !pins.missing.is_empty() {
-        resolve_data(input, pins.missing, draft);
+        resolve_data(input, desired, pins.missing, draft);
         deploy::keep(input, desired, draft);
         return (None, None);
     }
-    if input.may_push && !pins.pinned.is_empty() && desired.lock_for(&pins.pinned) != desired.lock {
-        draft.act(Action::WriteLock { snapshots: pins.pinned.clone() }, vec![]);
-    }
+    write_lock(input, desired, &pins.pinned, draft);
     let fingerprint = fingerprint(desired, &pins.pinned);
     cancel_superseded(input, desired, &fingerprint, draft);
     let Some(version) = (input.version)(&fingerprint) else {
@@ -125,7 +151,9 @@ fn pursue(input: &Input, desired: &DesiredModel, draft: &mut Draft) -> (Option<D
     let results = gates::judge(&desired.spec.gates, &version.metrics, input.live, &version.gates);
     let failed = gates::failures(&results);
     if results != version.gates {
-        draft.act(Action::JudgeGates { version: version.number, results }, deploy::why(input, desired));
+        let judged = || reasons::asked(desired, "gate", None, Some("judged anew".into()));
+        let action = Action::JudgeGates { version: version.number, results };
+        draft.act(action, reasons::or(deploy::why(input, desired), judged));
     }
     if failed.is_empty() {
         deploy::environments(input, desired, &version, draft);
@@ -136,12 +164,66 @@ fn pursue(input: &Input, desired: &DesiredModel, draft: &mut Draft) -> (Option<D
     (Some(fingerprint), Some(version))
 }
 
-fn resolve_data(input: &Input, missing: BTreeMap<Name, DatasetSpec>, draft: &mut Draft) {
+fn write_lock(input: &Input, desired: &DesiredModel, pins: &BTreeMap<Name, Digest>, draft: &mut Draft) {
+    if pins.is_empty() || desired.lock_for(pins) == desired.lock {
+        return;
+    }
+    match input.push {
+        Push::Never => {}
+        Push::RestsUntil(at, reason) => draft.wait(Waiting::LockPush { at, reason: reason.to_owned() }, Some(at)),
+        Push::Allowed => {
+            let pinned = |input: &Name| desired.locked(input).map(|d| d.short());
+            let why = |(input, new): (&Name, &Digest)| {
+                let old = pinned(input);
+                (old.as_ref() != Some(&new.short()))
+                    .then(|| reasons::asked(desired, &format!("data.{input}.snapshot"), old, Some(new.short())))
+            };
+            let left = || reasons::asked(desired, "data", Some("inputs that are gone".into()), None);
+            let why = reasons::or(pins.iter().filter_map(why).collect(), left);
+            draft.act(Action::WriteLock { snapshots: pins.clone() }, why);
+        }
+    }
+}
+
+/// What else of the spec is new: nothing of it trains or moves traffic, and the next plan compares with it.
+fn take_up(input: &Input, desired: &DesiredModel, version: Option<&Version>, draft: &mut Draft) {
+    let Some(old) = input.observed.desired.as_deref().filter(|old| !old.asks_the_same(desired)) else { return };
+    let changed = changes(Some(old), desired);
+    if changed.iter().any(|c| c.effect == Effect::Retrain) {
+        return;
+    }
+    let nothing_else = draft.actions.is_empty();
+    let (replicas, other): (Vec<_>, Vec<_>) = changed.into_iter().partition(|c| c.reason.field == "serve.replicas");
+    let reasons = |all: Vec<FieldChange>| all.into_iter().map(|c| c.reason).collect::<Vec<_>>();
+    if let (Some(before), Some(now), Some(version)) = (&old.spec.serve, &desired.spec.serve, version)
+        && !replicas.is_empty()
+    {
+        let why = reasons(replicas);
+        let wanted = release(version.number, now);
+        for (environment, _) in input.observed.deployments.iter().filter(|(_, d)| d.stable == Some(wanted)) {
+            let (environment, from, to) = (environment.clone(), before.replicas, now.replicas);
+            draft.act(Action::Scale { environment, from, to }, why.clone());
+        }
+    }
+    if nothing_else && !other.is_empty() {
+        draft.act(Action::TakeUp, reasons(other));
+    }
+}
+
+fn resolve_data(input: &Input, desired: &DesiredModel, missing: BTreeMap<Name, DatasetSpec>, draft: &mut Draft) {
     match &input.observed.data_failure {
         Some(f) if f.retry_at > input.now.steady => {
             draft.wait(Waiting::DataRetry { at: f.retry_at, reason: f.reason.clone() }, Some(f.retry_at));
         }
-        _ => draft.act(Action::ResolveData { inputs: missing }, vec![]),
+        _ => {
+            let before = input.observed.desired.as_deref();
+            let mut why: Vec<Reason> = changes(before, desired).into_iter().map(|c| c.reason).collect();
+            why.extend(missing.iter().map(|(input, dataset)| {
+                let what = format!("a snapshot of {} ({})", dataset.name, dataset.source);
+                reasons::asked(desired, &format!("data.{input}"), None, Some(what))
+            }));
+            draft.act(Action::ResolveData { inputs: missing }, why);
+        }
     }
 }
 
@@ -156,7 +238,8 @@ fn cancel_superseded(input: &Input, desired: &DesiredModel, fingerprint: &Digest
     } else {
         let reason = format!("commit {} asks for something else", desired.changed_by.commit.short());
         let action = Action::CancelTraining { fingerprint: p.fingerprint, reason };
-        draft.act(action, deploy::why(input, desired));
+        let other = || reasons::asked(desired, "version", Some(p.fingerprint.short()), Some(fingerprint.short()));
+        draft.act(action, reasons::or(deploy::why(input, desired), other));
     }
 }
 
@@ -166,8 +249,13 @@ fn train(input: &Input, model: &DesiredModel, fingerprint: Digest, pins: BTreeMa
         let retrains = |c: &FieldChange| c.effect == Effect::Retrain;
         let before = input.observed.desired.as_deref().filter(|_| input.observed.last_version > 0);
         let all = changes(before, model);
-        let reasons = all.into_iter().filter(retrains).map(|c| c.reason).collect();
-        draft.actions.push(Planned { action, reasons, expected: input.past });
+        let why = all.into_iter().filter(retrains).map(|c| c.reason).collect();
+        let untrained = match attempt {
+            1 => format!("{}, never trained", fingerprint.short()),
+            n => format!("{}, attempt {n}", fingerprint.short()),
+        };
+        let why = reasons::or(why, || reasons::asked(model, "version", None, Some(untrained)));
+        draft.actions.push(Planned { action, reasons: why, expected: input.past });
     };
     match input.observed.pipeline.as_ref() {
         Some(p) if p.fingerprint != fingerprint => {

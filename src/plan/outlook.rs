@@ -13,6 +13,10 @@ pub fn outlook(input: &Input, desired: &DesiredModel, version: Option<&Version>,
         return vec![];
     }
     let mut all = Vec::new();
+    if actions.iter().any(|p| matches!(p.action, Action::ResolveData { .. })) {
+        let text = "a new version, unless one was trained from this very data".to_owned();
+        all.push(Outlook { what: "train".into(), text, expected: input.past });
+    }
     if version.is_none() && !desired.spec.gates.is_empty() {
         let gates: Vec<String> = desired.spec.gates.iter().map(|g| gate(g, input.live)).collect();
         all.push(Outlook { what: "gates".into(), text: gates.join(" · "), expected: None });

@@ -22,16 +22,13 @@ pub struct FieldChange {
 
 /// All fields that differ, in the order of their names. With no old model: the one reason is that it is new.
 pub fn changes(old: Option<&DesiredModel>, new: &DesiredModel) -> Vec<FieldChange> {
-    let by = |field: &str, old: Option<String>, newer: Option<String>| {
-        let line = nearest_line(new, field);
-        Reason {
-            field: field.to_owned(),
-            old,
-            new: newer,
-            place: Some(line.map_or(new.file.clone(), |l| format!("{}:{l}", new.file))),
-            commit: Some(new.changed_by.commit.clone()),
-            author: Some(new.changed_by.author.clone()),
-        }
+    let by = |field: &str, old: Option<String>, newer: Option<String>| Reason {
+        field: field.to_owned(),
+        old,
+        new: newer,
+        place: Some(place(new, field)),
+        commit: Some(new.changed_by.commit.clone()),
+        author: Some(new.changed_by.author.clone()),
     };
     let Some(old) = old else {
         return vec![FieldChange { effect: Effect::Retrain, reason: by("new model", None, None) }];
@@ -47,11 +44,48 @@ pub fn changes(old: Option<&DesiredModel>, new: &DesiredModel) -> Vec<FieldChang
         .collect()
 }
 
+/// A reason that is more than one field of the spec, with the commit that asks for it.
+pub fn asked(model: &DesiredModel, field: &str, old: Option<String>, new: Option<String>) -> Reason {
+    let line = nearest_line(model, field);
+    Reason {
+        field: field.to_owned(),
+        old,
+        new,
+        place: line.map(|l| format!("{}:{l}", model.file)),
+        commit: Some(model.changed_by.commit.clone()),
+        author: Some(model.changed_by.author.clone()),
+    }
+}
+
+/// These, or where there are none, that one: no action is without a reason.
+pub fn or(reasons: Vec<Reason>, otherwise: impl FnOnce() -> Reason) -> Vec<Reason> {
+    if reasons.is_empty() { vec![otherwise()] } else { reasons }
+}
+
 fn effect(field: &str) -> Effect {
-    let retrains = ["code", "data.", "train.run", "train.params", "train.python", "train.inputs", "stage."];
+    let retrains = ["code", "data.", "dataset.", "train.run", "train.params", "train.python", "train.inputs", "stage."];
     let harmless = [".timeout", ".retries", ".secrets"];
     let hit = retrains.iter().any(|p| field.starts_with(p)) && !harmless.iter().any(|s| field.ends_with(s));
     if hit { Effect::Retrain } else { Effect::Apply }
+}
+
+/// Where a person finds the field.
+fn place(model: &DesiredModel, field: &str) -> String {
+    let specs = model.file.find("models/").map_or("", |at| &model.file[..at]);
+    let shared = |what: &str| {
+        let name = field.strip_prefix(what)?.strip_prefix('.')?.split('.').next()?;
+        Some(name.to_owned())
+    };
+    if let Some(name) = shared("environment") {
+        return format!("{specs}environments/{name}.toml");
+    }
+    if let Some(name) = shared("dataset") {
+        return format!("{specs}datasets/{name}.toml");
+    }
+    if field == "code" {
+        return model.code_path.clone();
+    }
+    nearest_line(model, field).map_or(model.file.clone(), |l| format!("{}:{l}", model.file))
 }
 
 fn nearest_line(model: &DesiredModel, field: &str) -> Option<u32> {
@@ -77,6 +111,7 @@ fn fields(model: &DesiredModel) -> BTreeMap<String, String> {
         }
     }
     flatten("", &spec, &mut out);
+    out = out.into_iter().map(|(field, value)| as_written(field, value)).collect();
     out.insert("code".into(), model.code.short());
     for (file, digest) in &model.python {
         out.insert(format!("train.python.{file}"), digest.short());
@@ -85,16 +120,37 @@ fn fields(model: &DesiredModel) -> BTreeMap<String, String> {
         out.insert(format!("data.{input}.snapshot"), pin.snapshot.short());
     }
     for (name, dataset) in &model.datasets {
-        flatten(&format!("data.{name}"), &serde_json::to_value(&dataset.source).unwrap_or_default(), &mut out);
+        flatten(&format!("dataset.{name}"), &serde_json::to_value(&dataset.source).unwrap_or_default(), &mut out);
     }
     for (name, environment) in &model.environments {
         let mut value = serde_json::to_value(environment).unwrap_or_default();
         if let Some(o) = value.as_object_mut() {
             o.remove("description");
         }
-        flatten(&format!("environment.{name}"), &value, &mut out);
+        let mut fields = BTreeMap::new();
+        flatten(&format!("environment.{name}"), &value, &mut fields);
+        out.extend(fields.into_iter().map(|(field, value)| as_written(field, value)));
     }
     out
+}
+
+/// A field and its value as the spec's author writes them.
+fn as_written(field: String, value: String) -> (String, String) {
+    const TIMES: &[&str] = &["hold", "timeout", "ready_timeout", "drain", "keep_warm"];
+    let field = match field.strip_prefix("gates.") {
+        Some(rest) => format!("gate.{rest}"),
+        None => field.replace(".strategy.canary.steps", ".steps"),
+    };
+    let last = field.rsplit('.').next().unwrap_or_default();
+    match (last, value.parse::<u64>()) {
+        (last, Ok(ms)) if TIMES.contains(&last) => (field, Millis(ms).to_string()),
+        ("no_worse_than_live", _) => (field.replace("_live", ""), if value == "true" { "live" } else { "" }.into()),
+        ("higher_is_better", _) => {
+            let better = if value == "true" { "higher" } else { "lower" };
+            (field.replace("higher_is_better", "better"), better.into())
+        }
+        _ => (field, value),
+    }
 }
 
 fn flatten(prefix: &str, value: &Value, out: &mut BTreeMap<String, String>) {

@@ -3,14 +3,19 @@
 use crate::model::*;
 use std::fmt::Write;
 
-/// `train.params.depth 6 → 8 (models/fraud/model.toml:14, 4f1c2ab by Ada)`.
-pub fn reason(r: &Reason) -> String {
+/// `train.params.depth 6 → 8`.
+pub fn change(r: &Reason) -> String {
     let change = match (&r.old, &r.new) {
         (Some(o), Some(n)) => format!(" {} → {}", clip(o), clip(n)),
         (None, Some(n)) => format!(" set to {}", clip(n)),
         (Some(o), None) => format!(" {} removed", clip(o)),
         (None, None) => String::new(),
     };
+    visible(&format!("{}{change}", r.field))
+}
+
+/// `train.params.depth 6 → 8 (models/fraud/model.toml:14, 4f1c2ab by Ada)`.
+pub fn reason(r: &Reason) -> String {
     let by = match (&r.commit, &r.author) {
         (Some(c), Some(a)) => Some(format!("{} by {a}", c.short())),
         (Some(c), None) => Some(c.short().to_owned()),
@@ -18,7 +23,7 @@ pub fn reason(r: &Reason) -> String {
     };
     let origin: Vec<String> = r.place.clone().into_iter().chain(by).collect();
     let origin = if origin.is_empty() { String::new() } else { format!(" ({})", origin.join(", ")) };
-    visible(&format!("{}{change}{origin}", r.field))
+    format!("{}{}", change(r), visible(&origin))
 }
 
 fn clip(text: &str) -> String {
@@ -49,6 +54,8 @@ fn headline(plan: &ModelPlan) -> (&'static str, &'static str) {
         ("↺", "roll back")
     } else if has(|a| matches!(a, Action::SetRollout { .. } | Action::FinishRollout { .. })) {
         ("~", "roll out")
+    } else if has(|a| matches!(a, Action::Scale { .. })) {
+        ("~", "scale")
     } else if plan.actions.is_empty() {
         ("·", "wait")
     } else {
@@ -92,7 +99,10 @@ fn footer(changing: &[&ModelPlan], waiting: usize) -> String {
     if changing.is_empty() {
         return "Nothing to do: what is live is what Git says.\n".into();
     }
-    let runs = changing.iter().filter(|m| m.actions.iter().any(|p| matches!(p.action, Action::Train { .. }))).count();
+    let trains = |p: &Planned| matches!(p.action, Action::Train { .. });
+    // New data asks for a training, unless it turns out to be what a version was trained on.
+    let resolves = |p: &Planned| matches!(p.action, Action::ResolveData { .. });
+    let runs = changing.iter().filter(|m| m.actions.iter().any(|p| trains(p) || resolves(p))).count();
     let expected: u64 = changing.iter().flat_map(|m| &m.actions).filter_map(|p| p.expected).map(|m| m.0).sum();
     let about = if expected > 0 { format!(", about {}", Millis(expected)) } else { String::new() };
     let reused = changing.iter().filter(|m| m.version.is_some()).count();
@@ -159,6 +169,8 @@ fn what(plan: &ModelPlan) -> String {
             Action::Reject { environment, reason, .. } => format!("abort in {environment}: {reason}"),
             Action::Cool { release, .. } => format!("stop the warm replicas of {}", release.version),
             Action::Undeploy { environment } => format!("traffic off in {environment}"),
+            Action::Scale { environment, from, to } => format!("{environment}: {from} → {to} replicas"),
+            Action::TakeUp => "taken up, nothing trained".into(),
             Action::Retire => "spec deleted: versions kept".into(),
         });
     }
@@ -180,6 +192,7 @@ pub fn waiting(w: &Waiting) -> String {
         Waiting::TrainingRetry { reason, .. } => format!("training failed and is tried again: {}", gist(reason)),
         Waiting::TrainingFailed { reason } => format!("training failed: {}; commit a fix, or revert it", gist(reason)),
         Waiting::DataRetry { reason, .. } => format!("data cannot be read, tried again: {}", gist(reason)),
+        Waiting::LockPush { reason, .. } => format!("trimtab.lock could not be pushed, tried again: {}", gist(reason)),
         Waiting::Gates { version, failed } => format!("{version} stays out: {}", failed.join("; ")),
         Waiting::Ready { environment, release } => {
             format!("{environment}: replicas of {} to be ready", release.version)

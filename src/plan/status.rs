@@ -1,6 +1,6 @@
 //! Sync status, health and conditions as they follow from one look.
 
-use super::{Draft, Input, release, running};
+use super::{Draft, Input, Push, release, running};
 use crate::model::*;
 
 /// Sync status and health.
@@ -14,19 +14,19 @@ fn sync(input: &Input, version: Option<&Version>, draft: &Draft) -> SyncStatus {
         return if observed.retired && observed.broken.is_empty() { SyncStatus::Synced } else { SyncStatus::OutOfSync };
     };
     let passed = version.is_some_and(|v| v.gates.iter().all(|g| g.passed));
-    let serves = |d: &DeploySpec| {
-        let stable = observed.deployments.get(&d.environment).and_then(|d| d.stable);
-        let wanted = version.zip(desired.spec.serve.as_ref()).map(|(v, s)| release(v.number, s));
-        wanted.is_some() && stable == wanted
-    };
     let lag = |p: &Planned| !matches!(p.action, Action::Cool { .. } | Action::WriteLock { .. });
     let done = passed && observed.broken.is_empty() && !draft.actions.iter().any(lag);
-    // A model that is suspended is compared by what it has, not by what it would do.
-    if observed.suspended && version.is_none() {
-        return SyncStatus::Unknown;
-    }
-    let deployed = desired.spec.serve.is_none() || desired.spec.deploy.iter().all(serves);
-    if done && deployed { SyncStatus::Synced } else { SyncStatus::OutOfSync }
+    if done && deployed(desired, observed, version) { SyncStatus::Synced } else { SyncStatus::OutOfSync }
+}
+
+/// Whether every environment of the chain serves what Git asks for.
+fn deployed(desired: &DesiredModel, observed: &ObservedModel, version: Option<&Version>) -> bool {
+    let wanted = version.zip(desired.spec.serve.as_ref()).map(|(v, s)| release(v.number, s));
+    let serves = |d: &DeploySpec| {
+        let stable = observed.deployments.get(&d.environment).and_then(|d| d.stable);
+        wanted.is_some() && stable == wanted
+    };
+    desired.spec.serve.is_none() || desired.spec.deploy.iter().all(serves)
 }
 
 /// Whether a model that should be deployed serves nowhere.
@@ -72,13 +72,28 @@ pub fn conditions(input: &Input, version: Option<&Version>, draft: &Draft) -> Ve
         None => one("SpecValid", true, "Checked", String::new()),
         Some(d) => one("SpecValid", false, "SpecBroken", d.message.clone()),
     }];
-    if input.desired.is_none() {
-        return all;
-    }
+    let Some(desired) = input.desired else { return all };
+    let resolving = draft.actions.iter().any(|p| matches!(p.action, Action::ResolveData { .. }));
     all.push(match &observed.data_failure {
+        None if resolving => one("DataReady", false, "Resolving", "a snapshot is taken".into()),
         None => one("DataReady", true, "Pinned", String::new()),
         Some(f) => one("DataReady", false, "SnapshotFailed", f.reason.clone()),
     });
+    if !desired.spec.data.is_empty() && !resolving {
+        let failed = draft.waiting.iter().find_map(|w| match w {
+            Waiting::LockPush { reason, .. } => Some(reason.clone()),
+            _ => None,
+        });
+        all.extend(match (failed, input.push) {
+            (Some(reason), _) => Some(one("LockPushed", false, "PushFailed", reason)),
+            (None, Push::Never) => None,
+            (None, _) => {
+                let written = draft.actions.iter().any(|p| matches!(p.action, Action::WriteLock { .. }));
+                let reason = if written { "Pushing" } else { "InGit" };
+                Some(one("LockPushed", !written, reason, String::new()))
+            }
+        });
+    }
     all.push(match (version, observed.pipeline.as_ref().map(|p| &p.state)) {
         (Some(v), _) => one("Trained", true, "VersionRegistered", v.number.to_string()),
         (None, Some(PipelineState::Failed { reason, .. })) => one("Trained", false, "PipelineFailed", reason.clone()),
@@ -92,7 +107,7 @@ pub fn conditions(input: &Input, version: Option<&Version>, draft: &Draft) -> Ve
             false => one("GatesPassed", false, "GateFailed", failed.join("; ")),
         });
     }
-    let deployed = draft.waiting.iter().find_map(|w| match w {
+    let waits = draft.waiting.iter().find_map(|w| match w {
         Waiting::Rejected { environment, reason } => Some(("RolloutRejected", format!("{environment}: {reason}"))),
         Waiting::Ready { environment, .. } => {
             Some(("ReplicasNotReady", format!("{environment}: not all replicas are ready")))
@@ -105,8 +120,13 @@ pub fn conditions(input: &Input, version: Option<&Version>, draft: &Draft) -> Ve
         }
         _ => None,
     });
-    all.push(match deployed {
-        None if draft.actions.is_empty() && version.is_some() => one("Deployed", true, "AsDesired", String::new()),
+    all.push(match waits {
+        None if draft.actions.is_empty() && version.is_some() && deployed(desired, observed, version) => {
+            one("Deployed", true, "AsDesired", String::new())
+        }
+        None if draft.waiting.iter().any(|w| matches!(w, Waiting::Gates { .. })) => {
+            one("Deployed", false, "GateFailed", "the version that Git asks for did not pass its gates".into())
+        }
         None => one("Deployed", false, "Pending", String::new()),
         Some((reason, message)) => one("Deployed", false, reason, message),
     });

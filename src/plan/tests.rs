@@ -141,8 +141,9 @@ impl World {
             live: self.versions.iter().find(|v| Some(v.number) == live.map(|l| l.version)),
             replicas: &self.replicas,
             traffic: &self.traffic,
-            may_push: self.may_push,
+            push: if self.may_push { Push::Allowed } else { Push::Never },
             past: Some(Millis(250_000)),
+            deleted_by: None,
         })
     }
 
@@ -188,6 +189,8 @@ impl World {
                 Action::Cool { environment, .. } => {
                     self.observed.deployments.entry(environment.clone()).or_default().warm = None;
                 }
+                // The desired state is taken up by `settle`.
+                Action::Scale { .. } | Action::TakeUp => {}
                 Action::Undeploy { environment } => drop(self.observed.deployments.remove(environment)),
                 Action::Retire => {
                     self.observed.retired = true;
@@ -212,6 +215,7 @@ impl World {
             let desired = self.desired.clone();
             let plan = self.plan(Some(&desired));
             check_invariants(&self.observed);
+            check_reasons(&plan);
             if plan.actions.is_empty() && plan.look_again.is_none_or(|at| at <= self.now.steady) {
                 return all;
             }
@@ -221,6 +225,16 @@ impl World {
             self.now.steady = self.now.steady.plus(700);
         }
         panic!("no fixpoint: {:?}", self.plan(Some(&self.desired)));
+    }
+}
+
+/// Every action says why: a field, and whose commit.
+fn check_reasons(plan: &ModelPlan) {
+    for planned in &plan.actions {
+        assert!(!planned.reasons.is_empty(), "{:?}", planned.action);
+        for r in &planned.reasons {
+            assert!(!r.field.is_empty() && r.commit.is_some() && r.author.is_some(), "{:?}: {r:?}", planned.action);
+        }
     }
 }
 
@@ -343,7 +357,96 @@ fn a_suspended_model_is_left_alone() {
     w.observed.suspended = true;
     let plan = w.plan(Some(&w.desired));
     assert!(plan.actions.is_empty());
-    assert_eq!(plan.health, Health::Suspended);
+    assert_eq!((plan.sync, plan.health), (SyncStatus::OutOfSync, Health::Suspended));
+    assert!(w.plan(None).actions.is_empty(), "a deletion waits too");
+
+    let mut w = world();
+    w.settle();
+    w.observed.suspended = true;
+    let plan = w.plan(Some(&w.desired));
+    assert_eq!((plan.sync, plan.health), (SyncStatus::Synced, Health::Suspended));
+}
+
+#[test]
+fn what_was_never_valid_is_retired_when_its_file_goes_and_is_blamed_on_who_deleted_it() {
+    let mut w = world();
+    w.settle();
+    let by = revision("54b9afa0");
+    let input = |observed: &ObservedModel| {
+        let live = w.plan(Some(&w.desired));
+        assert!(live.actions.is_empty());
+        plan(&Input {
+            now: w.now,
+            desired: None,
+            observed,
+            version: &|_| None,
+            live: None,
+            replicas: &w.replicas,
+            traffic: &w.traffic,
+            push: Push::Never,
+            past: None,
+            deleted_by: Some(&by),
+        })
+    };
+    for observed in [&w.observed, &ObservedModel::new(name("ghost"))] {
+        let plan = input(observed);
+        let last = plan.actions.last().unwrap();
+        assert!(matches!(last.action, Action::Retire));
+        assert_eq!(last.reasons[0].commit.as_ref(), Some(&by.commit));
+    }
+}
+
+#[test]
+fn what_neither_trains_nor_moves_is_taken_up_with_its_reason() {
+    let mut w = world();
+    w.settle();
+    let serve = spec(&mut w.desired).serve.as_mut().unwrap();
+    serve.replicas = 3;
+    spec(&mut w.desired).owner = Some("risk@example.com".into());
+    let plan = w.plan(Some(&w.desired));
+    spec(&mut w.desired).description = Some("Flags transactions".into());
+    let crate::model::Strategy::Canary { steps } = &mut spec(&mut w.desired).deploy[1].strategy else { panic!() };
+    steps[0].hold = Millis(60_000);
+    Arc::make_mut(w.desired.environments.get_mut("production").unwrap()).keep_warm = Millis(120_000);
+    let plan = w.plan(Some(&w.desired));
+    insta::assert_snapshot!(render::one(&plan), @r"
+    ~ fraud            scale        production: 1 → 3 replicas · staging: 1 → 3 replicas · taken up, nothing trained
+        because      serve.replicas 1 → 3 (specs/models/fraud/model.toml, 4f1c2ab by Ada)
+        because      deploy.1.steps.0.hold 1s → 1m (specs/models/fraud/model.toml, 4f1c2ab by Ada)
+        because      description set to Flags transactions (specs/models/fraud/model.toml, 4f1c2ab by Ada)
+        because      environment.production.keep_warm 10m → 2m (specs/environments/production.toml, 4f1c2ab by Ada)
+        because      owner set to risk@example.com (specs/models/fraud/model.toml, 4f1c2ab by Ada)
+        waiting      staging: replicas of v1 to be ready
+        waiting      production: replicas of v1 to be ready
+    ");
+    w.execute(&plan);
+    w.observed.desired = Some(Arc::new(w.desired.clone()));
+    let actions = w.plan(Some(&w.desired)).actions;
+    assert!(actions.is_empty(), "{actions:?}");
+}
+
+#[test]
+fn a_lock_that_could_not_be_pushed_is_waited_for_and_said() {
+    let mut w = world();
+    w.settle();
+    let at = w.now.steady.plus(8_000);
+    let plan = plan(&Input {
+        now: w.now,
+        desired: Some(&w.desired),
+        observed: &w.observed,
+        version: &|f| w.versions.iter().find(|v| v.fingerprint == *f).cloned().map(Arc::new),
+        live: None,
+        replicas: &w.replicas,
+        traffic: &w.traffic,
+        push: Push::RestsUntil(at, "the hook declined"),
+        past: None,
+        deleted_by: None,
+    });
+    assert!(plan.actions.is_empty());
+    assert_eq!(plan.waiting, [Waiting::LockPush { at, reason: "the hook declined".into() }]);
+    assert_eq!(plan.look_again, Some(at));
+    let condition = plan.conditions.iter().find(|c| c.kind == "LockPushed").unwrap();
+    assert_eq!((condition.status, condition.message.as_str()), (false, "the hook declined"));
 }
 
 #[test]

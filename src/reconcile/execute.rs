@@ -14,6 +14,8 @@ pub(super) struct Change<'a> {
     now: Now,
     pub observed: ObservedModel,
     desired: Option<Arc<DesiredModel>>,
+    /// The commit that broke or deleted the spec, when it is so.
+    blamed: Option<Revision>,
     pub events: Vec<NewEvent>,
     /// Versions whose gates were judged anew.
     pub versions: Vec<Version>,
@@ -30,15 +32,18 @@ impl<'a> Change<'a> {
         broken: Vec<Diagnostic>,
     ) -> Self {
         let now = reconciler.now();
-        let mut change =
-            Self { reconciler, now, observed: observed.clone(), desired, events: vec![], versions: vec![] };
+        let blamed = reconciler.loaded().blamed(&observed.name).cloned();
+        let observed = observed.clone();
+        let mut change = Self { reconciler, now, observed, desired, blamed, events: vec![], versions: vec![] };
         change.take_up(broken);
         change
     }
 
     fn tell(&mut self, kind: EventKind, environment: Option<&Name>, message: String) {
-        let by =
-            self.desired.as_ref().map(|d| d.changed_by.clone()).or_else(|| self.observed.observed_revision.clone());
+        let of_the_spec = matches!(kind, EventKind::SpecBroken | EventKind::Retired);
+        let changed_by = || self.desired.as_ref().map(|d| d.changed_by.clone());
+        let by = self.blamed.clone().filter(|_| of_the_spec).or_else(changed_by);
+        let by = by.or_else(|| self.observed.observed_revision.clone());
         let event = self.reconciler.event(kind, Some(&self.observed.name), by.as_ref(), message);
         self.events.push(NewEvent { environment: environment.cloned(), ..event });
     }
@@ -50,6 +55,7 @@ impl<'a> Change<'a> {
                     let place = d.location.as_ref().map(|l| format!("{}:{}: ", l.file, l.line)).unwrap_or_default();
                     self.tell(EventKind::SpecBroken, None, format!("{place}{}", d.message));
                 }
+                None if self.desired.is_none() => {}
                 None => self.tell(EventKind::SpecFixed, None, "the spec is valid again".into()),
             }
             self.observed.broken = broken;
@@ -66,7 +72,16 @@ impl<'a> Change<'a> {
     /// Makes one action the observed state.
     pub fn apply(&mut self, planned: &Planned) {
         match &planned.action {
+            // Beside the look; and what the spec says is taken up by `settle`.
             Action::ResolveData { .. } | Action::WriteLock { .. } => {}
+            Action::Scale { environment, from, to } => {
+                let message = format!("{environment}: {from} → {to} replicas");
+                self.tell(EventKind::SpecTakenUp, Some(environment), message);
+            }
+            Action::TakeUp => {
+                let all: Vec<String> = planned.reasons.iter().map(crate::plan::render::change).collect();
+                self.tell(EventKind::SpecTakenUp, None, all.join("; "));
+            }
             Action::Train { fingerprint, attempt, .. } => self.train(*fingerprint, *attempt, &planned.reasons),
             Action::CancelTraining { reason, .. } => {
                 self.observed.pipeline = None;
@@ -189,13 +204,21 @@ impl<'a> Change<'a> {
         self.tell(EventKind::RolloutAborted, Some(environment), message);
     }
 
+    /// Whether the old desired state stays: while the model is suspended, until data is there, so that the training's reasons can be told
+    /// against it, and while a training that the old state asked for may finish, since a daemon that takes it up has to know that state.
+    fn keeps_the_old_state(&self, plan: &ModelPlan) -> bool {
+        let resolving = plan.actions.iter().any(|p| matches!(p.action, Action::ResolveData { .. }));
+        let runs = self.observed.pipeline.as_ref().filter(|p| p.state == PipelineState::Running);
+        let finishes = runs.is_some_and(|p| plan.fingerprint.is_some_and(|f| f != p.fingerprint));
+        self.observed.suspended || (self.observed.desired.is_some() && (resolving || finishes))
+    }
+
     /// What the plan says of the model as a whole.
     /// Takes its conditions.
     pub fn settle(&mut self, plan: &mut ModelPlan) {
-        let resolving = plan.actions.iter().any(|p| matches!(p.action, Action::ResolveData { .. }));
-        if let Some(desired) = self.desired.clone().filter(|_| !self.observed.retired) {
-            // The old state stays until data is there, so that the training's reasons can be told against it.
-            if !resolving || self.observed.desired.is_none() {
+        let keeps = self.keeps_the_old_state(plan);
+        if let Some(desired) = self.desired.clone().filter(|_| !self.observed.retired && !self.observed.suspended) {
+            if !keeps {
                 self.observed.desired = Some(desired);
             }
             let revision = self.reconciler.loaded().state().revision.clone();

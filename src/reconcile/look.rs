@@ -1,9 +1,9 @@
 //! One look at one model: observe, plan, write the intention, act.
 
-use super::{Cell, Reconciler, execute::Change, lock, meters::Looked, queue::backoff};
+use super::{Cell, Reconciler, execute::Change, lock, meters::Looked, queue::backoff, source::PushState};
 use crate::{
     model::*,
-    plan::{self, Input},
+    plan::{self, Input, Push},
     ports::*,
     store::Batch,
 };
@@ -22,6 +22,10 @@ impl Reconciler {
     fn desired_of(&self, observed: &ObservedModel) -> (Option<Arc<DesiredModel>>, Vec<Diagnostic>) {
         let loaded = self.loaded();
         let state = loaded.state();
+        if state.revision.is_none() {
+            // Git was not read yet: what was known last stands.
+            return (observed.desired.clone(), observed.broken.clone());
+        }
         if let Some(model) = state.models.get(&observed.name) {
             // The first load after a start knows only the newest commit; the store knows the one that changed this model.
             let same = observed.desired.as_ref().filter(|before| before.asks_the_same(model));
@@ -30,7 +34,7 @@ impl Reconciler {
         if let Some(broken) = state.broken.get(&observed.name) {
             return (observed.desired.clone(), broken.clone());
         }
-        let keep = state.revision.is_none() || self.0.source.holds(&observed.name);
+        let keep = self.0.source.holds(&observed.name);
         (observed.desired.clone().filter(|_| keep), vec![])
     }
 
@@ -39,6 +43,10 @@ impl Reconciler {
         let cell = self.cell_or_new(model);
         let mut cell = lock(&cell);
         let (desired, broken) = self.desired_of(&cell.observed);
+        if desired.is_none() && self.loaded().state().revision.is_none() {
+            // Whether Git has it is not known yet; the first load looks at every model.
+            return;
+        }
         let mut change = Change::new(self, &cell.observed, desired.clone(), broken);
         let mut plan = self.plan_with(&change.observed, desired.as_deref(), cell.past);
         for planned in &plan.actions {
@@ -90,6 +98,8 @@ impl Reconciler {
             })
         };
         let live = self.live_version(observed, desired);
+        let loaded = self.loaded();
+        let (push, push_error) = self.push_state();
         plan::plan(&Input {
             now: self.now(),
             desired,
@@ -98,8 +108,13 @@ impl Reconciler {
             live: live.as_ref(),
             replicas: &replicas,
             traffic: &traffic,
-            may_push: self.may_push(),
+            push: match push {
+                PushState::Allowed => Push::Allowed,
+                PushState::Never => Push::Never,
+                PushState::RestsUntil(at) => Push::RestsUntil(at, &push_error),
+            },
             past,
+            deleted_by: loaded.blamed(&observed.name).or(loaded.state().revision.as_ref()),
         })
     }
 

@@ -107,7 +107,8 @@ impl Reconciler {
                 observed.share(&same);
                 observed.desired.iter().for_each(|desired| known.remember(desired));
             }
-            let cell = Cell { past: newest.map(|v| v.duration), observed, plan: None, applied: BTreeMap::new() };
+            let past = newest.and_then(|v| pipeline::expected(&v.stages));
+            let cell = Cell { past, observed, plan: None, applied: BTreeMap::new() };
             cells.insert(cell.observed.name.clone(), Arc::new(Mutex::new(cell)));
             Ok(())
         })?;

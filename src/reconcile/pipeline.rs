@@ -3,7 +3,7 @@
 use super::{Reconciler, lock, meters::Trained, queue::backoff};
 use crate::{
     model::*,
-    plan::gates,
+    plan::{self, gates},
     ports::*,
     store::{Batch, Store},
 };
@@ -69,6 +69,10 @@ impl Reconciler {
         };
         let Some(desired) = self.cell(model).and_then(|c| lock(&c).observed.desired.clone()) else { return };
         let result = self.pinned_snapshots(model, &desired).and_then(|snapshots| {
+            let digests = snapshots.iter().map(|(input, s)| (input.clone(), s.digest)).collect();
+            if plan::fingerprint(&desired, &digests) != pipeline.fingerprint {
+                return Err(PortError::retryable("the content changed since this training was planned"));
+            }
             let job = PipelineJob {
                 model: desired.clone(),
                 revision: pipeline.revision.clone(),
@@ -112,6 +116,7 @@ impl Reconciler {
         let results = gates::judge(&job.model.spec.gates, &outcome.metrics, live.as_ref(), &[]);
         let failed = gates::failures(&results);
         let duration = outcome.duration;
+        let past = expected(&outcome.stages);
         let done = self.change_model(&name, |observed, batch| {
             observed.pipeline = None;
             // A daemon that died right after this write finds the version by its fingerprint and writes no second one.
@@ -132,9 +137,14 @@ impl Reconciler {
             batch.put_version(&version)
         });
         if let Some(cell) = self.cell(&name).filter(|_| done) {
-            lock(&cell).past = Some(duration);
+            lock(&cell).past = past;
         }
     }
+}
+
+/// How long the stages take when nothing is taken from the cache, as they last ran.
+pub(super) fn expected(stages: &[StageOutcome]) -> Option<Millis> {
+    (!stages.is_empty()).then(|| Millis(stages.iter().map(|s| s.duration.0).sum()))
 }
 
 fn version(

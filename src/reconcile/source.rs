@@ -15,6 +15,14 @@ pub struct SyncRequest {
     pub prune: bool,
 }
 
+/// Whether commits of our own can be pushed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum PushState {
+    Allowed,
+    Never,
+    RestsUntil(SteadyMs),
+}
+
 #[derive(Debug)]
 struct Shared {
     status: SourceStatus,
@@ -101,9 +109,22 @@ impl State {
         }
         s.status.push_error = problem.map(|(said, _)| said);
     }
-    fn may_push(&self, now: SteadyMs) -> bool {
+    /// Whether pushes go through, as far as is known, and what the newest problem was.
+    fn push_state(&self, now: SteadyMs) -> (PushState, String) {
         let s = lock(&self.shared);
-        s.status.pins_in_store.is_none() && now >= s.no_push_until
+        let state = match s.status.pins_in_store {
+            Some(_) => PushState::Never,
+            None if now < s.no_push_until => PushState::RestsUntil(s.no_push_until),
+            None => PushState::Allowed,
+        };
+        (state, s.status.push_error.clone().unwrap_or_default())
+    }
+    /// Lets pushes be tried again at once; whether they rested.
+    fn push_again(&self, now: SteadyMs) -> bool {
+        let mut s = lock(&self.shared);
+        let rested = now < s.no_push_until;
+        s.no_push_until = SteadyMs(0);
+        rested
     }
     /// Waits until a round is asked for or the time is over. Returns the newest request, or `None` once closed.
     fn wait(&self, at_most: Duration) -> Option<(u64, bool)> {
@@ -136,6 +157,9 @@ impl Reconciler {
     pub fn sync(&self, request: &SyncRequest) -> Result<SourceStatus, PortError> {
         if !self.0.source.request(request.prune) {
             return Err(PortError::retryable("the daemon is stopping"));
+        }
+        if self.0.source.push_again(self.now().steady) {
+            self.look_again_at_all();
         }
         let status = self.0.source.status();
         match &status.error {
@@ -170,8 +194,11 @@ impl Reconciler {
         self.0.source.held()
     }
 
-    pub(super) fn may_push(&self) -> bool {
-        self.loaded().state().settings.push && self.0.source.may_push(self.now().steady)
+    pub(super) fn push_state(&self) -> (PushState, String) {
+        match self.loaded().state().settings.push {
+            true => self.0.source.push_state(self.now().steady),
+            false => (PushState::Never, String::new()),
+        }
     }
 
     /// The source thread.
@@ -218,6 +245,10 @@ impl Reconciler {
             Fetched::Head { revision, rewritten } => self.take_revision(&revision, rewritten, prune),
         });
         self.0.meters.fetched(begun, outcome.is_ok());
+        if outcome.is_err() && self.loaded().state().revision.is_none() {
+            // Git cannot be read since the start: what served goes on under supervision.
+            self.known_models().iter().for_each(|model| self.wake(model));
+        }
         self.note_outcome(outcome);
         if self.0.source.may_write_again(self.0.ports.source.read_only()) {
             // Pins that only the store has are written to Git now.
@@ -272,7 +303,8 @@ impl Reconciler {
         let base = known.as_ref().unwrap_or(&loaded);
         let from = base.state().revision.as_ref().map(|r| &r.tree);
         let changes = source.changes(from, &revision.tree, &folder)?;
-        let (next, mut touched) = Loaded::update(base, &changes, revision, &folder, source)?;
+        let (mut next, mut touched) = Loaded::update(base, &changes, revision, &folder, source)?;
+        self.blame(base, &mut next, &touched, revision)?;
         if old.is_none() {
             // The first load since the start: every model that Git or the store knows is looked at once.
             let state = next.state();
@@ -288,6 +320,23 @@ impl Reconciler {
         lock(&self.0.source.shared).last_known = None;
         for model in &touched {
             self.wake(model);
+        }
+        Ok(())
+    }
+
+    /// Finds the commit that changed, broke or deleted each touched model, where several came at once.
+    fn blame(&self, base: &Loaded, next: &mut Loaded, touched: &BTreeSet<Name>, head: &Revision) -> PortResult<()> {
+        /// Past this a change is of the whole fleet, and the newest commit stands for it.
+        const MANY: usize = 256;
+        let old = base.state().revision.as_ref().map(|r| &r.commit);
+        if touched.is_empty() || touched.len() > MANY {
+            return Ok(());
+        }
+        let folder = self.0.source.status().path;
+        let paths: Vec<(Name, Vec<String>)> =
+            touched.iter().map(|name| (name.clone(), next.paths_of(base, name, &folder))).collect();
+        for (name, revision) in self.0.ports.source.blame(old, &head.commit, &paths)? {
+            next.set_blame(&name, revision);
         }
         Ok(())
     }

@@ -4,6 +4,7 @@ use super::{
     Cell, Reconciler, Task, lock,
     queue::backoff,
     rollback::{folder, lock_path},
+    source::PushState,
 };
 use crate::{model::*, plan::pins, ports::*, spec, store::Batch};
 use std::{collections::BTreeMap, sync::Arc};
@@ -233,7 +234,7 @@ impl Reconciler {
             batch = batch.put_snapshot(snapshot);
         }
         self.commit(batch).map_err(|e| PortError::retryable(e.to_string()))?;
-        let pushed = if self.may_push() {
+        let pushed = if self.push_state().0 != PushState::Never {
             self.write_lock(model, &desired, &after, "refresh asked for by hand")?
         } else {
             Pushed::ReadOnly(String::new())

@@ -74,7 +74,73 @@ fn touches(folders: &Folders, repo: &Repository, old: Oid, new: Oid, path: &str)
     Ok(old != new && at(old)? != at(new)?)
 }
 
-/// Commits from `old` (exclusive) to `new`, newest first, that change something at `paths`.
+/// Commits from `old` (exclusive) to `new`, newest first.
+fn walk<'r>(repo: &'r Repository, old: Option<&ObjectId>, new: &ObjectId) -> PortResult<git2::Revwalk<'r>> {
+    let mut walk = repo.revwalk().map_err(|e| failed(&e))?;
+    walk.set_sorting(git2::Sort::TOPOLOGICAL).map_err(|e| failed(&e))?;
+    walk.push(oid(new)?).map_err(|e| failed(&e))?;
+    if let Some(old) = old {
+        // A rewritten branch may not know the old commit any more.
+        let _ = walk.hide(oid(old)?);
+    }
+    Ok(walk)
+}
+
+/// The trees that a commit came from: the empty one for the first.
+fn trees_before(repo: &Repository, commit: &git2::Commit) -> PortResult<Vec<Oid>> {
+    let before: Vec<Oid> = commit.parents().map(|p| p.tree_id()).collect();
+    if before.is_empty() {
+        return Ok(vec![repo.treebuilder(None).and_then(|t| t.write()).map_err(|e| failed(&e))?]);
+    }
+    Ok(before)
+}
+
+/// See [`Source::blame`].
+pub fn blame(
+    folders: &Folders,
+    repo: &Repository,
+    old: Option<&ObjectId>,
+    new: &ObjectId,
+    paths: &[(Name, Vec<String>)],
+) -> PortResult<Vec<(Name, Revision)>> {
+    /// Commits that are looked at, at most.
+    const SEEN: usize = 500;
+    let mut open: Vec<&(Name, Vec<String>)> = paths.iter().collect();
+    let mut out = Vec::new();
+    for next in walk(repo, old, new)?.take(SEEN) {
+        if open.is_empty() {
+            break;
+        }
+        let commit = next.and_then(|o| repo.find_commit(o)).map_err(|e| failed(&e))?;
+        let before = trees_before(repo, &commit)?;
+        let mut left = Vec::new();
+        for one in open {
+            let mut from_all = true;
+            for tree in &before {
+                from_all &= any_touched(folders, repo, *tree, commit.tree_id(), &one.1)?;
+            }
+            if from_all {
+                out.push((one.0.clone(), revision(&commit)));
+            } else {
+                left.push(one);
+            }
+        }
+        open = left;
+    }
+    Ok(out)
+}
+
+fn any_touched(folders: &Folders, repo: &Repository, old: Oid, new: Oid, paths: &[String]) -> PortResult<bool> {
+    for path in paths {
+        if touches(folders, repo, old, new, path)? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Commits from `old` (exclusive) to `new`, newest first, that change something at `paths`; a merge as the one change that it is to the
+/// branch it was made on.
 pub fn log(
     folders: &Folders,
     repo: &Repository,
@@ -85,25 +151,14 @@ pub fn log(
 ) -> PortResult<Vec<Revision>> {
     /// Commits that are looked at, at most.
     const SEEN: usize = 10_000;
-    let mut walk = repo.revwalk().map_err(|e| failed(&e))?;
-    walk.set_sorting(git2::Sort::TOPOLOGICAL).map_err(|e| failed(&e))?;
-    walk.push(oid(new)?).map_err(|e| failed(&e))?;
-    if let Some(old) = old {
-        // A rewritten branch may not know the old commit any more.
-        let _ = walk.hide(oid(old)?);
-    }
+    let mut walk = walk(repo, old, new)?;
+    walk.simplify_first_parent().map_err(|e| failed(&e))?;
     let mut out = Vec::new();
     for next in walk.take(SEEN) {
         let commit = next.and_then(|o| repo.find_commit(o)).map_err(|e| failed(&e))?;
-        let before = match commit.parent(0) {
-            Ok(parent) => parent.tree_id(),
-            Err(_) => repo.treebuilder(None).and_then(|t| t.write()).map_err(|e| failed(&e))?,
-        };
-        for path in paths {
-            if touches(folders, repo, before, commit.tree_id(), path)? {
-                out.push(revision(&commit));
-                break;
-            }
+        let before = trees_before(repo, &commit)?[0];
+        if any_touched(folders, repo, before, commit.tree_id(), paths)? {
+            out.push(revision(&commit));
         }
         if out.len() >= limit {
             break;

@@ -277,6 +277,15 @@ impl Source for GitSource {
         self.with_repo(|repo| commit::log(&self.folders, repo, old, new, paths, limit))
     }
 
+    fn blame(
+        &self,
+        old: Option<&ObjectId>,
+        new: &ObjectId,
+        paths: &[(Name, Vec<String>)],
+    ) -> PortResult<Vec<(Name, Revision)>> {
+        self.with_repo(|repo| commit::blame(&self.folders, repo, old, new, paths))
+    }
+
     fn push(&self, bot: &BotCommit) -> PortResult<Pushed> {
         self.write(|repo, head| commit::files(&self.folders, repo, head, bot))
     }

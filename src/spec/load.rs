@@ -73,6 +73,8 @@ pub struct Loaded {
     datasets: Shared<DatasetSpec>,
     environments: Shared<EnvironmentSpec>,
     settings: Option<Parsed<Settings>>,
+    /// The commit that broke or deleted a model.
+    blamed: rpds::RedBlackTreeMapSync<Name, Revision>,
 }
 
 /// Files by what they depend on.
@@ -145,6 +147,38 @@ impl Loaded {
         if self.state.models.get(&before.spec.name).is_some_and(|now| now.asks_the_same(before)) {
             self.state.models.insert_mut(before.spec.name.clone(), before.clone());
         }
+    }
+
+    /// Everything that a model is made from, now or as `before` had it: its folder, its code, what it refers to.
+    pub fn paths_of(&self, before: &Self, name: &Name, folder: &str) -> Vec<String> {
+        let mut out = BTreeSet::new();
+        for loaded in [before, self] {
+            for path in loaded.names.of(name.as_str()).chain(loaded.unreadable.of(name.as_str())) {
+                out.insert(parent(path).to_owned());
+                let Some(model) = loaded.models.get(path).and_then(|p| p.value.as_ref()) else { continue };
+                out.insert(join(parent(path), &model.code));
+                out.extend(model.data.values().map(|d| super::dataset_file(folder, d)));
+                let environments = model.deploy.iter().map(|d| &d.environment);
+                out.extend(environments.map(|e| join(folder, &format!("environments/{e}.toml"))));
+            }
+        }
+        out.into_iter().collect()
+    }
+
+    /// Notes who changed, broke or deleted a model.
+    pub fn set_blame(&mut self, name: &Name, revision: Revision) {
+        match self.state.models.get(name) {
+            Some(model) => {
+                let model = DesiredModel { changed_by: revision, ..DesiredModel::clone(model) };
+                self.state.models.insert_mut(name.clone(), Arc::new(model));
+            }
+            None => self.blamed.insert_mut(name.clone(), revision),
+        }
+    }
+
+    /// The commit that broke or deleted a model, when it is broken or was deleted.
+    pub fn blamed(&self, name: &Name) -> Option<&Revision> {
+        self.blamed.get(name)
     }
 
     /// The specs of `revision`, from those of the revision before and what changed between the two below `folder`. Returns the models
@@ -284,6 +318,7 @@ impl Loaded {
             if self.in_force(name) != Some(path) {
                 self.state.models.remove_mut(name);
                 self.state.broken.remove_mut(name);
+                self.blamed.insert_mut(name.clone(), revision.clone());
                 touched.insert(name.clone());
             }
         }
@@ -305,10 +340,12 @@ impl Loaded {
         for (name, outcome) in resolved {
             match outcome {
                 Ok(model) => {
+                    self.blamed.remove_mut(&name);
                     self.state.broken.remove_mut(&name);
                     self.state.models.insert_mut(name.clone(), Arc::new(model));
                 }
                 Err(diagnostics) => {
+                    self.blamed.insert_mut(name.clone(), revision.clone());
                     self.state.models.remove_mut(&name);
                     self.state.broken.insert_mut(name.clone(), diagnostics);
                 }

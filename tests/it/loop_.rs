@@ -304,3 +304,85 @@ fn models_of_one_content_do_not_get_in_each_others_way() {
     let failed: Vec<_> = events.as_array().unwrap().iter().filter(|e| e["kind"] == "run_failed").collect();
     assert!(failed.is_empty(), "{failed:?}");
 }
+
+/// Several commits that arrive at once: each model is blamed on the one that changed, broke or deleted it.
+#[test]
+fn each_change_is_blamed_on_the_commit_that_made_it() {
+    let mut w = World::new();
+    let count = w.path("count");
+    for name in ["fraud", "churn", "pricing"] {
+        w.commit_model(name, &model(name, &count, ", seed = 1", SERVED));
+    }
+    w.start();
+    for name in ["fraud", "churn", "pricing"] {
+        w.wait_for(name, "version=v1");
+    }
+    w.stop();
+    let spec = |name: &str| format!("specs/models/{name}/model.toml");
+    let fraud = model("fraud", &count, ", seed = 2", SERVED);
+    let changed = w.commit("fraud: another seed", &[(&spec("fraud"), Some(&fraud))]);
+    let broken = w.commit("churn: a mistake", &[(&spec("churn"), Some("poison"))]);
+    let all = ["model.toml", "train.py", "serve.py", "trimtab.lock"].map(|f| format!("specs/models/pricing/{f}"));
+    let gone: Vec<(&str, Option<&str>)> = all.iter().map(|f| (f.as_str(), None)).collect();
+    let deleted = w.commit("pricing is over", &gone);
+    w.commit("words", &[("README.md", Some("hello"))]);
+    w.start();
+    w.wait_for("fraud", "version=v2");
+    let events = w.json(&["events"]);
+    let commit_of = |kind: &str, model: &str| {
+        let all = events.as_array().unwrap();
+        let found = all.iter().rev().find(|e| e["kind"] == kind && e["model"] == model);
+        found.unwrap_or_else(|| panic!("no {kind} of {model}: {events}"))["commit"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(commit_of("run_started", "fraud"), changed.to_string());
+    assert_eq!(commit_of("spec_broken", "churn"), broken.to_string());
+    assert_eq!(commit_of("retired", "pricing"), deleted.to_string());
+}
+
+/// Of a spec that was never valid nothing stays once its file is gone.
+#[test]
+fn a_spec_that_was_never_valid_leaves_nothing_behind() {
+    let mut w = World::new();
+    let count = w.path("count");
+    w.commit_model("fraud", &model("fraud", &count, ", seed = 1", SERVED));
+    w.commit("a ghost", &[("specs/models/ghost/model.toml", Some("poison"))]);
+    w.start();
+    w.wait_for("fraud", "version=v1");
+    let names = |w: &World| -> Vec<String> {
+        let status = w.json(&["status"]);
+        status["models"].as_array().unwrap().iter().map(|m| m["name"].as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!(names(&w), ["fraud", "ghost"]);
+    w.commit("no ghost", &[("specs/models/ghost/model.toml", None)]);
+    until("the ghost goes", || names(&w) == ["fraud"]);
+    assert_eq!(w.trimtab(&["status"]).status.code(), Some(0));
+}
+
+/// For what `trimtab wait` has no word for.
+fn until(what: &str, holds: impl Fn() -> bool) {
+    let until = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    while !holds() {
+        assert!(std::time::Instant::now() < until, "{what}");
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn a_suspended_model_stays_as_it_is_until_it_is_resumed() {
+    let mut w = World::new();
+    let count = w.path("count");
+    w.commit_model("fraud", &model("fraud", &count, ", seed = 1", SERVED));
+    w.start();
+    w.wait_for("fraud", "version=v1");
+    assert!(w.trimtab(&["suspend", "fraud"]).status.success());
+    let more = SERVED.replace("[[deploy]]", "replicas = 3\n[[deploy]]");
+    w.commit_model("fraud", &model("fraud", &count, ", seed = 2", &more));
+    assert!(w.trimtab(&["sync"]).status.success());
+    until("the commit is seen", || w.json(&["status", "fraud"])["summary"]["sync"] == "OutOfSync");
+    let replicas = |w: &World| w.json(&["status", "fraud"])["replicas"][0]["replicas"].as_array().unwrap().len();
+    assert_eq!((replicas(&w), w.trained("count").len()), (1, 1));
+    assert!(w.trimtab(&["resume", "fraud"]).status.success());
+    w.wait_for("fraud", "version=v2");
+    let events = w.json(&["events"]).to_string();
+    assert!(events.contains("train.params.seed 1 → 2"), "the reason is not lost: {events}");
+}
