@@ -13,6 +13,14 @@ pub struct Failure {
 /// What a shell shows of a command that a closed pipe ended: 128 and SIGPIPE.
 const READER_GONE: u8 = 141;
 
+static BEFORE_EXIT: std::sync::OnceLock<fn()> = std::sync::OnceLock::new();
+
+/// Does this before a reader that went away ends the process.
+pub fn before_exit(clear: fn()) {
+    // The first one stands; a process runs one command.
+    let _ = BEFORE_EXIT.set(clear);
+}
+
 /// Ends the process without a word when standard output's reader went away (`trimtab status | head`): `println!` panics there.
 /// SIGPIPE itself stays ignored, as a daemon that goes away must be told as such.
 pub fn end_with_the_reader() {
@@ -20,6 +28,9 @@ pub fn end_with_the_reader() {
     std::panic::set_hook(Box::new(move |info| {
         let said = info.payload().downcast_ref::<String>();
         if said.is_some_and(|s| s.starts_with("failed printing to stdout") && s.contains("Broken pipe")) {
+            if let Some(clear) = BEFORE_EXIT.get() {
+                clear();
+            }
             std::process::exit(READER_GONE.into());
         }
         before(info);

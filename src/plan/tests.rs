@@ -403,7 +403,6 @@ fn what_neither_trains_nor_moves_is_taken_up_with_its_reason() {
     let serve = spec(&mut w.desired).serve.as_mut().unwrap();
     serve.replicas = 3;
     spec(&mut w.desired).owner = Some("risk@example.com".into());
-    let plan = w.plan(Some(&w.desired));
     spec(&mut w.desired).description = Some("Flags transactions".into());
     let crate::model::Strategy::Canary { steps } = &mut spec(&mut w.desired).deploy[1].strategy else { panic!() };
     steps[0].hold = Millis(60_000);

@@ -118,7 +118,7 @@ fn start(dir: &Path) -> Result<(), String> {
             Ok(())
         });
     }
-    let child = command.spawn().map_err(|e| format!("cannot start `{program}`: {e}"))?;
+    let child = command.spawn().map_err(|e| format!("cannot start `{program}`: {e}{}", hint(program, &e)))?;
     drop(command);
     let me = Identity::of(std::process::id() as i32).ok_or("/proc is not readable")?;
     let bytes = serde_json::to_vec(&me).map_err(|e| e.to_string())?;
@@ -131,6 +131,17 @@ fn start(dir: &Path) -> Result<(), String> {
     let _ = logger.join();
     let bytes = serde_json::to_vec(&record).map_err(|e| e.to_string())?;
     write_whole(&dir.join(EXIT), &bytes).map_err(|e| e.to_string())
+}
+
+/// What helps when a program is not there.
+fn hint(program: &str, e: &std::io::Error) -> &'static str {
+    match (program, e.kind()) {
+        ("python", std::io::ErrorKind::NotFound) => {
+            "; write `python3`, or name a requirements file with `python = ...`: its environment has a `python`"
+        }
+        (_, std::io::ErrorKind::NotFound) => "; is it installed, and on the daemon's PATH?",
+        _ => "",
+    }
 }
 
 /// Answers and lets go of the daemon's pipe.

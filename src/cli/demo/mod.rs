@@ -1,5 +1,6 @@
 //! `trimtab demo`: the whole story, on a real dataset, in a scratch folder, through the same daemon that everybody runs.
 
+mod leftovers;
 mod load;
 mod repo;
 
@@ -70,6 +71,7 @@ impl Drop for Stage {
         let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM);
         let _ = self.daemon.wait();
         stop_everything(&self.state);
+        leftovers::forget();
     }
 }
 
@@ -83,6 +85,8 @@ pub fn run(global: &Global, args: &Args) -> Outcome {
     let scratch = tempfile::Builder::new().prefix("trimtab-demo-").tempdir()?;
     let folder = if args.keep { scratch.keep() } else { scratch.path().to_owned() };
     let tell = Teller::new(global.json);
+    super::fail::before_exit(leftovers::clear);
+    let listening = leftovers::on_signals()?;
     let (story, stage) = play(&folder, args, &tell)?;
     let tui = !global.json && !args.no_tui && std::io::stdout().is_terminal() && std::io::stdin().is_terminal();
     if global.json {
@@ -91,6 +95,7 @@ pub fn run(global: &Global, args: &Args) -> Outcome {
         tell.end(&story);
     }
     if tui {
+        drop(listening);
         super::tui::run(&Global { state: stage.state.clone(), api: None, json: false })?;
     }
     drop(stage);
@@ -134,6 +139,7 @@ fn play(folder: &Path, args: &Args, tell: &Teller) -> Result<(Story, Stage), Fai
     let repo = Repo::create(&folder.join("models.git"))?;
     tell.chapter("A Git repository with one model spec, a real dataset (569 tumours), and a daemon that watches it.");
     let mut stage = start(folder, &repo)?;
+    leftovers::note(stage.daemon.id(), stage.state.clone(), (!args.keep).then(|| folder.to_owned()));
     let client = Client::new(Endpoint::Socket(stage.state.join("trimtab.sock")));
     let actor = Actor { runtime: &runtime, client: &client, tell, log: folder.join("daemon.log") };
     actor.daemon_up(&mut stage)?;
@@ -266,11 +272,8 @@ impl Actor<'_> {
                         if d.summary.health == Health::Degraded
                             && d.pipeline.as_ref().is_some_and(|p| p.state != PipelineState::Running)
                         {
-                            let why = d.summary.message.lines().last().unwrap_or_default().to_owned();
-                            return Err(Failure::new(format!(
-                                "the training failed: {}: {why}",
-                                d.summary.message.lines().next().unwrap_or_default()
-                            )));
+                            let why = crate::plan::render::gist(&d.summary.message);
+                            return Err(Failure::new(format!("the training failed: {why}")));
                         }
                         self.tell.progress(&bar, doing, &d);
                     }
