@@ -7,7 +7,7 @@ use futures::{Stream, StreamExt};
 use http_body_util::Full;
 use hyper_util::rt::TokioIo;
 use serde::{Serialize, de::DeserializeOwned};
-use std::{path::PathBuf, pin::Pin};
+use std::{path::PathBuf, pin::Pin, time::Duration};
 
 /// Why a call gave no answer.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -68,7 +68,14 @@ impl Client {
         self.json("POST", path, bytes).await
     }
 
+    /// One whole answer. What only reads is answered at once; what acts may take snapshots of data or talk to a remote first.
     async fn json<T: DeserializeOwned>(&self, method: &str, path: &str, body: Vec<u8>) -> Result<T, ClientError> {
+        let limit = Duration::from_secs(if method == "GET" { 30 } else { 3_600 });
+        let silent = || ClientError::Unreachable(format!("{} (no answer within {} s)", self.name(), limit.as_secs()));
+        tokio::time::timeout(limit, self.whole(method, path, body)).await.unwrap_or_else(|_| Err(silent()))
+    }
+
+    async fn whole<T: DeserializeOwned>(&self, method: &str, path: &str, body: Vec<u8>) -> Result<T, ClientError> {
         let mut chunks = self.send(method, path, body, None).await?;
         let mut all = Vec::new();
         while let Some(chunk) = chunks.next().await {

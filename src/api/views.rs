@@ -180,6 +180,12 @@ pub fn fleet_plan(r: &Reconciler, state: &DesiredState) -> FleetPlan {
         held: held.iter().cloned().collect(),
         at: r.ports().clock.now().wall,
     };
+    for found in plan.diagnostics.iter_mut().filter(|d| d.severity == Severity::Error) {
+        let same = |d: &Diagnostic| d.location == found.location && d.message == found.message;
+        let of = state.broken.iter().find(|(_, all)| all.iter().any(same));
+        let serves = of.and_then(|(name, _)| keeps_serving(r, name));
+        found.help = [found.help.take(), serves].into_iter().flatten().reduce(|a, b| format!("{a}; {b}"));
+    }
     for name in names.iter().filter(|n| !held.contains(*n)) {
         let last_good = || r.view(name).and_then(|v| v.observed.desired).filter(|_| state.broken.contains_key(name));
         let desired = state.models.get(name).cloned().or_else(last_good);
@@ -193,32 +199,65 @@ pub fn fleet_plan(r: &Reconciler, state: &DesiredState) -> FleetPlan {
     plan
 }
 
-/// Desired against live, field by field: what the newest spec says against what was last acted on and what serves.
+/// What goes on while a model's spec is broken.
+fn keeps_serving(r: &Reconciler, name: &Name) -> Option<String> {
+    let observed = r.view(name)?.observed;
+    let desired = observed.desired.as_ref()?;
+    let stable = observed.deployments.get(desired.spec.live_environment()?)?.stable?;
+    let commit = desired.changed_by.commit.short();
+    Some(format!("{name} keeps serving {} from revision {commit} until this is fixed", stable.version))
+}
+
+/// Desired against live, field by field: what the newest spec says against what made the version that serves.
 pub fn diff(r: &Reconciler, name: &Name) -> Option<Vec<FieldDiff>> {
     let view = r.view(name)?;
     let loaded = r.loaded();
-    let desired = loaded.state().models.get(name).cloned();
+    let state = loaded.state();
     let mut out = Vec::new();
-    if let (Some(desired), Some(live)) = (&desired, &view.observed.desired) {
-        let one = |c: crate::plan::FieldChange| FieldDiff {
-            field: c.reason.field,
-            live: c.reason.old,
-            desired: c.reason.new,
-        };
-        out.extend(changes(Some(live), desired).into_iter().map(one));
+    let mut differs = |field: String, live: Option<String>, desired: Option<String>| {
+        out.push(FieldDiff { field, live, desired });
+    };
+    let before = &view.observed.desired;
+    if let Some(found) = state.broken.get(name).and_then(|all| all.first()) {
+        let place = found.location.as_ref().map_or(String::new(), |l| format!("{}:{}: ", l.file, l.line));
+        let good = before.as_ref().map(|d| format!("as of {}", d.changed_by.commit.short()));
+        differs("spec".into(), good, Some(format!("broken: {place}{}", found.message)));
     }
-    let plan = r.fresh_plan(name, desired.as_deref().or(view.observed.desired.as_deref()));
+    let desired = state.models.get(name).cloned();
+    if desired.is_none() && !state.broken.contains_key(name) && !view.observed.retired {
+        differs("spec".into(), before.as_ref().map(|d| d.file.clone()), None);
+    }
+    let plan = r.fresh_plan(name, desired.as_deref().or(before.as_deref()));
+    if let Some(desired) = &desired {
+        let live = live_spec(r, &view, desired, plan.version).or_else(|| before.clone());
+        for c in live.iter().flat_map(|live| changes(Some(live), desired)) {
+            differs(c.reason.field, c.reason.old, c.reason.new);
+        }
+    }
     let wanted = plan.version.map_or("a version to be trained".to_owned(), |v| v.to_string());
     for deploy in desired.iter().flat_map(|d| &d.spec.deploy) {
-        let live =
-            view.observed.deployments.get(&deploy.environment).and_then(|d| d.stable).map(|s| s.version.to_string());
+        let stable = view.observed.deployments.get(&deploy.environment).and_then(|d| d.stable);
+        let live = stable.map(|s| s.version.to_string());
         if live.as_deref() != Some(&wanted) {
-            out.push(FieldDiff {
-                field: format!("{}.version", deploy.environment),
-                live,
-                desired: Some(wanted.clone()),
-            });
+            differs(format!("{}.version", deploy.environment), live, Some(wanted.clone()));
         }
     }
     Some(out)
+}
+
+/// The spec of the commit that made the version which serves, where that is not the one that Git asks for.
+fn live_spec(
+    r: &Reconciler,
+    view: &ModelView,
+    desired: &DesiredModel,
+    wanted: Option<VersionNumber>,
+) -> Option<std::sync::Arc<DesiredModel>> {
+    let environment = desired.spec.live_environment()?;
+    let stable = view.observed.deployments.get(environment)?.stable?;
+    if wanted == Some(stable.version) {
+        return None;
+    }
+    let version = r.store().version(&view.observed.name, stable.version).ok().flatten()?;
+    let loaded = r.load_revision(&version.revision.commit.0).ok()?;
+    loaded.state().models.get(&view.observed.name).cloned()
 }

@@ -6,13 +6,14 @@ use super::{
 };
 use crate::{
     model::*,
-    ports::GitTree,
-    source::Worktree,
+    ports::{GitTree, Source},
+    source::{Credentials, GitSource, SourceConfig, Worktree},
     spec::{Loaded, render},
 };
 use std::{
     path::{Path, PathBuf},
     process::ExitCode,
+    time::Duration,
 };
 
 #[derive(Debug, clap::Args)]
@@ -22,15 +23,42 @@ pub struct Args {
     path: PathBuf,
 }
 
-/// The specs of a folder on disk, with a revision that says so.
-pub fn load(path: &Path) -> Result<Loaded, Failure> {
+/// The folder of specs: `trimtab check` in a repo whose specs stand in `specs/` means those.
+fn root(path: &Path) -> Result<PathBuf, Failure> {
     if !path.is_dir() {
         return Err(Failure::new(format!("{} is no folder", path.display())));
     }
-    // `trimtab check` in a repo whose specs stand in `specs/` means those.
     let inner = path.join("specs");
     let looks = |p: &Path| p.join("models").is_dir() || p.join("trimtab.toml").is_file();
-    let root = if !looks(path) && looks(&inner) { inner } else { path.to_owned() };
+    Ok(if !looks(path) && looks(&inner) { inner } else { path.to_owned() })
+}
+
+/// The specs of a commit of the repository that a folder lies in.
+pub fn load_commit(path: &Path, rev: &str) -> Result<Loaded, Failure> {
+    let root = root(path)?.canonicalize()?;
+    let told = |e: git2::Error| Failure::new(format!("{}: {}", path.display(), e.message()));
+    let repo = git2::Repository::discover(&root).map_err(told)?;
+    let top = repo.workdir().ok_or_else(|| Failure::new("the repository has no work tree"))?.canonicalize()?;
+    let folder = root.strip_prefix(&top).map(|f| f.display().to_string()).unwrap_or_default();
+    let scratch = tempfile::tempdir()?;
+    let source = GitSource::open(&SourceConfig {
+        location: top.display().to_string(),
+        branch: None,
+        folder: folder.clone(),
+        state: scratch.path().to_owned(),
+        credentials: Credentials::default(),
+        timeout: Duration::from_secs(1),
+        ca: None,
+        random: || 0,
+    })?;
+    let revision = source.resolve(rev)?;
+    let changes = source.changes(None, &revision.tree, &folder)?;
+    Ok(Loaded::update(&Loaded::default(), &changes, &revision, &folder, &source)?.0)
+}
+
+/// The specs of a folder on disk, with a revision that says so.
+pub fn load(path: &Path) -> Result<Loaded, Failure> {
+    let root = root(path)?;
     let tree = Worktree::new(&root);
     let id = ObjectId("working-tree".into());
     let revision = Revision {

@@ -1,8 +1,8 @@
 //! Flags that every command has, and how it finds its daemon.
 
-use super::fail::Failure;
+use super::fail::{Failure, Outcome};
 use crate::api::client::{Client, Endpoint};
-use std::{future::Future, path::PathBuf};
+use std::{future::Future, path::PathBuf, process::ExitCode};
 
 /// Flags of every command.
 #[derive(Debug, Clone, clap::Args)]
@@ -30,6 +30,30 @@ impl Global {
     /// Runs what asks the daemon.
     pub fn block<T>(&self, task: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
         tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(task)
+    }
+
+    /// Prints a text for a program: as it is, or as `text` of a document.
+    pub fn print_text(&self, text: &[u8]) -> Outcome {
+        let text = String::from_utf8_lossy(text);
+        if self.json {
+            self.print(&serde_json::json!({ "text": text }))?;
+        } else {
+            print!("{text}");
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+
+    /// Prints the files that were written, and for people what comes next.
+    pub fn print_files(&self, files: &[PathBuf], next: &str) -> Outcome {
+        if self.json {
+            self.print(&serde_json::json!({ "files": files }))?;
+        } else {
+            files.iter().for_each(|f| println!("{}", f.display()));
+            if !next.is_empty() {
+                println!("{next}");
+            }
+        }
+        Ok(ExitCode::SUCCESS)
     }
 
     /// Prints a document as JSON.

@@ -1,6 +1,9 @@
 //! `trimtab init` and `trimtab new`.
 
-use super::fail::{Failure, Outcome};
+use super::{
+    fail::{Failure, Outcome},
+    global::Global,
+};
 use crate::model::Name;
 use std::{
     path::{Path, PathBuf},
@@ -69,20 +72,22 @@ fn write(root: &Path, files: Files, name: &str) -> Result<Vec<PathBuf>, Failure>
     Ok(places.into_iter().map(|(p, _)| p).collect())
 }
 
-pub fn init(args: &InitArgs) -> Outcome {
+pub fn init(global: &Global, args: &InitArgs) -> Outcome {
     std::fs::create_dir_all(&args.dir)?;
-    for file in write(&args.dir, REPO, "")? {
-        println!("{}", file.display());
-    }
+    let files = write(&args.dir, REPO, "")?;
     if git2::Repository::open(&args.dir).is_err() {
         git2::Repository::init(&args.dir)
             .map_err(|e| Failure::new(format!("cannot make a repository: {}", e.message())))?;
     }
-    println!("\nNext: `trimtab new NAME`, commit, then `trimtab daemon`.");
-    Ok(ExitCode::SUCCESS)
+    global.print_files(&files, "\nNext: `trimtab new NAME`, commit, then `trimtab daemon`.")
 }
 
-pub fn new(args: &NewArgs) -> Outcome {
+pub fn new(global: &Global, args: &NewArgs) -> Outcome {
+    if args.list && global.json {
+        let all = TEMPLATES.iter().map(|(name, what, _)| serde_json::json!({ "name": name, "description": what }));
+        global.print(&all.collect::<Vec<_>>())?;
+        return Ok(ExitCode::SUCCESS);
+    }
     if args.list {
         TEMPLATES.iter().for_each(|(name, what, _)| println!("{name:<24} {what}"));
         return Ok(ExitCode::SUCCESS);
@@ -94,12 +99,9 @@ pub fn new(args: &NewArgs) -> Outcome {
     let name = args.name.as_ref().ok_or_else(|| Failure::with(64, "name the model"))?;
     let specs = Path::new("specs");
     let root = args.path.clone().unwrap_or_else(|| if specs.is_dir() { specs.to_owned() } else { ".".into() });
-    for file in write(&root, files, name.as_str())? {
-        println!("{}", file.display());
-    }
-    println!(
-        "\nNext: put your data at {}/data/{name}.csv (last column: the label), `trimtab check`, commit.",
-        root.display()
-    );
-    Ok(ExitCode::SUCCESS)
+    let files = write(&root, files, name.as_str())?;
+    let data = root.join("data").join(format!("{name}.csv"));
+    let next =
+        format!("\nNext: put your data at {} (last column: the label), `trimtab check`, commit.", data.display());
+    global.print_files(&files, &next)
 }

@@ -49,7 +49,9 @@ enum Verb {
     #[command(after_help = "Example: trimtab check specs")]
     Check(check::Args),
     /// Show what would happen, with reasons; nothing is changed
-    #[command(after_help = "Example: trimtab plan --rev HEAD~1 --detailed-exitcode")]
+    #[command(
+        after_help = "Example: trimtab plan --rev HEAD~1 --detailed-exitcode\n\nWithout a daemon, --state may name a file that `trimtab backup` made: the plan is then against that state."
+    )]
     Plan(offline::Args),
     /// Watch a repository and reconcile
     #[command(
@@ -95,7 +97,7 @@ enum Verb {
     /// Steer a rollout
     #[command(after_help = "Example: trimtab rollout promote fraud --env production")]
     Rollout(steer::RolloutArgs),
-    /// Make and push the git revert that brings the version before back
+    /// Undo a model's newest change by a commit, as git revert does
     #[command(after_help = "Example: trimtab rollback fraud --to v6")]
     Rollback(steer::RollbackArgs),
     /// Stop reconciling a model; what serves goes on
@@ -134,6 +136,9 @@ pub fn main() -> ExitCode {
         Err(e) => {
             // Help and version are answers, everything else is a usage error (sysexits: 64).
             let code = if e.use_stderr() { 64 } else { 0 };
+            if code != 0 && std::env::args().any(|a| a == "--json") {
+                return fail::Failure::with(code, e.to_string().trim_end()).tell(true);
+            }
             // Nowhere to say that nothing can be said.
             let _ = e.print();
             return ExitCode::from(code);
@@ -150,8 +155,8 @@ pub fn main() -> ExitCode {
             return crate::route::run(&dir);
         }
         Verb::Demo(args) => demo::run(global, &args),
-        Verb::Init(args) => init::init(&args),
-        Verb::New(args) => init::new(&args),
+        Verb::Init(args) => init::init(global, &args),
+        Verb::New(args) => init::new(global, &args),
         Verb::Check(args) => check::run(global, &args),
         Verb::Plan(args) => offline::plan(global, &args),
         Verb::Daemon(args) => {
@@ -178,13 +183,15 @@ pub fn main() -> ExitCode {
         Verb::Backup(args) => store::backup(global, &args),
         Verb::Restore(args) => store::restore(global, &args),
         Verb::Completions { shell } => {
-            clap_complete::generate(shell, &mut Cli::command(), "trimtab", &mut std::io::stdout());
-            Ok(ExitCode::SUCCESS)
+            let mut text = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "trimtab", &mut text);
+            global.print_text(&text)
         }
-        Verb::Man => clap_mangen::Man::new(Cli::command())
-            .render(&mut std::io::stdout())
-            .map(|()| ExitCode::SUCCESS)
-            .map_err(Into::into),
+        Verb::Man => {
+            let mut text = Vec::new();
+            let made = clap_mangen::Man::new(Cli::command()).render(&mut text);
+            made.map_err(Into::into).and_then(|()| global.print_text(&text))
+        }
     };
     result.unwrap_or_else(|failure| failure.tell(global.json))
 }

@@ -403,6 +403,14 @@ pub fn logs(global: &Global, args: &LogsArgs) -> Outcome {
             }
         };
         let mut chunks = client.stream(&path).await?;
+        if global.json {
+            let (mut shown, mut text) = (Output::default(), String::new());
+            while let Some(chunk) = chunks.next().await {
+                text.push_str(&shown.push(&chunk?));
+            }
+            text.push_str(&shown.finish());
+            return global.print_text(text.as_bytes());
+        }
         let mut out = std::io::stdout();
         let mut shown = Output::default();
         while let Some(chunk) = chunks.next().await {

@@ -1,4 +1,4 @@
-//! `trimtab plan`: by the daemon, or of a working tree against nothing or a backup of a store.
+//! `trimtab plan`: by the daemon, or of a working tree or a commit against nothing or a backup of a store (`--state FILE`).
 
 use super::{
     check,
@@ -13,7 +13,12 @@ use crate::{
     process::SystemClock,
     store::{Store, restore},
 };
-use std::{collections::BTreeMap, path::PathBuf, process::ExitCode, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    sync::Arc,
+};
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -23,34 +28,38 @@ pub struct Args {
     /// Without a daemon: specs of this folder
     #[arg(long, default_value = ".")]
     path: PathBuf,
-    /// Without a daemon: against the state in this file, made by `trimtab backup`
-    #[arg(long, value_name = "FILE")]
-    snapshot: Option<PathBuf>,
     /// Exit 0 when there is nothing to do, 1 on an error, 2 when there are changes
     #[arg(long)]
     detailed_exitcode: bool,
 }
 
 pub fn plan(global: &Global, args: &Args) -> Outcome {
-    let plan = if args.snapshot.is_some() { offline(args)? } else { asked(global, args)? };
+    let plan = if global.state.is_file() { offline(args, Some(&global.state))? } else { asked(global, args)? };
     if global.json {
         global.print(&plan)?;
     } else {
         print!("{}", crate::spec::render::text(&plan.diagnostics));
         print!("{}", render::fleet(&plan));
     }
-    let changes = args.detailed_exitcode && plan.changes();
-    Ok(ExitCode::from(if changes { 2 } else { 0 }))
+    let broken = plan.diagnostics.iter().any(|d| d.severity == Severity::Error);
+    Ok(ExitCode::from(match args.detailed_exitcode {
+        true if broken => 1,
+        true if plan.changes() => 2,
+        _ => 0,
+    }))
 }
 
-/// By the daemon; where none runs and no revision was named, offline against nothing.
+/// By the daemon; where none runs, offline against nothing.
 fn asked(global: &Global, args: &Args) -> Result<FleetPlan, Failure> {
     let query = args.rev.as_ref().map(|r| format!("?rev={}", encode(r))).unwrap_or_default();
     let answer = global.block(async { Ok(global.client().get::<FleetPlan>(&format!("/api/v1/plan{query}")).await) })?;
     match answer {
-        Err(ClientError::Unreachable(_)) if args.rev.is_none() && global.api.is_none() => {
-            eprintln!("No daemon runs: this is the plan of the working tree against nothing.");
-            offline(args)
+        Err(ClientError::Unreachable(_)) if global.api.is_none() => {
+            let what = args.rev.as_deref().unwrap_or("the working tree");
+            eprintln!(
+                "No daemon runs: this is the plan of {what} against nothing; `--state FILE` plans against a backup."
+            );
+            offline(args, None)
         }
         other => Ok(other?),
     }
@@ -69,13 +78,17 @@ fn encode(text: &str) -> String {
         .collect()
 }
 
-fn offline(args: &Args) -> Result<FleetPlan, Failure> {
-    let loaded = check::load(&args.path)?;
+fn offline(args: &Args, snapshot: Option<&Path>) -> Result<FleetPlan, Failure> {
+    let loaded = match &args.rev {
+        Some(rev) => check::load_commit(&args.path, rev)?,
+        None => check::load(&args.path)?,
+    };
     let state = loaded.state();
     let scratch = tempfile::tempdir()?;
-    let store = match &args.snapshot {
+    let store = match snapshot {
         Some(file) => {
-            restore(file, scratch.path())?;
+            restore(file, scratch.path())
+                .map_err(|e| Failure::new(format!("{} is no backup of a state: {e}", file.display())))?;
             Some(Store::open(scratch.path())?)
         }
         None => None,
@@ -85,7 +98,8 @@ fn offline(args: &Args) -> Result<FleetPlan, Failure> {
         observed = store.models()?.into_iter().map(|m| (m.name.clone(), m)).collect();
     }
     let now = SystemClock::continuing(None).now();
-    let revision = Some(Revision { time: now.wall, ..state.revision.clone().ok_or_else(|| Failure::new("no specs"))? });
+    let revision =
+        state.revision.clone().map(|r| Revision { time: if r.time.0 == 0 { now.wall } else { r.time }, ..r });
     let mut fleet = FleetPlan {
         revision,
         models: vec![],
@@ -115,17 +129,13 @@ fn one(desired: Option<&DesiredModel>, observed: &ObservedModel, store: Option<&
         .and_then(|e| observed.deployments.get(e)?.stable)
         .and_then(|r| store?.version(&observed.name, r.version).ok().flatten());
     // Offline nobody knows of replicas: what was stable is taken to be ready.
+    let wanted = desired.and_then(|d| d.spec.serve.as_ref()).map_or(1, |s| s.replicas);
     let ready = |(e, d): (&Name, &Deployment)| {
-        let replica = d.stable.map(|release| ReplicaStatus {
-            release,
-            index: 0,
-            address: None,
-            ready: true,
-            restarts: 0,
-            message: None,
-        });
-        (e.clone(), replica.into_iter().collect())
+        let replica =
+            |release, index| ReplicaStatus { release, index, address: None, ready: true, restarts: 0, message: None };
+        (e.clone(), d.stable.iter().flat_map(|r| (0..wanted).map(|i| replica(*r, i))).collect())
     };
+    let newest = store.and_then(|s| s.version(&observed.name, VersionNumber(observed.last_version)).ok().flatten());
     plan::plan(&Input {
         now,
         desired,
@@ -135,7 +145,7 @@ fn one(desired: Option<&DesiredModel>, observed: &ObservedModel, store: Option<&
         replicas: &observed.deployments.iter().map(ready).collect(),
         traffic: &BTreeMap::new(),
         push: Push::Never,
-        past: None,
+        past: newest.and_then(|v| v.expected()),
         deleted_by: None,
     })
 }

@@ -28,8 +28,7 @@ pub fn backup(global: &Global, args: &Args) -> Outcome {
     let file = std::path::absolute(&args.file)?;
     if global.api.is_some() {
         global.block(receive(global.client(), &file))?;
-        println!("{}", file.display());
-        return Ok(ExitCode::SUCCESS);
+        return global.print_files(&[file], "");
     }
     let body = BackupBody { file: Some(file.clone()) };
     let answer = global.block(async { Ok(global.client().post::<Done>("/api/v1/backup", &body).await) })?;
@@ -39,8 +38,7 @@ pub fn backup(global: &Global, args: &Args) -> Outcome {
         }
         other => drop(other?),
     }
-    println!("{}", file.display());
-    Ok(ExitCode::SUCCESS)
+    global.print_files(&[file], "")
 }
 
 /// The file is there whole or not at all.
@@ -62,6 +60,10 @@ pub fn restore(global: &Global, args: &Args) -> Outcome {
         return Err(Failure::new(format!("{} is no file", args.file.display())));
     }
     let records = store::restore(&args.file, &global.state)?;
+    if global.json {
+        global.print(&serde_json::json!({ "records": records, "state": global.state }))?;
+        return Ok(ExitCode::SUCCESS);
+    }
     println!(
         "{records} records restored to {}; the database before is kept as db.before-restore",
         global.state.display()

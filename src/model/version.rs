@@ -100,6 +100,13 @@ pub struct Version {
     pub duration: Millis,
 }
 
+impl Version {
+    /// How long the stages take when nothing is taken from the cache, as they last ran. `None` when there were none.
+    pub fn expected(&self) -> Option<Millis> {
+        (!self.stages.is_empty()).then(|| Millis(self.stages.iter().map(|s| s.duration.0).sum()))
+    }
+}
+
 /// What became of one stage of a pipeline.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct StageOutcome {

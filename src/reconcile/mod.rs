@@ -107,7 +107,7 @@ impl Reconciler {
                 observed.share(&same);
                 observed.desired.iter().for_each(|desired| known.remember(desired));
             }
-            let past = newest.and_then(|v| pipeline::expected(&v.stages));
+            let past = newest.and_then(|v| v.expected());
             let cell = Cell { past, observed, plan: None, applied: BTreeMap::new() };
             cells.insert(cell.observed.name.clone(), Arc::new(Mutex::new(cell)));
             Ok(())

@@ -116,7 +116,7 @@ impl Reconciler {
         let results = gates::judge(&job.model.spec.gates, &outcome.metrics, live.as_ref(), &[]);
         let failed = gates::failures(&results);
         let duration = outcome.duration;
-        let past = expected(&outcome.stages);
+        let mut past = None;
         let done = self.change_model(&name, |observed, batch| {
             observed.pipeline = None;
             // A daemon that died right after this write finds the version by its fingerprint and writes no second one.
@@ -126,6 +126,7 @@ impl Reconciler {
             observed.last_version += 1;
             let number = VersionNumber(observed.last_version);
             let version = version(&job, outcome, number, results, self.now().wall);
+            past = version.expected();
             let figures: Vec<String> = version.metrics.iter().map(|(k, v)| format!("{k} {v:.4}")).collect();
             let message = format!("{number} registered, trained in {duration}: {}", figures.join(", "));
             let mut batch =
@@ -136,15 +137,10 @@ impl Reconciler {
             }
             batch.put_version(&version)
         });
-        if let Some(cell) = self.cell(&name).filter(|_| done) {
+        if let Some(cell) = self.cell(&name).filter(|_| done && past.is_some()) {
             lock(&cell).past = past;
         }
     }
-}
-
-/// How long the stages take when nothing is taken from the cache, as they last ran.
-pub(super) fn expected(stages: &[StageOutcome]) -> Option<Millis> {
-    (!stages.is_empty()).then(|| Millis(stages.iter().map(|s| s.duration.0).sum()))
 }
 
 fn version(

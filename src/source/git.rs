@@ -264,12 +264,25 @@ impl Source for GitSource {
     }
 
     fn resolve(&self, text: &str) -> PortResult<Revision> {
-        self.with_repo(|repo| {
-            let found = repo.revparse_single(text).and_then(|o| o.peel_to_commit());
-            let commit = found.map_err(|e| {
-                PortError::permanent(format!("there is no commit `{}`: {}", text.escape_debug(), e.message()))
-            })?;
-            Ok(revision(&commit))
+        let here = |name: &str| {
+            self.with_repo(|repo| {
+                let found = repo.revparse_single(name).and_then(|o| o.peel_to_commit());
+                let commit = found.map_err(|e| {
+                    PortError::permanent(format!("there is no commit `{}`: {}", text.escape_debug(), e.message()))
+                })?;
+                Ok(revision(&commit))
+            })
+        };
+        let Some(remote) = &self.remote else { return here(text) };
+        let plain = text.chars().all(|c| c.is_ascii_alphanumeric() || "/._-".contains(c));
+        here(text).or_else(|missing| {
+            // Another branch of the remote, or the head of a pull request: the mirror holds only what is followed.
+            if !plain || text.starts_with('-') || text.contains("..") {
+                return Err(missing);
+            }
+            let _talking = self.talking.lock().unwrap_or_else(PoisonError::into_inner);
+            remote.fetch_aside(text).map_err(|e| if e.message.contains("remote ref") { missing } else { e })?;
+            here("refs/trimtab/asked")
         })
     }
 

@@ -174,6 +174,17 @@ impl Remote {
         }
     }
 
+    /// Brings what a name stands for (a branch, a tag, `refs/pull/7/head`, a commit where the server allows it) into the mirror, under a name
+    /// of our own that nothing follows.
+    pub fn fetch_aside(&self, name: &str) -> PortResult<()> {
+        let spec = format!("+{name}:refs/trimtab/asked");
+        let url = self.url();
+        let options = ["--quiet", "--no-tags", "--no-write-fetch-head", "--no-recurse-submodules"];
+        let args: Vec<&OsStr> =
+            ["fetch"].into_iter().chain(options).chain(["--", &url, &spec]).map(OsStr::new).collect();
+        self.run(&args).map(drop)
+    }
+
     /// Pushes a commit; `Ok(false)` when the remote's branch moved meanwhile.
     pub fn push(&self, commit: &str, branch: &str) -> PortResult<bool> {
         let spec = format!("{commit}:refs/heads/{branch}");

@@ -1,22 +1,39 @@
-//! A plain folder as a tree: for `trimtab check` and offline plans. Symbolic links are reported, never followed.
+//! A plain folder as a tree: for `trimtab check`, `trimtab run` and offline plans. Symbolic links are reported, never followed.
 
 use crate::{model::*, ports::*};
+use git2::{ObjectType, Oid, Repository};
 use std::{
+    collections::HashMap,
     fs,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
+    sync::{Mutex, PoisonError},
 };
 use walkdir::WalkDir;
 
-/// A folder on disk. Object ids are content hashes of the files (not Git's own).
+/// A folder on disk. Object ids are those that Git would give, so that a clean checkout is the very content of its commit.
 pub struct Worktree {
     root: PathBuf,
+    /// Where the content of an id was found.
+    places: Mutex<HashMap<ObjectId, PathBuf>>,
+    /// What Git ignores is no content. A handle is for one thread at a time.
+    repo: Mutex<Option<Repository>>,
 }
 
 impl Worktree {
     /// Reads below `root`.
     pub fn new(root: &Path) -> Self {
-        Self { root: root.to_owned() }
+        let repo = Repository::discover(root).ok();
+        Self { root: root.to_owned(), places: Mutex::default(), repo: Mutex::new(repo) }
+    }
+
+    fn is_ignored(&self, path: &Path) -> bool {
+        let repo = self.repo.lock().unwrap_or_else(PoisonError::into_inner);
+        let whole = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+        let inside = repo.as_ref().and_then(|r| Some((r, r.workdir()?.canonicalize().ok()?)));
+        inside.is_some_and(|(repo, top)| {
+            whole.strip_prefix(&top).is_ok_and(|relative| repo.status_should_ignore(relative).unwrap_or(false))
+        })
     }
 
     fn read(&self, path: &Path) -> Option<TreeEntry> {
@@ -27,10 +44,10 @@ impl Worktree {
             () if meta.permissions().mode() & 0o111 != 0 => 0o100755,
             () => 0o100644,
         };
-        // The id leads back to the file and changes with its content.
         let content = if meta.is_file() { fs::read(path).ok()? } else { vec![] };
-        let id = format!("{}:{relative}", Digest::of(&content).hex());
-        Some(TreeEntry { path: relative, mode, id: ObjectId(id.into()) })
+        let id = ObjectId(Oid::hash_object(ObjectType::Blob, &content).ok()?.to_string().into());
+        self.places.lock().unwrap_or_else(PoisonError::into_inner).insert(id.clone(), path.to_owned());
+        Some(TreeEntry { path: relative, mode, id })
     }
 }
 
@@ -46,7 +63,7 @@ impl GitTree for Worktree {
         let walk = WalkDir::new(self.root.join(folder))
             .sort_by_file_name()
             .into_iter()
-            .filter_entry(move |e| e.depth() == 0 || !skip(e));
+            .filter_entry(|e| e.depth() == 0 || (!skip(e) && !self.is_ignored(e.path())));
         Ok(walk.flatten().filter(|e| !e.file_type().is_dir()).filter_map(|e| self.read(e.path())).collect())
     }
 
@@ -55,12 +72,13 @@ impl GitTree for Worktree {
     }
 
     fn blob(&self, id: &ObjectId, limit: u64) -> PortResult<Vec<u8>> {
-        let Some((_, path)) = id.0.split_once(':') else { return Err(PortError::permanent("no such file")) };
-        let full = self.root.join(path);
-        let size = fs::metadata(&full).map_err(|e| PortError::permanent(format!("{path}: {e}")))?.len();
+        let known = self.places.lock().unwrap_or_else(PoisonError::into_inner).get(id).cloned();
+        let Some(path) = known else { return Err(PortError::permanent("no such file")) };
+        let told = |e: std::io::Error| PortError::permanent(format!("{}: {e}", path.display()));
+        let size = fs::metadata(&path).map_err(told)?.len();
         if size > limit {
             return Err(PortError::permanent(format!("the file has {size} bytes, more than {limit}")));
         }
-        fs::read(&full).map_err(|e| PortError::permanent(format!("{path}: {e}")))
+        fs::read(&path).map_err(told)
     }
 }

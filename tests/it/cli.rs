@@ -67,6 +67,107 @@ fn init_new_check_plan_lead_to_a_clean_repository() {
     assert_eq!(found["diagnostics"][0]["label"], "did you mean `params`?");
 }
 
+/// A clean checkout of the live revision against a backup of the state: Git's own ids lead to the very fingerprint.
+#[test]
+fn an_offline_plan_of_what_is_live_finds_nothing_to_do_and_of_a_change_finds_it() {
+    let mut w = World::new();
+    let count = w.path("count");
+    w.commit_model("fraud", &model("fraud", &count, ", seed = 1", SERVED));
+    w.start();
+    w.wait_for("fraud", "version=v1");
+    w.wait_for("fraud", "synced");
+    let (backup, checkout) = (w.path("backup"), w.path("checkout"));
+    let (backup, checkout) = (backup.to_str().unwrap(), checkout.to_str().unwrap());
+    assert!(w.trimtab(&["backup", backup]).status.success());
+    git2::Repository::clone(w.path("models.git").to_str().unwrap(), checkout).unwrap();
+    let plan = |extra: &[&str]| {
+        let args = [&["plan", "--detailed-exitcode", "--state", backup], extra].concat();
+        trimtab(&args, Path::new(checkout))
+    };
+    let (code, out, err) = plan(&[]);
+    assert_eq!(code, 0, "{out}{err}");
+    assert!(out.contains("Nothing to do: what is live is what Git says."), "{out}");
+    let spec = Path::new(checkout).join("specs/models/fraud/model.toml");
+    let text = std::fs::read_to_string(&spec).unwrap();
+    std::fs::write(&spec, text.replace("seed = 1", "seed = 2")).unwrap();
+    let (code, out, _) = plan(&[]);
+    assert_eq!(code, 2);
+    assert!(out.contains("train.params.seed 1 → 2") && out.contains("v1 → new"), "{out}");
+    assert_eq!(plan(&["--rev", "HEAD"]).0, 0, "the commit is still what is live");
+    std::fs::write(&spec, text.replace("seed", "sed = ")).unwrap();
+    assert_eq!(plan(&[]).0, 1, "a mistake is an error, whatever else there is to do");
+    let (code, _, err) = trimtab(&["plan", "--state", spec.to_str().unwrap()], Path::new(checkout));
+    assert!(code == 1 && err.contains("is no backup of a state"), "{err}");
+}
+
+#[test]
+fn a_broken_spec_is_a_difference_and_its_model_says_what_goes_on() {
+    let mut w = World::new();
+    let count = w.path("count");
+    w.commit_model("fraud", &model("fraud", &count, ", seed = 1", SERVED));
+    w.start();
+    w.wait_for("fraud", "version=v1");
+    w.wait_for("fraud", "synced");
+    assert_eq!(w.trimtab(&["diff", "fraud"]).status.code(), Some(0));
+    let held = model(
+        "fraud",
+        &count,
+        ", seed = 2, score = 0.1",
+        &format!("{SERVED}[[gate]]\nmetric = \"score\"\nmin = 0.9\n"),
+    );
+    w.commit_model("fraud", &held);
+    // `history` has no wait of its own: the version is there once its gate was judged.
+    let until = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    while w.json(&["history", "fraud"]).as_array().unwrap().len() < 2 {
+        assert!(std::time::Instant::now() < until, "v2 is not registered");
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    let out = w.trimtab(&["diff", "fraud"]);
+    let said = String::from_utf8_lossy(&out.stdout).into_owned();
+    assert_eq!(out.status.code(), Some(1), "{said}");
+    // Against what serves, not against what was taken up.
+    assert!(
+        said.contains("train.params.seed\n  - 1\n  + 2") && said.contains("production.version\n  - v1\n  + v2"),
+        "{said}"
+    );
+
+    w.commit("a mistake", &[("specs/models/fraud/model.toml", Some("poison"))]);
+    assert!(w.trimtab(&["sync"]).status.success());
+    let out = w.trimtab(&["diff", "fraud"]);
+    let said = String::from_utf8_lossy(&out.stdout).into_owned();
+    assert_eq!(out.status.code(), Some(1), "{said}");
+    assert!(said.contains("broken: specs/models/fraud/model.toml:1"), "{said}");
+    let out = w.trimtab(&["plan", "--detailed-exitcode"]);
+    let said = String::from_utf8_lossy(&out.stdout).into_owned();
+    assert_eq!(out.status.code(), Some(1), "{said}");
+    assert!(said.contains("fraud keeps serving v1 from revision"), "{said}");
+}
+
+#[test]
+fn every_command_speaks_json() {
+    let dir = tempfile::tempdir().unwrap();
+    let state = dir.path().join("state");
+    let file = dir.path().join("backup");
+    let (state, file) = (state.to_str().unwrap(), file.to_str().unwrap());
+    let calls: &[&[&str]] = &[
+        &["init", "risk"],
+        &["new", "churn", "--path", "risk/specs"],
+        &["new", "--list"],
+        &["check", "risk"],
+        &["plan", "--path", "risk"],
+        &["completions", "bash"],
+        &["man"],
+        &["status", "--state", state],
+        &["restore", file, "--state", state],
+        &["nonsense"],
+        &["logs", "churn", "--state", state],
+    ];
+    for call in calls {
+        let (_, out, err) = trimtab(&[call, &["--json"][..]].concat(), dir.path());
+        assert!(serde_json::from_str::<serde_json::Value>(&out).is_ok(), "{call:?}: {out}{err}");
+    }
+}
+
 #[test]
 fn the_specs_of_this_repository_are_clean() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
