@@ -21,20 +21,30 @@ fn failed(path: &Path) -> impl FnOnce(io::Error) -> PortError {
     move |e| PortError::retryable(format!("{path}: {e}"))
 }
 
-/// The digest of a file's bytes.
-pub fn hash_file(path: &Path) -> io::Result<(Digest, u64)> {
+/// Read at once: enough for several cores to hash at the same time.
+const PIECE: u64 = 4 * 1024 * 1024;
+
+/// Hashes a file, on all cores where it is large, and hands each piece on. Not by a memory map: a file that is cut short meanwhile would
+/// end the process.
+fn hash_each(path: &Path, mut piece: impl FnMut(&[u8]) -> io::Result<()>) -> io::Result<(Digest, u64)> {
     let mut hasher = blake3::Hasher::new();
     let mut file = File::open(path)?;
-    let mut buffer = vec![0; 256 * 1024];
-    let mut size = 0;
+    let (mut buffer, mut size) = (Vec::new(), 0);
     loop {
-        let n = file.read(&mut buffer)?;
+        buffer.clear();
+        let n = (&mut file).take(PIECE).read_to_end(&mut buffer)?;
         if n == 0 {
             return Ok((Digest::from_bytes(*hasher.finalize().as_bytes()), size));
         }
-        hasher.update(&buffer[..n]);
+        hasher.update_rayon(&buffer);
+        piece(&buffer)?;
         size += n as u64;
     }
+}
+
+/// The digest of a file's bytes, and their number.
+pub fn hash_file(path: &Path) -> io::Result<(Digest, u64)> {
+    hash_each(path, |_| Ok(()))
 }
 
 impl FileStore {
@@ -84,21 +94,8 @@ impl FileStore {
         }
         let part = self.temporary();
         let mut out = File::create(&part)?;
-        let mut hasher = blake3::Hasher::new();
-        let mut input = File::open(file)?;
-        let mut buffer = vec![0; 256 * 1024];
-        let mut size = 0;
-        loop {
-            let n = input.read(&mut buffer)?;
-            if n == 0 {
-                break;
-            }
-            hasher.update(&buffer[..n]);
-            out.write_all(&buffer[..n])?;
-            size += n as u64;
-        }
+        let (digest, size) = hash_each(file, |piece| out.write_all(piece))?;
         out.sync_all()?;
-        let digest = Digest::from_bytes(*hasher.finalize().as_bytes());
         self.settle(&part, &digest)?;
         Ok((digest, size))
     }
