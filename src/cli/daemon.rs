@@ -214,7 +214,9 @@ async fn stop_signal() {
 /// Keeps the steady clock's place, and once every model was looked at lets go of replicas that nobody wants and of memory that only the
 /// start needed.
 async fn keep_house(reconciler: Reconciler, target: Arc<LocalTarget>, store: Store, clock: Arc<SystemClock>) {
-    let mut swept = false;
+    /// Rounds of a minute until every model is looked at again, in case a wake-up was lost.
+    const HOUR: u32 = 60;
+    let (mut swept, mut rounds) = (false, 0u32);
     loop {
         // A disk that was full is tried more often: whoever made room waits for it.
         let pause = if swept && store.trouble().is_none() { 60 } else { 1 };
@@ -231,6 +233,9 @@ async fn keep_house(reconciler: Reconciler, target: Arc<LocalTarget>, store: Sto
                 Err(e) if before.as_ref() == Some(&e.to_string()) => {}
                 Err(e) => tracing::error!("the clock's place cannot be kept: {e}"),
             }
+            if rounds % HOUR == HOUR - 1 {
+                reconciler.look_again_at_all();
+            }
             let ready = reconciler.looked_at_all();
             if ready && !swept {
                 target.retain(&reconciler.deployed());
@@ -238,6 +243,7 @@ async fn keep_house(reconciler: Reconciler, target: Arc<LocalTarget>, store: Sto
             }
             ready
         };
+        rounds = rounds.wrapping_add(1);
         swept |= tokio::task::spawn_blocking(work).await.unwrap_or(false);
     }
 }

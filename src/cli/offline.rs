@@ -84,6 +84,12 @@ fn offline(args: &Args, snapshot: Option<&Path>) -> Result<FleetPlan, Failure> {
         None => check::load(&args.path)?,
     };
     let state = loaded.state();
+    if state.files == 0 {
+        return Err(Failure::new(format!(
+            "no specs in {}: `trimtab init` makes a repository, `trimtab new NAME` adds a model",
+            args.path.display()
+        )));
+    }
     let scratch = tempfile::tempdir()?;
     let store = match snapshot {
         Some(file) => {

@@ -158,6 +158,12 @@ pub struct Pipeline {
     pub started: WallMs,
     pub stages: Vec<StageProgress>,
 }
+impl Pipeline {
+    /// Whether it runs and one of its stages began: before, it waits until fewer others run.
+    pub fn has_begun(&self) -> bool {
+        self.state == PipelineState::Running && self.stages.iter().any(|s| s.state != "waiting")
+    }
+}
 /// How a stage of a running pipeline stands.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct StageProgress {

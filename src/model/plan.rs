@@ -67,6 +67,8 @@ pub struct Planned {
 pub enum Waiting {
     Training {
         fingerprint: Digest,
+        /// Whether a stage began; before, it waits for its turn.
+        begun: bool,
     },
     TrainingRetry {
         at: SteadyMs,

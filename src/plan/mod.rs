@@ -234,7 +234,7 @@ fn running(observed: &ObservedModel) -> Option<&Pipeline> {
 fn cancel_superseded(input: &Input, desired: &DesiredModel, fingerprint: &Digest, draft: &mut Draft) {
     let Some(p) = running(input.observed).filter(|p| p.fingerprint != *fingerprint) else { return };
     if desired.spec.finish_superseded {
-        draft.wait(Waiting::Training { fingerprint: p.fingerprint }, None);
+        draft.wait(Waiting::Training { fingerprint: p.fingerprint, begun: p.has_begun() }, None);
     } else {
         let reason = format!("commit {} asks for something else", desired.changed_by.commit.short());
         let action = Action::CancelTraining { fingerprint: p.fingerprint, reason };
@@ -266,7 +266,7 @@ fn train(input: &Input, model: &DesiredModel, fingerprint: Digest, pins: BTreeMa
         }
         None => start(draft, 1),
         Some(p) => match &p.state {
-            PipelineState::Running => draft.wait(Waiting::Training { fingerprint }, None),
+            PipelineState::Running => draft.wait(Waiting::Training { fingerprint, begun: p.has_begun() }, None),
             PipelineState::Failed { retry_at: None, reason } => {
                 draft.wait(Waiting::TrainingFailed { reason: reason.clone() }, None);
             }

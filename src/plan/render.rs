@@ -188,7 +188,10 @@ pub fn gist(message: &str) -> String {
 /// What a model waits for, for people.
 pub fn waiting(w: &Waiting) -> String {
     let text = match w {
-        Waiting::Training { fingerprint } => format!("training of {} runs", fingerprint.short()),
+        Waiting::Training { fingerprint, begun: true } => format!("training of {} runs", fingerprint.short()),
+        Waiting::Training { fingerprint, begun: false } => {
+            format!("training of {} waits for its turn (max_concurrent_training)", fingerprint.short())
+        }
         Waiting::TrainingRetry { reason, .. } => format!("training failed and is tried again: {}", gist(reason)),
         Waiting::TrainingFailed { reason } => format!("training failed: {}; commit a fix, or revert it", gist(reason)),
         Waiting::DataRetry { reason, .. } => format!("data cannot be read, tried again: {}", gist(reason)),
