@@ -60,13 +60,12 @@ pub fn summary(r: &Reconciler, view: &ModelView) -> ModelSummary {
 
 /// What a person needs to know first.
 fn message(observed: &ObservedModel, plan: Option<&ModelPlan>) -> String {
-    if let Some(d) = observed.broken.first() {
-        let place = d.location.as_ref().map(|l| format!("{}:{}: ", l.file, l.line)).unwrap_or_default();
+    if let Some(d) = Diagnostic::first(&observed.broken) {
         let until = match observed.desired {
             Some(_) => "the last good spec stays in force",
             None => "nothing is trained until it is fixed",
         };
-        return format!("{place}{}; {until}", d.message);
+        return format!("{}; {until}", d.sentence());
     }
     if let Some(PipelineState::Failed { reason, .. }) = observed.pipeline.as_ref().map(|p| &p.state) {
         return reason.clone();
@@ -218,10 +217,9 @@ pub fn diff(r: &Reconciler, name: &Name) -> Option<Vec<FieldDiff>> {
         out.push(FieldDiff { field, live, desired });
     };
     let before = &view.observed.desired;
-    if let Some(found) = state.broken.get(name).and_then(|all| all.first()) {
-        let place = found.location.as_ref().map_or(String::new(), |l| format!("{}:{}: ", l.file, l.line));
+    if let Some(found) = state.broken.get(name).and_then(|all| Diagnostic::first(all)) {
         let good = before.as_ref().map(|d| format!("as of {}", d.changed_by.commit.short()));
-        differs("spec".into(), good, Some(format!("broken: {place}{}", found.message)));
+        differs("spec".into(), good, Some(format!("broken: {}", found.sentence())));
     }
     let desired = state.models.get(name).cloned();
     if desired.is_none() && !state.broken.contains_key(name) && !view.observed.retired {

@@ -76,7 +76,14 @@ pub fn load(path: &Path) -> Result<Loaded, Failure> {
 pub fn run(global: &Global, args: &Args) -> Outcome {
     let loaded = load(&args.path)?;
     let state = loaded.state();
-    let found = &state.diagnostics;
+    // As the paths can be opened from here.
+    let root = root(&args.path)?;
+    let mut found = state.diagnostics.clone();
+    for location in found.iter_mut().filter_map(|d| d.location.as_mut()) {
+        let path = root.join(&location.file);
+        location.file = path.strip_prefix(".").unwrap_or(&path).display().to_string();
+    }
+    let found = &found;
     let errors = found.iter().any(|d| d.severity == Severity::Error);
     if global.json {
         global

@@ -32,6 +32,9 @@ pub struct StageSpec {
     pub params: Params,
     pub timeout: Option<Millis>,
     pub retries: u32,
+    /// Bytes of memory that each of its processes may take (`resources = { memory = "2Gi" }`).
+    #[serde(default)]
+    pub memory: Option<u64>,
     /// Names of environment variables of the daemon that the process is given.
     pub secrets: Vec<String>,
 }
@@ -60,6 +63,9 @@ pub struct ServeSpec {
     pub ready_timeout: Millis,
     /// How long in-flight requests may take after a replica left the traffic.
     pub drain: Millis,
+    /// Bytes of memory that each of its processes may take.
+    #[serde(default)]
+    pub memory: Option<u64>,
     pub secrets: Vec<String>,
 }
 
@@ -349,6 +355,21 @@ pub struct Diagnostic {
     pub help: Option<String>,
     /// The model it holds back, when it is known.
     pub model: Option<Name>,
+}
+
+impl Diagnostic {
+    /// In one line: place, what is wrong, what to do.
+    pub fn sentence(&self) -> String {
+        let place = self.location.as_ref().map(|l| format!("{}:{}: ", l.file, l.line)).unwrap_or_default();
+        let todo = [self.label.as_str(), self.help.as_deref().unwrap_or_default()].into_iter().find(|t| !t.is_empty());
+        let todo = todo.map_or(String::new(), |t| format!(" ({t})"));
+        format!("{place}{}{todo}", self.message)
+    }
+
+    /// The one that people are told first: an error, where there is one.
+    pub fn first(all: &[Self]) -> Option<&Self> {
+        all.iter().find(|d| d.severity == Severity::Error).or(all.first())
+    }
 }
 
 /// All specs of one revision, resolved and checked.

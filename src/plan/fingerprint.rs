@@ -44,5 +44,9 @@ pub fn fingerprint(model: &DesiredModel, snapshots: &BTreeMap<Name, Digest>) -> 
 /// The release that a version becomes under this `[serve]`: `replicas` and times are no part of it.
 pub fn release(version: VersionNumber, serve: &ServeSpec) -> Release {
     let content = (&serve.run, &serve.ready, &serve.secrets);
-    Release { version, serve: Digest::of(&serde_json::to_vec(&content).unwrap_or_default()) }
+    let bytes = match &serve.memory {
+        None => serde_json::to_vec(&content),
+        Some(memory) => serde_json::to_vec(&(content, memory)),
+    };
+    Release { version, serve: Digest::of(&bytes.unwrap_or_default()) }
 }

@@ -68,9 +68,9 @@ pub fn conditions(input: &Input, version: Option<&Version>, draft: &Draft) -> Ve
         message,
         since: WallMs(0),
     };
-    let mut all = vec![match observed.broken.first() {
+    let mut all = vec![match Diagnostic::first(&observed.broken) {
         None => one("SpecValid", true, "Checked", String::new()),
-        Some(d) => one("SpecValid", false, "SpecBroken", d.message.clone()),
+        Some(d) => one("SpecValid", false, "SpecBroken", d.sentence()),
     }];
     let Some(desired) = input.desired else { return all };
     let resolving = draft.actions.iter().any(|p| matches!(p.action, Action::ResolveData { .. }));

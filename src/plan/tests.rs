@@ -39,6 +39,7 @@ fn stage(stage_name: &str) -> StageSpec {
         params: Params::from([("depth".into(), 6.into())]),
         timeout: None,
         retries: 0,
+        memory: None,
         secrets: vec![],
     }
 }
@@ -89,6 +90,7 @@ pub fn world() -> World {
             ready: "/".into(),
             ready_timeout: Millis(60_000),
             drain: Millis(1000),
+            memory: None,
             secrets: vec![],
         }),
         deploy: vec![

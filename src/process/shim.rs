@@ -28,6 +28,9 @@ pub struct ShimSpec {
     /// Bytes; past it the log is moved to `LOG.1` and begun anew.
     pub log_limit: u64,
     pub timeout_ms: Option<u64>,
+    /// Bytes of private memory that each process may take.
+    #[serde(default)]
+    pub memory: Option<u64>,
     /// Time between SIGTERM and SIGKILL.
     pub grace_ms: u64,
 }
@@ -110,9 +113,13 @@ fn start(dir: &Path) -> Result<(), String> {
     let mut command = Command::new(program);
     command.args(args).env_clear().envs(&spec.env).env(MARK, whole(dir)).current_dir(&spec.cwd);
     command.stdin(Stdio::null()).stdout(writer).stderr(error_writer).process_group(0);
-    // SAFETY: between fork and exec only async-signal-safe calls are made: prctl and sigprocmask.
+    let memory = spec.memory;
+    // SAFETY: between fork and exec only async-signal-safe calls are made: prctl, setrlimit and sigprocmask.
     unsafe {
-        command.pre_exec(|| {
+        command.pre_exec(move || {
+            if let Some(bytes) = memory {
+                nix::sys::resource::setrlimit(nix::sys::resource::Resource::RLIMIT_DATA, bytes, bytes)?;
+            }
             nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL)?;
             nix::sys::signal::SigSet::empty().thread_set_mask()?;
             Ok(())

@@ -50,11 +50,8 @@ impl<'a> Change<'a> {
 
     fn take_up(&mut self, broken: Vec<Diagnostic>) {
         if broken != self.observed.broken {
-            match broken.first() {
-                Some(d) => {
-                    let place = d.location.as_ref().map(|l| format!("{}:{}: ", l.file, l.line)).unwrap_or_default();
-                    self.tell(EventKind::SpecBroken, None, format!("{place}{}", d.message));
-                }
+            match Diagnostic::first(&broken) {
+                Some(d) => self.tell(EventKind::SpecBroken, None, d.sentence()),
                 None if self.desired.is_none() => {}
                 None => self.tell(EventKind::SpecFixed, None, "the spec is valid again".into()),
             }

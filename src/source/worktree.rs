@@ -41,13 +41,27 @@ impl Worktree {
         let meta = fs::symlink_metadata(path).ok()?;
         let mode = match () {
             () if meta.is_symlink() => 0o120000,
+            () if meta.is_dir() => 0o040000,
+            // Git knows neither pipes nor sockets, and opening one may wait for ever.
+            () if !meta.is_file() => return None,
             () if meta.permissions().mode() & 0o111 != 0 => 0o100755,
             () => 0o100644,
         };
-        let content = if meta.is_file() { fs::read(path).ok()? } else { vec![] };
-        let id = ObjectId(Oid::hash_object(ObjectType::Blob, &content).ok()?.to_string().into());
+        if !meta.is_file() {
+            return Some(TreeEntry { path: relative, mode, id: ObjectId("".into()) });
+        }
+        let id = ObjectId(Oid::hash_file(ObjectType::Blob, path).ok()?.to_string().into());
         self.places.lock().unwrap_or_else(PoisonError::into_inner).insert(id.clone(), path.to_owned());
         Some(TreeEntry { path: relative, mode, id })
+    }
+
+    /// Whether a path leads through a symbolic link, which Git would not follow.
+    fn is_behind_a_link(&self, path: &str) -> bool {
+        let mut at = self.root.clone();
+        path.split('/').any(|part| {
+            at.push(part);
+            fs::symlink_metadata(&at).is_ok_and(|m| m.is_symlink())
+        })
     }
 }
 
@@ -60,6 +74,9 @@ impl GitTree for Worktree {
     fn list(&self, _tree: &ObjectId, folder: &str) -> PortResult<Vec<TreeEntry>> {
         let skip =
             |e: &walkdir::DirEntry| matches!(e.file_name().to_str(), Some(".git" | "__pycache__" | "target" | ".venv"));
+        if self.is_behind_a_link(folder) {
+            return Ok(vec![]);
+        }
         let walk = WalkDir::new(self.root.join(folder))
             .sort_by_file_name()
             .into_iter()
@@ -68,7 +85,8 @@ impl GitTree for Worktree {
     }
 
     fn entry(&self, _tree: &ObjectId, path: &str) -> PortResult<Option<TreeEntry>> {
-        Ok(self.read(&self.root.join(path)))
+        let above = path.rsplit_once('/').map_or("", |(above, _)| above);
+        Ok(if self.is_behind_a_link(above) { None } else { self.read(&self.root.join(path)) })
     }
 
     fn blob(&self, id: &ObjectId, limit: u64) -> PortResult<Vec<u8>> {

@@ -12,6 +12,9 @@ use toml::de::{DeArray, DeTable, DeValue};
 /// A spec file may have this many bytes.
 pub const MAX_BYTES: u64 = 1024 * 1024;
 
+/// Findings that are told of one file.
+pub const MOST_FINDINGS: usize = 50;
+
 /// One file that is being read, with what was found so far.
 pub struct File<'a> {
     path: &'a str,
@@ -70,7 +73,12 @@ impl<'a> File<'a> {
         }
         let value = body(&mut table);
         table.finish();
-        let found = file.found.into_inner();
+        let mut found = file.found.into_inner();
+        if found.len() > MOST_FINDINGS {
+            let more = found.len() - MOST_FINDINGS;
+            found.truncate(MOST_FINDINGS);
+            found.push(plain(path, format!("and {more} more findings in this file"), "mend these first"));
+        }
         if found.iter().any(|d| d.severity == Severity::Error) {
             return Err(found);
         }
@@ -108,9 +116,80 @@ impl<'a> File<'a> {
             file: self.path.to_owned(),
             line: self.line(start),
             column: self.text[begin..start].chars().count() as u32 + 1,
-            text: self.text[begin..stop].trim_end_matches('\r').chars().take(400).collect(),
-            width: self.text[start..end.clamp(start, stop)].chars().count().clamp(1, 400) as u32,
+            text: self.text[begin..stop].trim_end_matches('\r').chars().take(LONGEST_LINE).collect(),
+            width: self.text[start..end.clamp(start, stop)].chars().count().clamp(1, LONGEST_LINE) as u32,
         }
+    }
+}
+
+/// Characters that are shown of one line.
+const LONGEST_LINE: usize = 400;
+
+/// Where a field stands in a file, such as `data.train`, `deploy.1.environment` or `stage.check.inputs`. The nearest table that is there, when
+/// the field itself is not. `None` when the file cannot be read.
+pub fn locate(path: &str, bytes: &[u8], field: &str) -> Option<Location> {
+    let text = std::str::from_utf8(bytes).ok()?;
+    let (root, errors) = DeTable::parse_recoverable(text);
+    let begins = text.match_indices('\n').map(|(at, _)| at + 1).collect();
+    let file = File { path, text, found: RefCell::default(), lines: RefCell::default(), begins };
+    errors.is_empty().then(|| file.location(find(root.get_ref(), field).unwrap_or(0..0)))
+}
+
+/// The strings at a field of a file, with the field of each: `deploy.*.environment` names one in each table of the list, `data.*` one under
+/// each key. For what can be said of a file whose other parts are wrong.
+pub fn strings(bytes: &[u8], pattern: &str) -> Vec<(String, String)> {
+    let text = std::str::from_utf8(bytes).unwrap_or_default();
+    let (root, errors) = DeTable::parse_recoverable(text);
+    let mut out = Vec::new();
+    if errors.is_empty() {
+        let root = DeValue::Table(root.into_inner());
+        collect(&root, pattern, String::new(), &mut out);
+    }
+    out
+}
+
+fn collect(value: &DeValue, pattern: &str, at: String, out: &mut Vec<(String, String)>) {
+    let (part, rest) = pattern.split_once('.').unwrap_or((pattern, ""));
+    let join = |key: &str| if at.is_empty() { key.to_owned() } else { format!("{at}.{key}") };
+    match value {
+        DeValue::String(s) if pattern.is_empty() => out.push((at, s.to_string())),
+        DeValue::Table(table) => {
+            for (key, value) in table.iter().filter(|(k, _)| part == "*" || k.get_ref() == part) {
+                collect(value.get_ref(), rest, join(key.get_ref()), out);
+            }
+        }
+        DeValue::Array(items) if part == "*" => {
+            items.iter().enumerate().for_each(|(i, v)| collect(v.get_ref(), rest, join(&i.to_string()), out));
+        }
+        _ => {}
+    }
+}
+
+/// The span of a dotted field's value. A table of a list is named by its place in it, or by its `name`.
+fn find(table: &DeTable, field: &str) -> Option<Range<usize>> {
+    let (key, rest) = field.split_once('.').unwrap_or((field, ""));
+    let value = table.get(key)?;
+    inside(value, rest).or_else(|| Some(value.span()))
+}
+
+fn inside(value: &Spanned<DeValue>, rest: &str) -> Option<Range<usize>> {
+    if rest.is_empty() {
+        return Some(value.span());
+    }
+    match value.get_ref() {
+        DeValue::Table(table) => find(table, rest),
+        DeValue::Array(items) => {
+            let (place, rest) = rest.split_once('.').unwrap_or((rest, ""));
+            let called = |v: &&Spanned<DeValue>| match v.get_ref() {
+                DeValue::Table(t) => t.get("name").is_some_and(|n| n.get_ref().as_str() == Some(place)),
+                DeValue::String(s) => s == place,
+                _ => false,
+            };
+            let by_place = place.parse::<usize>().ok().and_then(|i| items.get(i));
+            let item = by_place.or_else(|| items.iter().find(called))?;
+            inside(item, rest).or_else(|| Some(item.span()))
+        }
+        _ => None,
     }
 }
 
@@ -167,6 +246,11 @@ impl<'a> Table<'a> {
         self.push(span, Severity::Error, message, label);
     }
 
+    /// An error about a field further down, such as `deploy.1.after`.
+    pub fn error_in(&self, field: &str, message: String, label: String) {
+        self.push(find(self.entries, field).unwrap_or(self.span.clone()), Severity::Error, message, label);
+    }
+
     /// A warning about a key.
     pub fn warn_at(&self, key: &str, message: String, label: String) {
         let span = self.entries.get_key_value(key).map_or(self.span.clone(), |(k, _)| k.span());
@@ -214,7 +298,13 @@ impl<'a> Table<'a> {
     pub fn checked<T>(&mut self, key: &str, check: impl FnOnce(&str) -> Result<T, String>) -> Option<T> {
         let value = self.entries.get(key)?;
         let DeValue::String(s) = value.get_ref() else {
-            self.wrong(key, value, "a string");
+            let message = format!("`{}` must be a string, not {}", self.dotted(key), value.get_ref().type_str());
+            // What `check` says of a bare number tells how it is written with its unit.
+            let label = match value.get_ref() {
+                DeValue::Integer(i) => check(i.as_str()).err(),
+                _ => None,
+            };
+            self.push(value.span(), Severity::Error, message, label.unwrap_or("write a string".into()));
             return None;
         };
         self.note_line(key, value.span());

@@ -1,7 +1,7 @@
 //! From files to the desired state, reading only what changed.
 
 use super::{
-    decode::{MAX_BYTES, plain},
+    decode::{MAX_BYTES, locate, plain},
     listed::Listed,
     model, others,
     resolve::{Resolver, Shared, stem},
@@ -123,6 +123,12 @@ fn kind(folder: &str, path: &str) -> Kind {
     }
 }
 
+/// Whether a folder `models/NAME` is a link or a submodule.
+fn is_linked_model(folder: &str, change: &TreeChange) -> bool {
+    let linked = change.new.as_ref().is_some_and(|e| matches!(e.mode, 0o120000 | 0o160000));
+    linked && parent(&change.path) == join(folder, "models")
+}
+
 pub(super) fn parent(path: &str) -> &str {
     path.rsplit_once('/').map_or("", |(folder, _)| folder)
 }
@@ -197,6 +203,12 @@ impl Loaded {
         for (change, file) in changes.iter().zip(files) {
             next.take(&change.path, file, &mut dirty);
         }
+        // After the files that were there before it: a link or a submodule in the place of a model's folder is a broken spec, not a deleted
+        // one.
+        for change in changes.iter().filter(|c| is_linked_model(folder, c)) {
+            let spec = join(&change.path, "model.toml");
+            next.take(&spec, SpecFile::Model(read(change, tree, model::parse)?), &mut dirty);
+        }
         let tree = Listed::new(tree, folder, self.state.revision.is_none().then_some(changes));
         let touched = next.resolve(revision, folder, &tree, &dirty)?;
         Ok((next, touched))
@@ -260,9 +272,21 @@ impl Loaded {
         }
     }
 
-    /// The file whose spec of that name counts.
+    /// The file whose spec of that name counts. Of several, the one whose folder has the name: a copied folder takes nothing over. None when
+    /// that does not tell them apart.
     fn in_force(&self, name: &Name) -> Option<&String> {
-        self.names.of(name.as_str()).next()
+        let mut all = self.names.of(name.as_str());
+        let (first, second) = (all.next()?, all.next());
+        if second.is_none() {
+            return Some(first);
+        }
+        let mut at_home = self.names.of(name.as_str()).filter(|path| name_of(path).as_ref() == Some(name));
+        at_home.next().filter(|_| at_home.next().is_none())
+    }
+
+    /// Whether several files give themselves the name and none of them counts.
+    fn is_undecided(&self, name: &Name) -> bool {
+        self.in_force(name).is_none() && self.names.of(name.as_str()).next().is_some()
     }
 
     /// Files of models that what changed can make another desired state.
@@ -327,10 +351,12 @@ impl Loaded {
             let parsed = self.models.get(path)?;
             let name = parsed.name(path)?;
             // Another file has the name: this one is not in force, and what is wrong with it holds back nothing.
-            let first = self.in_force(&name).is_none_or(|first| first == path);
+            let first = self.in_force(&name).is_none_or(|first| first == path) && !self.is_undecided(&name);
             first.then_some((path, parsed, name))
         });
         let in_force: Vec<_> = in_force.collect();
+        let undecided: BTreeSet<Name> =
+            affected.iter().filter_map(|path| self.name_at(path)).filter(|name| self.is_undecided(name)).collect();
         let (datasets, environments) = (&self.datasets, &self.environments);
         let resolve = |(path, parsed, name): (&String, &Parsed<ModelSpec>, Name)| {
             let resolver = Resolver { path, folder, tree, revision, datasets, environments };
@@ -352,45 +378,57 @@ impl Loaded {
             }
             touched.insert(name);
         }
+        for name in undecided {
+            self.blamed.insert_mut(name.clone(), revision.clone());
+            self.state.models.remove_mut(&name);
+            self.state.broken.insert_mut(name.clone(), self.rivals_of(&name, tree, revision));
+            touched.insert(name);
+        }
         self.state.files =
             self.models.size() + self.datasets.size() + self.environments.size() + usize::from(self.settings.is_some());
-        self.state.diagnostics = self.diagnostics();
+        self.state.diagnostics = self.diagnostics(tree, revision);
         Ok(touched)
     }
 
     /// Everything that was found, by file.
-    fn diagnostics(&self) -> Vec<Diagnostic> {
+    fn diagnostics(&self, tree: &dyn GitTree, revision: &Revision) -> Vec<Diagnostic> {
         let settings = self.settings.iter().flat_map(|s| &s.diagnostics);
         let datasets = self.datasets.values().flat_map(|p| &p.diagnostics);
         let environments = self.environments.values().flat_map(|p| &p.diagnostics);
-        let models = self.noted.iter().filter_map(|p| self.models.get(p)).flat_map(|p| &p.diagnostics);
-        // A spec that cannot be read is among the noted.
-        let readable = self.state.broken.iter().filter(|(name, _)| self.in_force(name).is_some());
-        let broken = readable.flat_map(|(_, found)| found);
+        // What is held back of a spec that cannot be read has these findings too.
+        let told_below = |path: &str| {
+            let broken = name_of(path).and_then(|name| self.state.broken.get(&name));
+            let of_this = |d: &Diagnostic| d.location.as_ref().is_some_and(|l| l.file == path);
+            broken.is_some_and(|all| all.first().is_some_and(of_this))
+        };
+        let models = self.noted.iter().filter_map(|path| Some((path, self.models.get(path)?)));
+        let models =
+            models.filter(|(path, p)| p.value.is_some() || !told_below(path)).flat_map(|(_, p)| &p.diagnostics);
+        let broken = self.state.broken.iter().filter(|(name, _)| !self.contested.contains(*name));
+        let broken = broken.flat_map(|(_, found)| found);
         let found = settings.chain(datasets).chain(environments).chain(models).chain(broken).cloned();
-        found.chain(self.rivals()).collect()
+        found.chain(self.contested.iter().flat_map(|name| self.rivals_of(name, tree, revision))).collect()
     }
 
-    /// Specs whose name another file took first: they are not in force.
-    fn rivals(&self) -> Vec<Diagnostic> {
-        let mut out = Vec::new();
-        for name in &self.contested {
-            let mut files = self.names.of(name.as_str());
-            let Some(first) = files.next() else { continue };
-            for file in files {
-                let mut d = plain(
-                    file,
-                    format!("two specs are called `{name}`"),
-                    &format!("the one in {first} is in force: rename one of them"),
-                );
-                let line = self.models.get(file).and_then(|m| m.lines.get("model.name"));
-                if let (Some(location), Some(line)) = (d.location.as_mut(), line) {
-                    location.line = line;
-                }
-                out.push(d);
+    /// Specs that give themselves a name that another file has: which one is in force, or that none is.
+    fn rivals_of(&self, name: &Name, tree: &dyn GitTree, revision: &Revision) -> Vec<Diagnostic> {
+        let first = self.in_force(name);
+        let files = || self.names.of(name.as_str());
+        let help = |file: &String| match first {
+            Some(first) => format!("the one in {first} is in force: rename this one"),
+            None => {
+                let others: Vec<&str> = files().filter(|f| *f != file).map(String::as_str).collect();
+                format!("also in {}: neither is in force until one is renamed", others.join(", "))
             }
-        }
-        out
+        };
+        let rival = |file: &String| {
+            let mut d = plain(file, format!("two specs are called `{name}`"), &help(file));
+            let entry = tree.entry(&revision.tree, file).ok().flatten();
+            let bytes = entry.and_then(|e| tree.blob(&e.id, MAX_BYTES).ok());
+            d.location = bytes.and_then(|b| locate(file, &b, "model.name")).or(d.location);
+            d
+        };
+        files().filter(|file| first != Some(file)).map(rival).collect()
     }
 }
 
@@ -419,8 +457,8 @@ fn read<T>(
 ) -> PortResult<Option<Parsed<T>>> {
     let Some(entry) = &change.new else { return Ok(None) };
     let refused = match entry.mode {
-        0o120000 => Some(("the spec is a symbolic link", "commit the file itself: links are not followed")),
-        0o160000 => Some(("the spec is a submodule", "commit the file itself")),
+        0o120000 => Some(("the spec is a symbolic link", "commit the files themselves: links are not followed")),
+        0o160000 => Some(("the spec is a submodule", "commit the files themselves: submodules are not followed")),
         _ => None,
     };
     let broken = |diagnostic| Parsed { value: None, lines: Arc::default(), diagnostics: vec![diagnostic] };

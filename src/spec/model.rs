@@ -3,7 +3,7 @@
 use super::{
     decode::{Extra, File, Table},
     paths, pipeline,
-    units::duration,
+    units::{duration, size},
 };
 use crate::model::*;
 use std::collections::BTreeMap;
@@ -32,18 +32,24 @@ fn model(root: &mut Table) -> Option<ModelSpec> {
     };
     let data = data(root);
     let train = train(root);
-    let stages = root.tables("stage").into_iter().filter_map(|t| stage(t, &data)).collect();
+    let stages: Vec<StageSpec> = root.tables("stage").into_iter().filter_map(|t| stage(t, &data)).collect();
     let gates = exact(root.tables("gate").into_iter().filter_map(gate));
     let serve = root.table("serve").and_then(serve);
-    let deploy = exact(root.tables("deploy").into_iter().filter_map(deploy));
+    let deploy: Vec<Option<DeploySpec>> = root.tables("deploy").into_iter().map(deploy).collect();
+    check_chain(root, &deploy);
+    let deploy = exact(deploy.into_iter().flatten());
     if serve.is_none() && !deploy.is_empty() && !root.has("serve") {
         root.error_at("deploy", "there is nothing to deploy".into(), "add a [serve] table with `run`".into());
     }
-    check_chain(root, &deploy);
     monitor(root);
     let train = train?;
+    check_variables(root, &data, &stages, &train.stage);
     let ordered = pipeline::order(&train.stage, stages, &data)
-        .map_err(|e| root.error_at("stage", e, "change `inputs` or `outputs`".into()))
+        .map_err(|all| {
+            for (field, message) in all {
+                root.error_in(&field, message, "change `inputs` or `outputs`".into());
+            }
+        })
         .ok();
     let (name, owner, description) = head?;
     Some(ModelSpec {
@@ -119,7 +125,48 @@ fn common(t: &mut Table, name: Name) -> Option<StageSpec> {
     }
     let retries = t.whole("retries", 0, 20).unwrap_or(0) as u32;
     let secrets = secrets(t);
-    Some(StageSpec { name, run: run?, inputs, outputs: vec![], python, params, timeout, retries, secrets })
+    let memory = memory(t);
+    Some(StageSpec { name, run: run?, inputs, outputs: vec![], python, params, timeout, retries, memory, secrets })
+}
+
+/// Names that would be one environment variable: a script would get one of them and never know of the other.
+fn check_variables(root: &Table, data: &BTreeMap<Name, Name>, stages: &[StageSpec], train: &StageSpec) {
+    let mut inputs: BTreeMap<String, String> = BTreeMap::new();
+    let mut take = |field: &str, name: &str| {
+        let variable = super::variable(name);
+        if let Some(other) = inputs.insert(variable.clone(), name.to_owned()).filter(|other| other != name) {
+            let message = format!("`{name}` and `{other}` would both be TRIMTAB_INPUT_{variable}");
+            root.error_in(field, message, "rename one".into());
+        }
+    };
+    data.keys().for_each(|input| take(&format!("data.{input}"), input.as_str()));
+    for stage in stages {
+        stage.outputs.iter().for_each(|o| take(&format!("stage.{}.outputs", stage.name), o));
+    }
+    for stage in stages.iter().chain([train]) {
+        let mut params: BTreeMap<String, &String> = BTreeMap::new();
+        for name in stage.params.keys() {
+            if let Some(other) = params.insert(super::variable(name), name) {
+                let field = match stage.name.as_str() {
+                    "train" => format!("train.params.{name}"),
+                    other => format!("stage.{other}.params.{name}"),
+                };
+                root.error_in(
+                    &field,
+                    format!("params `{name}` and `{other}` would be one variable"),
+                    "rename one".into(),
+                );
+            }
+        }
+    }
+}
+
+/// `resources = { memory = "2Gi" }`.
+fn memory(t: &mut Table) -> Option<u64> {
+    let mut resources = t.table("resources")?;
+    let memory = resources.parsed("memory", size);
+    resources.finish();
+    memory
 }
 
 fn secrets(t: &mut Table) -> Vec<String> {
@@ -129,7 +176,7 @@ fn secrets(t: &mut Table) -> Vec<String> {
             && n.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
             && !n.starts_with(|c: char| c.is_ascii_digit())
     };
-    if let Some(bad) = names.iter().find(|n| !good(n)) {
+    for bad in names.iter().filter(|n| !good(n)) {
         t.error_at(
             "secrets",
             format!("`{bad}` is no name of an environment variable"),
@@ -203,7 +250,6 @@ fn serve(mut t: Table) -> Option<ServeSpec> {
             "`runtime` is not in this version".into(),
             "serve with run = [\"python\", \"serve.py\"]".into(),
         );
-        return None;
     }
     let run = t.command("run");
     let replicas = t.whole("replicas", 1, 1000).unwrap_or(1) as u32;
@@ -212,11 +258,15 @@ fn serve(mut t: Table) -> Option<ServeSpec> {
         good.then(|| s.to_owned()).ok_or("write an HTTP path that begins with `/`".into())
     });
     let ready_timeout = t.parsed("ready_timeout", duration).unwrap_or(Millis(60_000));
+    if ready_timeout == Millis(0) {
+        t.error_at("ready_timeout", "no replica is ready within 0 s".into(), "such as \"60s\"".into());
+    }
     let drain = t.parsed("drain", duration).unwrap_or(Millis(30_000));
     let secrets = secrets(&mut t);
+    let memory = memory(&mut t);
     t.finish();
     let ready = ready.unwrap_or_else(|| "/v2/health/ready".into());
-    Some(ServeSpec { run: run?, replicas, ready, ready_timeout, drain, secrets })
+    Some(ServeSpec { run: run?, replicas, ready, ready_timeout, drain, memory, secrets })
 }
 
 fn deploy(mut t: Table) -> Option<DeploySpec> {
@@ -233,7 +283,7 @@ fn deploy(mut t: Table) -> Option<DeploySpec> {
         t.error_at("steps", "the weights of the steps must rise".into(), "order them".into());
     }
     let strategy = match canary {
-        Some(true) if !t.has("steps") => {
+        Some(true) if steps.is_empty() && t.tables("steps").is_empty() => {
             t.error("a canary needs `steps`, such as [{ weight = 10, hold = \"5m\" }]".into());
             Strategy::AtOnce
         }
@@ -281,22 +331,37 @@ fn analysis(mut t: Table) -> Option<AnalysisSpec> {
     if !t.has("min") && !t.has("max") {
         t.error("an analysis needs `max` or `min`".into());
     }
+    for (key, value) in [("min", min), ("max", max)] {
+        if rate && value.is_some_and(|v| !(0.0..=1.0).contains(&v)) {
+            t.error_at(key, format!("`{key}` of an error rate is from 0 to 1"), "such as 0.01 for 1 %".into());
+        }
+    }
+    if min.zip(max).is_some_and(|(a, b)| a > b) {
+        t.error_at("min", "`min` is larger than `max`: every release breaks one of them".into(), "swap them".into());
+    }
     let min_requests = t.whole("min_requests", 1, 1_000_000_000).unwrap_or(20);
     t.finish();
     Some(AnalysisSpec { metric: metric?, min, max, min_requests })
 }
 
 /// Environments once each; `after` names one that stands before.
-fn check_chain(root: &Table, deploy: &[DeploySpec]) {
+fn check_chain(root: &Table, deploy: &[Option<DeploySpec>]) {
     for (i, d) in deploy.iter().enumerate() {
-        if deploy[..i].iter().any(|other| other.environment == d.environment) {
-            root.error_at("deploy", format!("environment `{}` is deployed to twice", d.environment), "keep one".into());
+        let Some(d) = d else { continue };
+        let before = || deploy[..i].iter().flatten();
+        if before().any(|other| other.environment == d.environment) {
+            let message = format!("environment `{}` is deployed to twice", d.environment);
+            root.error_in(&format!("deploy.{i}.environment"), message, "keep one".into());
         }
+        // One that cannot be read may be the one that is meant.
+        let unread = deploy[..i].iter().any(Option::is_none);
         if let Some(after) = &d.after
-            && !deploy[..i].iter().any(|other| other.environment == *after)
+            && !unread
+            && !before().any(|other| other.environment == *after)
         {
             let message = format!("`{}` comes after `{after}`, which does not stand before it", d.environment);
-            root.error_at("deploy", message, "order the [[deploy]] tables; a circle is refused".into());
+            let label = "order the [[deploy]] tables; a circle is refused".into();
+            root.error_in(&format!("deploy.{i}.after"), message, label);
         }
     }
 }
@@ -310,10 +375,14 @@ fn monitor(root: &mut Table) {
         "no drift is watched yet".into(),
     );
     if let Some(mut d) = t.table("drift") {
+        let interval = |s: &str| match duration(s)? {
+            Millis(0) => Err("write more than 0".to_owned()),
+            some => Ok(some),
+        };
         d.text("method");
-        d.number("share");
-        d.parsed("window", duration);
-        d.parsed("every", duration);
+        share(&mut d, "share");
+        d.parsed("window", interval);
+        d.parsed("every", interval);
         d.parsed("on_drift", |s| match s {
             "retrain" | "alert" => Ok(()),
             _ => Err("write \"retrain\" or \"alert\"".into()),
@@ -322,8 +391,14 @@ fn monitor(root: &mut Table) {
     }
     if let Some(mut s) = t.table("slo") {
         s.parsed("latency_p99", duration);
-        s.number("availability");
+        share(&mut s, "availability");
         s.finish();
     }
     t.finish();
+}
+
+fn share(t: &mut Table, key: &'static str) {
+    if t.number(key).is_some_and(|n| !(0.0..=1.0).contains(&n)) {
+        t.error_at(key, format!("`{key}` is from 0 to 1"), "such as 0.999".into());
+    }
 }

@@ -3,18 +3,31 @@
 use crate::model::*;
 use std::collections::{BTreeMap, BTreeSet};
 
+/// A field and what is wrong with it.
+type Finding = (String, String);
+
+fn field(stage: &StageSpec, key: &str) -> String {
+    if stage.name.as_str() == "train" { format!("train.{key}") } else { format!("stage.{}.{key}", stage.name) }
+}
+
 /// Puts `train` among the other stages, with its default inputs, in an order in which every input is made before it is used. `Err`
-/// names what is wrong.
-pub fn order(train: &StageSpec, stages: Vec<StageSpec>, data: &BTreeMap<Name, Name>) -> Result<Vec<StageSpec>, String> {
+/// names all that is wrong.
+pub fn order(
+    train: &StageSpec,
+    stages: Vec<StageSpec>,
+    data: &BTreeMap<Name, Name>,
+) -> Result<Vec<StageSpec>, Vec<Finding>> {
+    let mut found = Vec::new();
     let mut makers: BTreeMap<&str, &Name> = BTreeMap::new();
-    let mut names = BTreeSet::from([&train.name]);
-    for stage in &stages {
+    let mut names = BTreeSet::new();
+    for (i, stage) in stages.iter().enumerate().filter(|(_, s)| s.name != train.name) {
         if !names.insert(&stage.name) {
-            return Err(format!("two stages are called `{}`", stage.name));
+            found.push((format!("stage.{i}.name"), format!("two stages are called `{}`", stage.name)));
         }
         for output in &stage.outputs {
             if let Some(other) = makers.insert(output, &stage.name) {
-                return Err(format!("`{output}` is an output of both `{other}` and `{}`", stage.name));
+                let message = format!("`{output}` is an output of both `{other}` and `{}`", stage.name);
+                found.push((field(stage, "outputs"), message));
             }
         }
     }
@@ -27,15 +40,16 @@ pub fn order(train: &StageSpec, stages: Vec<StageSpec>, data: &BTreeMap<Name, Na
         |input: &str| input == "artifact" || makers.contains_key(input) || data.keys().any(|d| d.as_str() == input);
     let mut left: Vec<StageSpec> = stages.iter().cloned().chain([train]).collect();
     for stage in &left {
-        if let Some(unknown) = stage.inputs.iter().find(|i| !known(i)) {
+        for unknown in stage.inputs.iter().filter(|i| !known(i)) {
             let mut all: Vec<&str> = data.keys().map(Name::as_str).chain(makers.keys().copied()).collect();
             all.push("artifact");
-            return Err(format!(
-                "stage `{}` needs `{unknown}`, which nothing makes; known are: {}",
-                stage.name,
-                all.join(", ")
-            ));
+            let message =
+                format!("stage `{}` needs `{unknown}`, which nothing makes; known are: {}", stage.name, all.join(", "));
+            found.push((format!("{}.{unknown}", field(stage, "inputs")), message));
         }
+    }
+    if !found.is_empty() {
+        return Err(found);
     }
     let mut made: BTreeSet<String> = data.keys().map(Name::to_string).collect();
     let mut ordered = Vec::with_capacity(left.len());
@@ -46,7 +60,8 @@ pub fn order(train: &StageSpec, stages: Vec<StageSpec>, data: &BTreeMap<Name, Na
         });
         let Some(at) = ready else {
             let circle: Vec<&str> = left.iter().map(|s| s.name.as_str()).collect();
-            return Err(format!("the stages {} need each other in a circle", circle.join(", ")));
+            let message = format!("the stages {} need each other in a circle", circle.join(", "));
+            return Err(vec![(left.first().map_or("stage".into(), |s| field(s, "inputs")), message)]);
         };
         let stage = left.remove(at);
         made.extend(stage.outputs.iter().cloned());

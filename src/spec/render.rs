@@ -29,8 +29,12 @@ pub fn one(d: &Diagnostic) -> String {
         } else {
             out.push_str(&format!("{margin} ┌─ {}:{}:{}\n", visible(&l.file), l.line, l.column));
             out.push_str(&format!("{number} │ {}\n", visible(&l.text)));
-            let before = " ".repeat((l.column as usize).saturating_sub(1));
-            out.push_str(&format!("{margin} │ {before}{} {}\n", "^".repeat(l.width as usize), visible(&d.label)));
+            let before = (l.column as usize).saturating_sub(1);
+            // A line that is cut before the place is shown for itself.
+            let marked = before < l.text.chars().count().max(1);
+            let mark =
+                if marked { format!("{}{} ", " ".repeat(before), "^".repeat(l.width as usize)) } else { "… ".into() };
+            out.push_str(&format!("{margin} │ {mark}{}\n", visible(&d.label)));
         }
     }
     if let Some(help) = &d.help {

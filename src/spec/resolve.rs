@@ -1,7 +1,7 @@
 //! From one parsed model and what it refers to, to its desired state.
 
 use super::{
-    decode::{MAX_BYTES, plain},
+    decode::{MAX_BYTES, MOST_FINDINGS, locate, plain, strings},
     load::{Parsed, join, parent},
     lock,
 };
@@ -26,43 +26,94 @@ pub(super) struct Resolver<'a> {
 }
 
 impl Resolver<'_> {
-    fn problem(&self, lines: &Lines, field: &str, message: String, help: String) -> Diagnostic {
+    /// Something that is wrong with a field, at its very place: the file is read again, for which only a broken spec pays.
+    fn problem(&self, field: &str, message: String, help: String) -> Diagnostic {
         let mut d = plain(self.path, message, &help);
-        if let (Some(l), Some(line)) = (d.location.as_mut(), lines.get(field)) {
-            l.line = line;
-            self.show_line(l);
-        }
+        let place = self.bytes().and_then(|bytes| locate(self.path, &bytes, field));
+        d.location = place.or(d.location);
         d
     }
 
-    /// The line itself, read again: only a broken spec pays for it.
-    fn show_line(&self, location: &mut Location) {
-        let Ok(Some(entry)) = self.tree.entry(&self.revision.tree, self.path) else { return };
-        let Ok(bytes) = self.tree.blob(&entry.id, MAX_BYTES) else { return };
-        let text = String::from_utf8_lossy(&bytes).into_owned();
-        let Some(line) = text.lines().nth(location.line.saturating_sub(1) as usize) else { return };
-        let indent = line.chars().take_while(|c| c.is_whitespace()).count();
-        location.column = indent as u32 + 1;
-        location.width = line.trim().chars().count().max(1) as u32;
-        location.text = line.to_owned();
+    fn bytes(&self) -> Option<Vec<u8>> {
+        let entry = self.tree.entry(&self.revision.tree, self.path).ok().flatten()?;
+        self.tree.blob(&entry.id, MAX_BYTES).ok()
+    }
+
+    /// What can be said of the references of a spec whose other parts are wrong, so that all is said at once.
+    fn references(&self) -> Vec<Diagnostic> {
+        let Some(bytes) = self.bytes() else { return vec![] };
+        let mut found = Vec::new();
+        let named = |pattern: &str| {
+            let all = strings(&bytes, pattern).into_iter();
+            all.filter_map(|(field, name)| Some((field, Name::new(&name).ok()?))).collect::<Vec<_>>()
+        };
+        let (datasets, environments) = (named("data.*"), named("deploy.*.environment"));
+        self.lookup(self.datasets, datasets.iter().map(|(f, n)| (f.clone(), n)), "dataset", &mut found);
+        let wanted = environments.iter().map(|(f, n)| (f.clone(), n));
+        self.lookup(self.environments, wanted, "environment", &mut found);
+        let code = strings(&bytes, "train.code").pop().map_or(".".to_owned(), |(_, code)| code);
+        let Ok(code) = super::paths::relative(&code) else { return found };
+        let code_path = join(parent(self.path), &code);
+        if !matches!(self.code_folder(&code_path, &mut found), Ok(true)) {
+            return found;
+        }
+        for (field, file) in strings(&bytes, "train.python").into_iter().chain(strings(&bytes, "stage.*.python")) {
+            let Ok(file) = super::paths::relative(&file) else { continue };
+            let path = join(&code_path, &file);
+            if matches!(self.tree.entry(&self.revision.tree, &path), Ok(None)) {
+                found.push(self.missing_file(&field, &path));
+            }
+        }
+        found
+    }
+
+    fn missing_file(&self, field: &str, path: &str) -> Diagnostic {
+        self.problem(field, format!("there is no file `{path}`"), "commit it, or correct the path".into())
+    }
+
+    /// Whether the code folder is a folder of the repository.
+    fn code_folder(&self, path: &str, found: &mut Vec<Diagnostic>) -> PortResult<bool> {
+        // The folder that the spec itself lies in is there.
+        if path == parent(self.path) {
+            return Ok(true);
+        }
+        const FOLDER: u32 = 0o040_000;
+        let what = match self.tree.entry(&self.revision.tree, path)?.map(|e| e.mode) {
+            Some(FOLDER) => return Ok(true),
+            None => format!("there is no folder `{path}`"),
+            Some(0o120_000) => format!("`{path}` is a symbolic link, not a folder"),
+            Some(0o160_000) => format!("`{path}` is a submodule, not a folder"),
+            Some(_) => format!("`{path}` is a file, not a folder"),
+        };
+        found.push(self.problem("train.code", what, "name a folder beside this file, or commit it".into()));
+        Ok(false)
     }
 
     pub(super) fn resolve(&self, parsed: &Parsed<ModelSpec>) -> PortResult<Result<DesiredModel, Vec<Diagnostic>>> {
-        let Some(spec) = &parsed.value else { return Ok(Err(parsed.diagnostics.clone())) };
-        let lines = &parsed.lines;
+        let Some(spec) = &parsed.value else {
+            let all = parsed.diagnostics.iter().cloned().chain(self.references());
+            return Ok(Err(all.collect()));
+        };
         let mut found = Vec::new();
-        let datasets = self.lookup(self.datasets, spec.data.values(), "dataset", lines, "data", &mut found);
-        let wanted = spec.deploy.iter().map(|d| &d.environment);
-        let environments = self.lookup(self.environments, wanted, "environment", lines, "deploy", &mut found);
+        let wanted = spec.data.iter().map(|(input, name)| (format!("data.{input}"), name));
+        let datasets = self.lookup(self.datasets, wanted, "dataset", &mut found);
+        let wanted = spec.deploy.iter().enumerate().map(|(i, d)| (format!("deploy.{i}.environment"), &d.environment));
+        let environments = self.lookup(self.environments, wanted, "environment", &mut found);
         let folder = parent(self.path);
         let code_path = join(folder, &spec.code);
-        let entries = self.tree.list(&self.revision.tree, &code_path)?;
-        let code = code_digest(&code_path, &entries).map_err(|message| {
-            found.push(self.problem(lines, "train.code", message, "the code folder holds plain files only".into()));
-        });
-        let python = self.python(spec, &code_path, &entries, lines, &mut found);
+        let (mut code, mut python) = (None, BTreeMap::new());
+        if self.code_folder(&code_path, &mut found)? {
+            let entries = self.tree.list(&self.revision.tree, &code_path)?;
+            python = self.python(spec, &code_path, &entries, &mut found);
+            match code_digest(&code_path, &entries) {
+                Ok(digest) => code = Some(digest),
+                Err(all) => found.extend(all.into_iter().take(MOST_FINDINGS).map(|message| {
+                    self.problem("train.code", message, "the code folder holds plain files only".into())
+                })),
+            }
+        }
         let lock = self.lock(folder, &mut found)?;
-        let Ok(code) = code else { return Ok(Err(found)) };
+        let Some(code) = code else { return Ok(Err(found)) };
         if !found.is_empty() {
             return Ok(Err(found));
         }
@@ -81,28 +132,36 @@ impl Resolver<'_> {
         }))
     }
 
+    /// What the names stand for, each with the field that it stands in.
     fn lookup<'n, T>(
         &self,
         known: &Shared<T>,
-        wanted: impl Iterator<Item = &'n Name>,
+        wanted: impl Iterator<Item = (String, &'n Name)>,
         what: &str,
-        lines: &Lines,
-        field: &str,
         found: &mut Vec<Diagnostic>,
     ) -> BTreeMap<Name, Arc<T>> {
         let mut out = BTreeMap::new();
         let defined = join(self.folder, &format!("{what}s"));
-        for name in wanted {
+        for (field, name) in wanted {
             // The decoder holds that a file's name is the spec's.
-            let value = known.get(&format!("{defined}/{name}.toml")).and_then(|p| p.value.as_ref());
-            match value {
-                Some(value) => drop(out.insert(name.clone(), value.clone())),
-                None => {
-                    let all = some_names(known);
-                    let help = format!("defined in {defined}/ are: {all}");
-                    found.push(self.problem(lines, field, format!("{what} `{name}` is not defined"), help));
+            let file = format!("{defined}/{name}.toml");
+            let parsed = known.get(&file);
+            let (message, help) = match parsed.map(|p| (&p.value, &p.diagnostics)) {
+                Some((Some(value), _)) => {
+                    out.insert(name.clone(), value.clone());
+                    continue;
                 }
-            }
+                Some((None, why)) => {
+                    let line = Diagnostic::first(why).and_then(|d| d.location.as_ref()).map_or(1, |l| l.line);
+                    (format!("{what} `{name}` is broken"), format!("mend {file}:{line}"))
+                }
+                None => {
+                    let near = nearest(known, name).map_or(String::new(), |n| format!("did you mean `{n}`? "));
+                    let all = some_names(known);
+                    (format!("{what} `{name}` is not defined"), format!("{near}defined in {defined}/ are: {all}"))
+                }
+            };
+            found.push(self.problem(&field, message, help));
         }
         out
     }
@@ -112,7 +171,6 @@ impl Resolver<'_> {
         spec: &ModelSpec,
         code: &str,
         entries: &[TreeEntry],
-        lines: &Lines,
         found: &mut Vec<Diagnostic>,
     ) -> BTreeMap<String, Digest> {
         let mut out = BTreeMap::new();
@@ -127,12 +185,7 @@ impl Resolver<'_> {
                     } else {
                         format!("stage.{}.python", stage.name)
                     };
-                    found.push(self.problem(
-                        lines,
-                        &field,
-                        format!("there is no file `{path}`"),
-                        "commit it, or correct the path".into(),
-                    ));
+                    found.push(self.missing_file(&field, &path));
                 }
             }
         }
@@ -178,27 +231,35 @@ pub(super) fn stem(path: &str) -> String {
     path.rsplit('/').next().and_then(|f| f.strip_suffix(".toml")).unwrap_or_default().to_owned()
 }
 
-/// The digest of a code folder without spec and lock files. `Err` names what cannot be part of it.
-fn code_digest(folder: &str, entries: &[TreeEntry]) -> Result<Digest, String> {
+/// The name of a spec that is most like this one.
+fn nearest<T>(known: &Shared<T>, name: &Name) -> Option<String> {
+    let far = |path: &String| (strsim::damerau_levenshtein(name.as_str(), &stem(path)), stem(path));
+    let best = known.iter().filter(|(_, p)| p.value.is_some()).map(|(path, _)| far(path)).min()?;
+    (best.0 <= 1 + name.as_str().len() / 3).then_some(best.1)
+}
+
+/// The digest of a code folder without spec and lock files. `Err` names everything that cannot be part of it.
+fn code_digest(folder: &str, entries: &[TreeEntry]) -> Result<Digest, Vec<String>> {
     if entries.len() > MAX_CODE_FILES {
-        return Err(format!("`{folder}` holds {} files, more than {MAX_CODE_FILES}", entries.len()));
+        return Err(vec![format!("`{folder}` holds {} files, more than {MAX_CODE_FILES}", entries.len())]);
     }
+    let mut found = Vec::new();
     let mut hasher = blake3::Hasher::new();
     for entry in code_files(entries) {
         let inside = entry.path.strip_prefix(folder).unwrap_or(&entry.path).trim_start_matches('/');
         match entry.mode {
-            0o120000 => return Err(format!("`{}` is a symbolic link", entry.path)),
-            0o160000 => return Err(format!("`{}` is a submodule", entry.path)),
+            0o120000 => found.push(format!("`{}` is a symbolic link", entry.path)),
+            0o160000 => found.push(format!("`{}` is a submodule", entry.path)),
             _ => {}
         }
         if inside.contains('\u{fffd}') {
-            return Err(format!("the name of `{}` is not UTF-8", entry.path));
+            found.push(format!("the name of `{}` is not UTF-8", entry.path));
         }
         for part in [inside.as_bytes(), &entry.mode.to_le_bytes(), entry.id.0.as_bytes()] {
             hasher.update(&(part.len() as u64).to_le_bytes()).update(part);
         }
     }
-    Ok(Digest::from_bytes(*hasher.finalize().as_bytes()))
+    if found.is_empty() { Ok(Digest::from_bytes(*hasher.finalize().as_bytes())) } else { Err(found) }
 }
 
 /// The files of a code folder that are code: neither specs nor locks.

@@ -45,7 +45,12 @@ impl GitTree for Files {
         Ok(self.0.keys().filter(inside).filter_map(|p| self.entry_of(p)).collect())
     }
     fn entry(&self, _: &ObjectId, path: &str) -> PortResult<Option<TreeEntry>> {
-        Ok(self.entry_of(path))
+        let below = format!("{path}/");
+        let folder = || {
+            let id = ObjectId("folder".into());
+            self.0.keys().any(|p| p.starts_with(&below)).then(|| TreeEntry { path: path.into(), mode: 0o040000, id })
+        };
+        Ok(self.entry_of(path).or_else(folder))
     }
     fn blob(&self, id: &ObjectId, limit: u64) -> PortResult<Vec<u8>> {
         let bytes = &self.0[id.0.split_once('|').unwrap().1].1;
@@ -272,11 +277,106 @@ fn one_poison_spec_among_a_thousand_holds_back_only_itself() {
     assert_eq!(loaded.state().broken.keys().map(Name::as_str).collect::<Vec<_>>(), ["m500"]);
 }
 
+/// A folder that was copied and not renamed, before and behind the original in the order of paths.
 #[test]
-fn two_specs_of_one_name_leave_the_first_in_force() {
-    let loaded = base().with("models/other/model.toml", MODEL).load();
-    assert_eq!(loaded.state().models["fraud"].file, "models/fraud/model.toml");
-    assert!(render::text(&loaded.state().diagnostics).contains("two specs are called `fraud`"));
+fn of_two_specs_of_one_name_the_one_in_the_folder_of_that_name_is_in_force() {
+    for copy in ["models/aaa/model.toml", "models/other/model.toml"] {
+        let loaded = base().with(copy, MODEL).load();
+        assert_eq!(loaded.state().models["fraud"].file, "models/fraud/model.toml");
+        let text = render::text(&loaded.state().diagnostics);
+        assert!(text.contains("two specs are called `fraud`") && text.contains(&format!("┌─ {copy}:3:8")), "{text}");
+    }
+}
+
+#[test]
+fn two_specs_of_one_name_that_nothing_tells_apart_hold_back_that_name_only() {
+    let mut files = base().with("models/a/model.toml", MODEL).with("models/b/model.toml", MODEL);
+    files.0.remove("models/fraud/model.toml");
+    let loaded = files.load();
+    assert!(!loaded.state().models.contains_key("fraud"));
+    assert_eq!(loaded.state().broken["fraud"].len(), 2);
+    let text = render::text(&loaded.state().diagnostics);
+    assert!(text.contains("also in models/b/model.toml: neither is in force"), "{text}");
+    let mended = files.clone().with("models/b/model.toml", &MODEL.replace("\"fraud\"", "\"churn\""));
+    let (next, touched) = Loaded::update(&loaded, &mended.changes_from(&files), &revision(), "", &mended).unwrap();
+    assert!(next.state().models.contains_key("fraud") && next.state().broken.is_empty());
+    assert_eq!(touched.iter().map(Name::as_str).collect::<Vec<_>>(), ["churn", "fraud"]);
+}
+
+#[test]
+fn a_link_or_a_submodule_in_the_place_of_a_models_folder_is_a_broken_spec() {
+    for (mode, said) in [(0o120000, "symbolic link"), (0o160000, "submodule")] {
+        let old = base();
+        let mut new = old.clone();
+        new.0.retain(|path, _| !path.starts_with("models/fraud/"));
+        new.0.insert("models/fraud".into(), (mode, b"../elsewhere".to_vec()));
+        let (next, _) = Loaded::update(&old.load(), &new.changes_from(&old), &revision(), "", &new).unwrap();
+        for loaded in [&next, &new.load()] {
+            let found = &loaded.state().broken["fraud"];
+            assert!(found[0].message.contains(said), "{found:?}");
+        }
+    }
+}
+
+/// Several mistakes of several kinds in one file: each at its place, all at once.
+#[test]
+fn everything_that_is_wrong_with_a_spec_is_said_at_once() {
+    let text = diagnostics(&base().with(
+        "models/fraud/model.toml",
+        "schema = \"trimtab/v1\"\n[model]\nname = \"fraud\"\n[data]\ntrain = \"transactions\"\nlate = \"transaction\"\n\
+         [train]\nrun = [\"python\", \"train.py\"]\ntimout = \"3m\"\npython = \"missing.txt\"\nresources = { memory = \"2GB\" }\n\
+         [serve]\nrun = [\"python\", \"serve.py\"]\n\
+         [[deploy]]\nenvironment = \"production\"\n[[deploy]]\nenvironment = \"prod\"\nafter = \"staging\"\n",
+    ));
+    for said in [
+        "unknown key `timout`",
+        "did you mean `timeout`?",
+        "dataset `transaction` is not defined",
+        "models/fraud/model.toml:6:8",
+        "did you mean `transactions`?",
+        "there is no file `models/fraud/missing.txt`",
+        "models/fraud/model.toml:10:10",
+        "environment `prod` is not defined",
+        "models/fraud/model.toml:17:15",
+        "`prod` comes after `staging`",
+        "models/fraud/model.toml:18:9",
+        "such as \"2Gi\"",
+    ] {
+        assert!(text.contains(said), "{said}: {text}");
+    }
+}
+
+#[test]
+fn a_code_folder_has_to_be_a_folder() {
+    let with_code = |code: &str| {
+        base().with("models/fraud/model.toml", &MODEL.replace("[train]\n", &format!("[train]\ncode = \"{code}\"\n")))
+    };
+    assert!(diagnostics(&with_code("nowhere")).contains("there is no folder `models/fraud/nowhere`"));
+    assert!(diagnostics(&with_code("train.py")).contains("is a file, not a folder"));
+    let mut linked = with_code("lib");
+    linked.0.insert("models/fraud/lib".into(), (0o120000, b"/etc".to_vec()));
+    assert!(diagnostics(&linked).contains("is a symbolic link, not a folder"));
+}
+
+#[test]
+fn names_that_are_one_variable_are_refused() {
+    let text = diagnostics(
+        &base().with(
+            "models/fraud/model.toml",
+            &MODEL
+                .replace("train = \"transactions\"", "a-b = \"transactions\"\na_b = \"transactions\"")
+                .replace("depth = 6", "a-b = 1, a_b = 2"),
+        ),
+    );
+    assert!(text.contains("would both be TRIMTAB_INPUT_A_B") && text.contains("params `a_b` and `a-b`"), "{text}");
+}
+
+#[test]
+fn findings_are_bounded() {
+    let many: String = (0..10_000).map(|i| format!("p{i} = nan, ")).collect();
+    let loaded = edited("depth = 6", &format!("{many} depth = 6")).load();
+    let text = render::text(&loaded.state().diagnostics);
+    assert!(text.len() < 100_000 && text.contains("more findings in this file"), "{}", text.len());
 }
 
 /// An unreadable spec in the folder `fraud`, while another file holds a good model of that name.

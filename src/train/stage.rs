@@ -186,11 +186,11 @@ impl Stage<'_> {
         let mut set = |name: &str, value: String| drop(env.variables.insert(name.to_owned(), value));
         for (name, input) in &self.inputs {
             let place = self.place(folder, name, input)?;
-            set(&format!("TRIMTAB_INPUT_{}", workspace::variable(name)), place.display().to_string());
+            set(&format!("TRIMTAB_INPUT_{}", crate::spec::variable(name)), place.display().to_string());
         }
         for (name, value) in &self.spec.params {
             let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-            set(&format!("TRIMTAB_PARAM_{}", workspace::variable(name)), text);
+            set(&format!("TRIMTAB_PARAM_{}", crate::spec::variable(name)), text);
         }
         let params = folder.join("params.json");
         let text = serde_json::to_vec_pretty(&self.spec.params).unwrap_or_default();
@@ -216,6 +216,7 @@ impl Stage<'_> {
             log: folder.join("log"),
             log_limit: LOG_LIMIT,
             timeout_ms: self.spec.timeout.map(|t| t.0),
+            memory: self.spec.memory,
             grace_ms: GRACE_MS,
         })
     }

@@ -44,11 +44,6 @@ pub fn checkout(source: &dyn GitTree, tree: &ObjectId, code_path: &str, to: &Pat
     fs::rename(&part, to).map_err(io(to))
 }
 
-/// `train` → `TRAIN`, `features/a.parquet` → `FEATURES_A_PARQUET`.
-pub fn variable(name: &str) -> String {
-    name.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' }).collect()
-}
-
 /// Adds a line of trimtab's own to a run's log; the run stands without it.
 pub fn note(log: &Path, line: &str) {
     use std::io::Write;
@@ -72,5 +67,5 @@ pub fn missing_outputs(out: &Path, promised: &[String]) -> Vec<String> {
 
 /// Where an output of another stage is laid out for a stage that needs it.
 pub fn input_place(run: &Path, name: &str) -> PathBuf {
-    run.join("inputs").join(variable(name))
+    run.join("inputs").join(spec::variable(name))
 }

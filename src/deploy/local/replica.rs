@@ -365,6 +365,7 @@ fn launch(
         log: folder::replica_log(&shared.config.state_dir, &key.0, &key.1, &release, index),
         log_limit: LOG_LIMIT,
         timeout_ms: None,
+        memory: serve.memory,
         grace_ms: GRACE.as_millis() as u64,
     };
     let record = Record { release, index, address, drain_ms: serve.drain.0 };
