@@ -229,6 +229,8 @@ pub trait Trainer: Send + Sync {
         observer: &dyn PipelineObserver,
         cancel: &Cancel,
     ) -> PortResult<PipelineOutcome>;
+    /// What a run printed.
+    fn log(&self, run: &RunId) -> PathBuf;
 }
 
 /// One release that should exist, with its share of traffic.

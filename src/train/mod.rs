@@ -46,14 +46,13 @@ impl Trainer for LocalTrainer {
     ) -> PortResult<PipelineOutcome> {
         dag::execute(&self.config, job, observer, cancel)
     }
+
+    fn log(&self, run: &RunId) -> PathBuf {
+        run_folder(&self.config.state, run).join("log")
+    }
 }
 
 /// The folder of a run.
-pub fn run_folder(state: &Path, run: &RunId) -> PathBuf {
+fn run_folder(state: &Path, run: &RunId) -> PathBuf {
     state.join("runs").join(&run.0)
-}
-
-/// The log of a run.
-pub fn run_log(state: &Path, run: &RunId) -> PathBuf {
-    run_folder(state, run).join("log")
 }

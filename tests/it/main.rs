@@ -8,6 +8,7 @@ mod deploy;
 mod fleet;
 mod forge;
 mod hostile;
+mod imports;
 mod load;
 mod loop_;
 mod metrics;
