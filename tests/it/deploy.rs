@@ -163,6 +163,19 @@ impl Rig {
             (ready == count).then_some(())
         });
     }
+    /// Requests that the release holds, as the router says.
+    fn in_flight(&self, number: u32) -> u64 {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let client = trimtab::route::RouterClient::new(&self.state.path().join("router"));
+        runtime
+            .block_on(client.stats(&name("production"), &name("m")))
+            .unwrap()
+            .releases
+            .iter()
+            .filter(|r| r.release == release(number))
+            .map(|r| r.in_flight)
+            .sum()
+    }
     /// The first good answer.
     fn call(&self, path: &str) -> serde_json::Value {
         let address = self.address();
@@ -272,10 +285,7 @@ fn a_slow_request_ends_before_its_replica_does() {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async { Client::new(address).post("/models/m/slow?s=1.5", "x").await })
     });
-    eventually("the slow request is under way", Duration::from_secs(5), || {
-        rig.target().traffic(&name("production"), &name("m"), &release(1)).requests.ge(&1).then_some(())
-    });
-    std::thread::sleep(Duration::from_millis(300));
+    eventually("the slow request is under way", Duration::from_secs(5), || rig.in_flight(1).eq(&1).then_some(()));
     rig.apply(&[], &serve(1), "good");
     let answer = slow.join().unwrap().unwrap();
     assert_eq!((answer.status, answer.version.as_deref()), (200, Some("v1")));
