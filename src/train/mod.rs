@@ -6,7 +6,11 @@ pub mod python;
 mod stage;
 mod workspace;
 
-use crate::{model::*, ports::*};
+use crate::{
+    model::*,
+    ports::*,
+    process::{self, State},
+};
 use std::{
     path::{Path, PathBuf},
     sync::Arc,
@@ -45,6 +49,18 @@ impl Trainer for LocalTrainer {
         cancel: &Cancel,
     ) -> PortResult<PipelineOutcome> {
         dag::execute(&self.config, job, observer, cancel)
+    }
+
+    fn stop(&self, run: &RunId) {
+        let Some(shim) = process::adopt(&run_folder(&self.config.state, run).join("shim")) else { return };
+        match shim.state() {
+            State::Running => {
+                shim.stop();
+                shim.wait(|| false);
+            }
+            State::Lost => shim.kill(),
+            State::Ended(_) => {}
+        }
     }
 
     fn log(&self, run: &RunId) -> PathBuf {

@@ -73,10 +73,14 @@ impl Stage<'_> {
         {
             return Ok(Done { run, outputs, cached: true, venv: None });
         }
-        let first = (self.job.attempt - 1) * (self.spec.retries + 1) + 1;
+        let id = |attempt| RunId::new(&self.job.model.spec.name, &self.spec.name, key, attempt);
+        let mut first = (self.job.attempt - 1) * (self.spec.retries + 1) + 1;
+        while observer.cancelled(&id(first)) {
+            first += 1;
+        }
         let mut attempt = first;
         loop {
-            let id = RunId::new(&self.job.model.spec.name, &self.spec.name, key, attempt);
+            let id = id(attempt);
             started(&id);
             match self.attempt(&id, key, attempt, observer, cancel) {
                 Err(_) if !cancel.is_cancelled() && attempt < first + self.spec.retries => attempt += 1,
