@@ -40,6 +40,10 @@ impl Trainer for Instantly {
             duration: Millis(1000),
         })
     }
+    fn stop(&self, _: &RunId) {}
+    fn log(&self, _: &RunId) -> PathBuf {
+        PathBuf::new()
+    }
 }
 
 impl Datasets for Instantly {

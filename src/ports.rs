@@ -214,6 +214,8 @@ pub struct PipelineOutcome {
 pub trait PipelineObserver: Send + Sync {
     /// A succeeded run with this stage key, whose outputs can be reused.
     fn cached(&self, key: &Digest) -> Option<Run>;
+    /// Whether this run was cancelled: it is not taken up, but executed anew under another number.
+    fn cancelled(&self, run: &RunId) -> bool;
     /// A run is about to start (intention) or has ended (outcome).
     fn record(&self, run: &Run) -> PortResult<()>;
     /// The stages as they stand.
@@ -229,6 +231,10 @@ pub trait Trainer: Send + Sync {
         observer: &dyn PipelineObserver,
         cancel: &Cancel,
     ) -> PortResult<PipelineOutcome>;
+    /// Ends what still runs of a run that nobody waits for; returns once it is gone.
+    fn stop(&self, run: &RunId);
+    /// What a run printed.
+    fn log(&self, run: &RunId) -> PathBuf;
 }
 
 /// One release that should exist, with its share of traffic.

@@ -3,9 +3,9 @@
 use super::{
     server::{Answer, Api, Caller, Failure, Shared, blocking, missing, model_name},
     types::*,
-    views,
+    views, webhook,
 };
-use crate::{model::*, reconcile::SyncRequest, rollout::Steer, source::webhook};
+use crate::{model::*, reconcile::SyncRequest, rollout::Steer};
 use axum::{
     Extension, Json,
     body::{Body, Bytes},

@@ -24,6 +24,8 @@ use subtle::ConstantTimeEq;
 pub struct ServerConfig {
     pub socket: PathBuf,
     pub tcp: Option<SocketAddr>,
+    /// Where the TCP address is kept while there is one: port 0 asks for any that is free.
+    pub address: PathBuf,
     /// Asked for on TCP.
     pub token: String,
 }
@@ -44,10 +46,17 @@ pub async fn serve(
         let _ = stopped.wait_for(|s| *s).await;
     };
     let unix = private_socket(&config.socket)?;
+    match std::fs::remove_file(&config.address) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(e),
+        _ => {}
+    }
     if let Some(address) = config.tcp {
         let tcp = tokio::net::TcpListener::bind(address)
             .await
             .map_err(|e| std::io::Error::new(e.kind(), format!("cannot listen on {address}: {e}")))?;
+        let bound = tcp.local_addr()?;
+        tracing::info!("the API is on http://{bound} too");
+        std::fs::write(&config.address, bound.to_string())?;
         let token = Arc::new(config.token.clone());
         let guarded = router(api.clone(), Caller::Tcp)
             .layer(middleware::from_fn(move |request, next| authorise(token.clone(), request, next)));

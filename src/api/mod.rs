@@ -10,6 +10,7 @@ mod server;
 mod streams;
 pub mod types;
 mod views;
+mod webhook;
 
 pub use listen::{ServerConfig, serve, token};
 pub use server::Api;

@@ -1,10 +1,9 @@
 //! The server: what its handlers are given, how they refuse, and the router made of the one table of routes.
 
-use super::{openapi, routes, types::*};
+use super::{openapi, routes, types::*, webhook};
 use crate::{
     model::*,
     reconcile::{Reconciler, SteerError},
-    source::webhook,
 };
 use axum::{
     Json, Router,

@@ -137,7 +137,7 @@ pub(super) async fn run_log(
         let (api, id) = (api.clone(), id.clone());
         blocking(move || api.reconciler.store().run(&id)?.ok_or_else(|| missing("run", id.0.escape_debug()))).await?
     };
-    let path = crate::train::run_log(&api.state, &run.id);
+    let path = api.reconciler.ports().trainer.log(&run.id);
     let over = move || {
         let run = api.reconciler.store().run(&id);
         !matches!(run, Ok(Some(Run { status: RunStatus::Running, .. })))

@@ -169,7 +169,8 @@ pub fn run(global: &Global, args: &Args) -> Outcome {
         state: state.clone(),
         webhook_secret: std::env::var("TRIMTAB_WEBHOOK_SECRET").ok().filter(|s| !s.is_empty()),
     };
-    let config = ServerConfig { socket: state.join("trimtab.sock"), tcp: args.listen, token };
+    let config =
+        ServerConfig { socket: state.join("trimtab.sock"), tcp: args.listen, address: state.join("listen"), token };
     let address = daemon.target.address().unwrap_or_default();
     tracing::info!(
         "watching {} ({}), traffic on {address}, state in {}",

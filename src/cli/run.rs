@@ -47,6 +47,9 @@ impl PipelineObserver for Screen {
     fn cached(&self, key: &Digest) -> Option<Run> {
         serde_json::from_slice(&std::fs::read(self.cache.join(key.hex())).ok()?).ok()
     }
+    fn cancelled(&self, _: &RunId) -> bool {
+        false
+    }
     fn record(&self, run: &Run) -> PortResult<()> {
         if run.status != RunStatus::Succeeded {
             return Ok(());

@@ -204,6 +204,9 @@ pub struct ObservedModel {
     /// A failure to resolve data, with the time of the next try.
     pub data_failure: Option<Failure>,
     pub pipeline: Option<Pipeline>,
+    /// Runs of cancelled trainings that may live on: they are ended before anything else is trained, by this daemon or the next.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub stopping: Vec<RunId>,
     pub deployments: BTreeMap<Name, Deployment>,
     /// How each release runs, by `Release::serve`.
     pub serves: BTreeMap<Digest, ServeSpec>,
@@ -250,6 +253,7 @@ impl ObservedModel {
             content_pins: BTreeMap::new(),
             data_failure: None,
             pipeline: None,
+            stopping: vec![],
             deployments: BTreeMap::new(),
             serves: BTreeMap::new(),
             conditions: vec![],

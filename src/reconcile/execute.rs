@@ -81,7 +81,8 @@ impl<'a> Change<'a> {
             }
             Action::Train { fingerprint, attempt, .. } => self.train(*fingerprint, *attempt, &planned.reasons),
             Action::CancelTraining { reason, .. } => {
-                self.observed.pipeline = None;
+                let stages = self.observed.pipeline.take().into_iter().flat_map(|p| p.stages);
+                self.observed.stopping.extend(stages.filter_map(|s| s.run));
                 self.tell(EventKind::RunCancelled, None, format!("training stopped: {reason}"));
             }
             Action::JudgeGates { version, results } => self.judge(*version, results),

@@ -6,6 +6,7 @@
 mod execute;
 mod look;
 mod meters;
+mod pause;
 mod pipeline;
 pub mod queue;
 mod rollback;

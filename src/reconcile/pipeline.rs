@@ -3,10 +3,11 @@
 use super::{Reconciler, lock, meters::Trained, queue::backoff};
 use crate::{
     model::*,
-    plan::{self, gates},
+    plan::{self, gates, pins},
     ports::*,
     store::{Batch, Store},
 };
+use std::sync::Arc;
 
 /// Keeps the runs of one pipeline.
 struct Observer<'a> {
@@ -23,24 +24,15 @@ impl PipelineObserver for Observer<'_> {
         })
     }
 
+    fn cancelled(&self, run: &RunId) -> bool {
+        matches!(self.store().run(run), Ok(Some(Run { status: RunStatus::Cancelled { .. }, .. })))
+    }
+
     fn record(&self, run: &Run) -> PortResult<()> {
-        let (kind, message) = match &run.status {
-            // The start of the pipeline was told already; a stage's own start shows in its progress.
-            RunStatus::Running => (None, String::new()),
-            RunStatus::Succeeded => (
-                Some(EventKind::RunSucceeded),
-                format!("{} succeeded in {}", run.stage, run.duration.unwrap_or_default()),
-            ),
-            RunStatus::Failed { reason } => (Some(EventKind::RunFailed), reason.clone()),
-            RunStatus::Cancelled { reason } => {
-                (Some(EventKind::RunCancelled), format!("{} stopped: {reason}", run.stage))
-            }
-        };
-        let mut batch = Batch::new().put_run(run);
-        if let Some(kind) = kind {
-            batch = batch.event(self.reconciler.event(kind, Some(self.model), None, message));
+        match &run.status {
+            RunStatus::Running => self.record_start(run),
+            _ => self.reconciler.record_end(run),
         }
-        self.reconciler.commit(batch).map_err(|e| PortError::retryable(e.to_string()))
     }
 
     fn progress(&self, stages: &[StageProgress]) {
@@ -54,6 +46,21 @@ impl PipelineObserver for Observer<'_> {
     }
 }
 impl Observer<'_> {
+    /// Refused once the pipeline was cancelled: what runs is always known to a pipeline or is in `stopping`. No event: the start of the
+    /// pipeline was told already, and a stage's own start shows in its progress.
+    fn record_start(&self, run: &Run) -> PortResult<()> {
+        let mut ours = false;
+        let kept = self.reconciler.change_model(self.model, |observed, batch| {
+            ours = observed.pipeline.as_ref().is_some_and(|p| p.fingerprint == self.fingerprint);
+            if ours { batch.put_run(run) } else { batch }
+        });
+        match (ours, kept) {
+            (false, _) => Err(PortError::permanent("cancelled")),
+            (true, false) => Err(PortError::retryable("the store refused a run")),
+            (true, true) => Ok(()),
+        }
+    }
+
     fn store(&self) -> &Store {
         &self.reconciler.0.store
     }
@@ -67,14 +74,14 @@ impl Reconciler {
         else {
             return;
         };
-        let Some(desired) = self.cell(model).and_then(|c| lock(&c).observed.desired.clone()) else { return };
-        let result = self.pinned_snapshots(model, &desired).and_then(|snapshots| {
+        let result = self.asked_by(model, pipeline).and_then(|desired| {
+            let snapshots = self.pinned_snapshots(model, &desired)?;
             let digests = snapshots.iter().map(|(input, s)| (input.clone(), s.digest)).collect();
             if plan::fingerprint(&desired, &digests) != pipeline.fingerprint {
                 return Err(PortError::retryable("the content changed since this training was planned"));
             }
             let job = PipelineJob {
-                model: desired.clone(),
+                model: desired,
                 revision: pipeline.revision.clone(),
                 fingerprint: pipeline.fingerprint,
                 attempt: pipeline.attempt,
@@ -95,6 +102,57 @@ impl Reconciler {
                 self.note_pipeline_failure(model, pipeline, &e);
             }
         }
+    }
+
+    fn record_end(&self, run: &Run) -> PortResult<()> {
+        let (kind, message) = match &run.status {
+            RunStatus::Succeeded | RunStatus::Running => {
+                (EventKind::RunSucceeded, format!("{} succeeded in {}", run.stage, run.duration.unwrap_or_default()))
+            }
+            RunStatus::Failed { reason } => (EventKind::RunFailed, reason.clone()),
+            RunStatus::Cancelled { reason } => (EventKind::RunCancelled, format!("{} stopped: {reason}", run.stage)),
+        };
+        let event = self.event(kind, Some(&run.model), None, message);
+        self.commit(Batch::new().put_run(run).event(event)).map_err(|e| PortError::retryable(e.to_string()))
+    }
+
+    /// Ends what still runs of cancelled trainings: those that a daemon left which died before it could end them. What ended by itself
+    /// meanwhile counts as cancelled too.
+    pub(super) fn end_runs(&self, model: &Name, runs: &[RunId]) {
+        let end = |id: &RunId| {
+            let known = self.0.store.run(id).map_err(|e| PortError::retryable(e.to_string()))?;
+            let Some(run) = known.filter(|run| run.status == RunStatus::Running) else { return Ok(()) };
+            self.0.ports.trainer.stop(id);
+            let status = RunStatus::Cancelled { reason: "something else was asked for meanwhile".into() };
+            self.record_end(&Run { status, ended: Some(self.now().wall), ..run })
+        };
+        let ended = runs.iter().try_for_each(end);
+        let forget = |observed: &mut ObservedModel, batch: Batch| {
+            observed.stopping.retain(|run| !runs.contains(run));
+            batch
+        };
+        if let Err(e) = &ended {
+            tracing::error!(%model, "a cancelled run could not be ended: {e}");
+        }
+        if ended.is_err() || !self.change_model(model, forget) {
+            // The look that follows asks again.
+            std::thread::sleep(std::time::Duration::from_millis(backoff(1)));
+        }
+    }
+
+    /// The model as the pipeline's commit asked for it: what is asked for now may be something else, while the training of before goes on
+    /// to its end (`finish_superseded`) or is about to be cancelled.
+    fn asked_by(&self, model: &Name, pipeline: &Pipeline) -> PortResult<Arc<DesiredModel>> {
+        let gone = || PortError::retryable("Git no longer has what this training was asked for");
+        let cell = self.cell(model).ok_or_else(gone)?;
+        let observed = lock(&cell).observed.clone();
+        let asks =
+            |d: &Arc<DesiredModel>| plan::fingerprint(d, &pins::resolve(d, &observed).pinned) == pipeline.fingerprint;
+        if let Some(now) = observed.desired.clone().filter(asks) {
+            return Ok(now);
+        }
+        let then = self.load_revision(&pipeline.revision.commit.0)?;
+        then.state().models.get(model).cloned().filter(asks).ok_or_else(gone)
     }
 
     fn note_pipeline_failure(&self, model: &Name, pipeline: &Pipeline, error: &PortError) {

@@ -23,13 +23,15 @@ struct Inner<K> {
 pub struct Queue<K> {
     inner: Mutex<Inner<K>>,
     changed: Condvar,
+    /// Told when the work on a key ended. Apart from `changed`, so that who waits for rest takes no worker's wake-up.
+    ended: Condvar,
 }
 
 impl<K: Clone + Eq + Ord + Hash> Queue<K> {
     /// An empty queue.
     pub fn new() -> Self {
         let inner = Inner { due: HashMap::new(), order: BTreeSet::new(), busy: HashSet::new(), closed: false };
-        Self { inner: Mutex::new(inner), changed: Condvar::new() }
+        Self { inner: Mutex::new(inner), changed: Condvar::new(), ended: Condvar::new() }
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner<K>> {
@@ -79,12 +81,25 @@ impl<K: Clone + Eq + Ord + Hash> Queue<K> {
     pub fn done(&self, key: &K) {
         self.lock().busy.remove(key);
         self.changed.notify_all();
+        self.ended.notify_all();
     }
 
-    /// Whether nothing of these keys is due by `now` or being worked on.
-    pub fn idle(&self, keys: &BTreeSet<K>, now: SteadyMs) -> bool {
-        let q = self.lock();
-        !keys.iter().any(|k| q.busy.contains(k) || q.due.get(k).is_some_and(|d| *d <= now))
+    /// Waits until every key that is due by `now` or being worked on came to rest; `false` when that took longer than `at_most`, or the
+    /// queue was closed first. What becomes due later is not waited for.
+    pub fn settle(&self, now: SteadyMs, at_most: Duration) -> bool {
+        let mut q = self.lock();
+        let due = q.order.iter().take_while(|(due, _)| *due <= now).map(|(_, k)| k.clone());
+        let mut left: Vec<K> = due.chain(q.busy.iter().cloned()).collect();
+        let unrest = |q: &mut Inner<K>| {
+            let moves = |k: &K| q.busy.contains(k) || q.due.get(k).is_some_and(|d| *d <= now);
+            // Each key is left out once it was seen at rest: a fleet costs one look at each key.
+            while left.last().is_some_and(|k| !moves(k)) {
+                left.pop();
+            }
+            !left.is_empty() && !q.closed
+        };
+        q = self.ended.wait_timeout_while(q, at_most, unrest).unwrap_or_else(PoisonError::into_inner).0;
+        !q.closed && left.is_empty()
     }
 
     /// How many keys are due by `now` and wait.
@@ -96,6 +111,7 @@ impl<K: Clone + Eq + Ord + Hash> Queue<K> {
     pub fn close(&self) {
         self.lock().closed = true;
         self.changed.notify_all();
+        self.ended.notify_all();
     }
 }
 
@@ -206,7 +222,33 @@ mod tests {
         q.add("a", SteadyMs(90));
         assert_eq!(q.next(|| SteadyMs(10)), Some("a"));
         q.done(&"a");
-        assert!(q.idle(&BTreeSet::from(["a"]), SteadyMs(1000)));
+        assert!(q.settle(SteadyMs(1000), Duration::ZERO));
+    }
+
+    #[test]
+    fn rest_is_waited_for_until_what_was_due_is_done() {
+        let q = Queue::new();
+        q.add("a", SteadyMs(1));
+        q.add("b", SteadyMs(1));
+        q.add("later", SteadyMs(100));
+        assert!(!q.settle(SteadyMs(5), Duration::ZERO), "two are due");
+        let done = std::sync::atomic::AtomicUsize::new(0);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                // One acts, and so is looked at again at once.
+                q.next(|| SteadyMs(5)).inspect(|k| q.add(k, SteadyMs(0)));
+                q.done(&"a");
+                for _ in 0..2 {
+                    let key = q.next(|| SteadyMs(5)).unwrap();
+                    done.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+                    q.done(&key);
+                }
+            });
+            assert!(q.settle(SteadyMs(5), Duration::from_secs(60)));
+            assert_eq!(done.load(std::sync::atomic::Ordering::SeqCst), 2);
+        });
+        q.close();
+        assert!(!q.settle(SteadyMs(200), Duration::from_secs(60)), "a closed queue brings nothing to rest");
     }
 
     #[test]

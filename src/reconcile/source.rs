@@ -1,12 +1,15 @@
 //! Following the source: fetch, load what changed, wake the models that it touches.
 
-use super::{Reconciler, lock};
+use super::{Reconciler, lock, pause::pause};
 use crate::{model::*, ports::*, spec::Loaded, store::Batch};
 use std::{
     collections::BTreeSet,
     sync::{Arc, Condvar, Mutex, PoisonError},
     time::Duration,
 };
+
+/// Longest wait of a [`Reconciler::sync`] for the looks that follow from what it fetched.
+const LOOKED_AT: Duration = Duration::from_secs(60);
 
 /// A request to fetch now.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -162,10 +165,13 @@ impl Reconciler {
             self.look_again_at_all();
         }
         let status = self.0.source.status();
-        match &status.error {
-            Some(e) => Err(PortError::retryable(e.clone())),
-            None => Ok(status),
+        if let Some(e) = &status.error {
+            return Err(PortError::retryable(e.clone()));
         }
+        if !self.0.queue.settle(self.now().steady, LOOKED_AT) {
+            return Err(PortError::retryable("the specs are loaded, but not every model was looked at yet"));
+        }
+        Ok(status)
     }
 
     /// Another commit's specs, loaded beside those in force.
@@ -219,8 +225,7 @@ impl Reconciler {
     fn pause(&self) -> Duration {
         let now = self.now();
         let mut s = lock(&self.0.source.shared);
-        let pause =
-            crate::source::backoff::pause(self.0.config.poll, s.failures, s.status.reason, (self.0.config.random)());
+        let pause = pause(self.0.config.poll, s.failures, s.status.reason, (self.0.config.random)());
         s.status.retry_at = s.status.error.as_ref().map(|_| WallMs(now.wall.0 + pause.as_millis() as i64));
         pause
     }

@@ -32,6 +32,10 @@ impl Reconciler {
                 _ => {}
             }
         }
+        if !cell.observed.stopping.is_empty() {
+            let runs = cell.observed.stopping.clone();
+            self.begin(&name, Task::Pipeline, move |r, model, _| r.end_runs(model, &runs));
+        }
         let running = cell.observed.pipeline.as_ref().filter(|p| p.state == PipelineState::Running);
         if let Some(pipeline) = running {
             let pipeline = pipeline.clone();

@@ -1,6 +1,6 @@
 //! The watched Git repository: fetch, read by object id, push bot commits, notifications.
 
-pub mod backoff;
+mod backoff;
 mod checkout;
 mod commit;
 mod failure;
@@ -10,7 +10,6 @@ mod location;
 mod remote;
 mod tree;
 mod walk;
-pub mod webhook;
 mod worktree;
 
 pub use git::{GitSource, SourceConfig};

@@ -16,10 +16,5 @@ pub use load::Loaded;
 pub use resolve::{code_files, dataset_file};
 pub use units::duration;
 
-/// How an input or a param is called in an environment variable: `train` → `TRAIN`, `features/a.parquet` → `FEATURES_A_PARQUET`.
-pub fn variable(name: &str) -> String {
-    name.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' }).collect()
-}
-
 #[cfg(test)]
 mod tests;

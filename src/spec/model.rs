@@ -133,7 +133,7 @@ fn common(t: &mut Table, name: Name) -> Option<StageSpec> {
 fn check_variables(root: &Table, data: &BTreeMap<Name, Name>, stages: &[StageSpec], train: &StageSpec) {
     let mut inputs: BTreeMap<String, String> = BTreeMap::new();
     let mut take = |field: &str, name: &str| {
-        let variable = super::variable(name);
+        let variable = pipeline::variable(name);
         if let Some(other) = inputs.insert(variable.clone(), name.to_owned()).filter(|other| other != name) {
             let message = format!("`{name}` and `{other}` would both be TRIMTAB_INPUT_{variable}");
             root.error_in(field, message, "rename one".into());
@@ -146,7 +146,7 @@ fn check_variables(root: &Table, data: &BTreeMap<Name, Name>, stages: &[StageSpe
     for stage in stages.iter().chain([train]) {
         let mut params: BTreeMap<String, &String> = BTreeMap::new();
         for name in stage.params.keys() {
-            if let Some(other) = params.insert(super::variable(name), name) {
+            if let Some(other) = params.insert(pipeline::variable(name), name) {
                 let field = match stage.name.as_str() {
                     "train" => format!("train.params.{name}"),
                     other => format!("stage.{other}.params.{name}"),

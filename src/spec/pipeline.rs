@@ -3,6 +3,11 @@
 use crate::model::*;
 use std::collections::{BTreeMap, BTreeSet};
 
+/// How an input or a param is called in an environment variable: `train` → `TRAIN`, `features/a.parquet` → `FEATURES_A_PARQUET`.
+pub fn variable(name: &str) -> String {
+    name.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' }).collect()
+}
+
 /// A field and what is wrong with it.
 type Finding = (String, String);
 

@@ -3,6 +3,8 @@ use crate::{model::*, ports::*};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 
+mod naming;
+
 /// Files in memory as a tree.
 #[derive(Default, Clone)]
 struct Files(BTreeMap<String, (u32, Vec<u8>)>);

@@ -45,6 +45,12 @@ fn a_second_daemon_is_refused_by_name() {
 fn many_writers_share_flushes_and_every_one_is_answered() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path()).unwrap();
+    // Every group is one record of the journal, with one flush, and moves the content's number by one.
+    let groups = || {
+        let content = store.0.db.get(key::CONTENT).unwrap();
+        content.map_or(0, |c| record::decode::<content::Content>(key::CONTENT, &c).unwrap().seq)
+    };
+    let before = groups();
     std::thread::scope(|s| {
         for writer in 0..16 {
             let store = store.clone();
@@ -58,6 +64,8 @@ fn many_writers_share_flushes_and_every_one_is_answered() {
     let seqs: Vec<u64> = store.events(0, usize::MAX).unwrap().iter().map(|e| e.seq).collect();
     assert_eq!(seqs, (1..=800).collect::<Vec<_>>());
     assert_eq!(store.fact::<u32>("15-49").unwrap(), Some(49));
+    let flushes = groups() - before;
+    assert!((1..=200).contains(&flushes), "{flushes} flushes for 800 batches");
 }
 
 #[test]

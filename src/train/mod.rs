@@ -6,7 +6,11 @@ pub mod python;
 mod stage;
 mod workspace;
 
-use crate::{model::*, ports::*};
+use crate::{
+    model::*,
+    ports::*,
+    process::{self, State},
+};
 use std::{
     path::{Path, PathBuf},
     sync::Arc,
@@ -46,14 +50,25 @@ impl Trainer for LocalTrainer {
     ) -> PortResult<PipelineOutcome> {
         dag::execute(&self.config, job, observer, cancel)
     }
+
+    fn stop(&self, run: &RunId) {
+        let Some(shim) = process::adopt(&run_folder(&self.config.state, run).join("shim")) else { return };
+        match shim.state() {
+            State::Running => {
+                shim.stop();
+                shim.wait(|| false);
+            }
+            State::Lost => shim.kill(),
+            State::Ended(_) => {}
+        }
+    }
+
+    fn log(&self, run: &RunId) -> PathBuf {
+        run_folder(&self.config.state, run).join("log")
+    }
 }
 
 /// The folder of a run.
-pub fn run_folder(state: &Path, run: &RunId) -> PathBuf {
+fn run_folder(state: &Path, run: &RunId) -> PathBuf {
     state.join("runs").join(&run.0)
-}
-
-/// The log of a run.
-pub fn run_log(state: &Path, run: &RunId) -> PathBuf {
-    run_folder(state, run).join("log")
 }

@@ -8,6 +8,7 @@ use crate::{
     model::*,
     ports::*,
     process::{self, ExitRecord, ShimSpec, State, environment},
+    spec::pipeline::variable,
 };
 use std::{
     collections::BTreeMap,
@@ -73,10 +74,14 @@ impl Stage<'_> {
         {
             return Ok(Done { run, outputs, cached: true, venv: None });
         }
-        let first = (self.job.attempt - 1) * (self.spec.retries + 1) + 1;
+        let id = |attempt| RunId::new(&self.job.model.spec.name, &self.spec.name, key, attempt);
+        let mut first = (self.job.attempt - 1) * (self.spec.retries + 1) + 1;
+        while observer.cancelled(&id(first)) {
+            first += 1;
+        }
         let mut attempt = first;
         loop {
-            let id = RunId::new(&self.job.model.spec.name, &self.spec.name, key, attempt);
+            let id = id(attempt);
             started(&id);
             match self.attempt(&id, key, attempt, observer, cancel) {
                 Err(_) if !cancel.is_cancelled() && attempt < first + self.spec.retries => attempt += 1,
@@ -186,11 +191,11 @@ impl Stage<'_> {
         let mut set = |name: &str, value: String| drop(env.variables.insert(name.to_owned(), value));
         for (name, input) in &self.inputs {
             let place = self.place(folder, name, input)?;
-            set(&format!("TRIMTAB_INPUT_{}", crate::spec::variable(name)), place.display().to_string());
+            set(&format!("TRIMTAB_INPUT_{}", variable(name)), place.display().to_string());
         }
         for (name, value) in &self.spec.params {
             let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-            set(&format!("TRIMTAB_PARAM_{}", crate::spec::variable(name)), text);
+            set(&format!("TRIMTAB_PARAM_{}", variable(name)), text);
         }
         let params = folder.join("params.json");
         let text = serde_json::to_vec_pretty(&self.spec.params).unwrap_or_default();

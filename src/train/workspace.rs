@@ -1,6 +1,10 @@
 //! A run's folder: a clean copy of the code, inputs, an empty output.
 
-use crate::{model::*, ports::*, spec};
+use crate::{
+    model::*,
+    ports::*,
+    spec::{code_files, pipeline::variable},
+};
 use std::{
     fs,
     os::unix::fs::PermissionsExt,
@@ -27,7 +31,7 @@ pub fn checkout(source: &dyn GitTree, tree: &ObjectId, code_path: &str, to: &Pat
     }
     fs::create_dir_all(&part).map_err(io(&part))?;
     let entries = source.list(tree, code_path)?;
-    for entry in spec::code_files(&entries) {
+    for entry in code_files(&entries) {
         let inside = entry.path.strip_prefix(code_path).unwrap_or(&entry.path).trim_start_matches('/');
         let bad = inside.split('/').any(|p| p == ".." || p.is_empty() || p.eq_ignore_ascii_case(".git"));
         if bad || !matches!(entry.mode, 0o100644 | 0o100755 | 0o100664) {
@@ -67,5 +71,5 @@ pub fn missing_outputs(out: &Path, promised: &[String]) -> Vec<String> {
 
 /// Where an output of another stage is laid out for a stage that needs it.
 pub fn input_place(run: &Path, name: &str) -> PathBuf {
-    run.join("inputs").join(spec::variable(name))
+    run.join("inputs").join(variable(name))
 }

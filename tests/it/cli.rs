@@ -235,36 +235,11 @@ fn the_api_over_tcp_asks_for_its_token_and_the_socket_is_private() {
     let mut w = World::new();
     let count = w.path("count");
     w.commit_model("fraud", &model("fraud", &count, ", seed = 1", SERVED));
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let log = std::fs::File::create(w.path("daemon.log")).unwrap();
-    let daemon = Command::new(env!("CARGO_BIN_EXE_trimtab"))
-        .args([
-            "daemon",
-            "--branch",
-            "main",
-            "--router",
-            "127.0.0.1:0",
-            "--listen",
-            &format!("127.0.0.1:{port}"),
-            "--repo",
-        ])
-        .arg(w.path("models.git"))
-        .arg("--data")
-        .arg(w.path("data"))
-        .arg("--state")
-        .arg(w.state())
-        .env("TRIMTAB_WEBHOOK_SECRET", "It's a Secret to Everybody")
-        .stderr(log)
-        .spawn()
-        .unwrap();
-    w.daemon = Some(daemon);
-    w.wait_api();
+    let (url, token) = w.start_tcp_with(&[("TRIMTAB_WEBHOOK_SECRET", "It's a Secret to Everybody")]);
     w.wait_for("fraud", "version=v1");
     let mode = |f: &str| std::fs::metadata(w.state().join(f)).unwrap().permissions().mode() & 0o777;
     assert_eq!((mode("trimtab.sock"), mode("token")), (0o600, 0o600));
-    let url = format!("http://127.0.0.1:{port}");
-    let token = std::fs::read_to_string(w.state().join("token")).unwrap();
-    let client = reqwest::blocking::Client::new();
+    let client = reqwest::blocking::Client::builder().no_proxy().build().unwrap();
     let status = |path: &str, token: &str| {
         client.get(format!("{url}{path}")).bearer_auth(token).send().unwrap().status().as_u16()
     };

@@ -64,6 +64,7 @@ fn serve(replicas: u32) -> ServeSpec {
         ready: "/ready".into(),
         ready_timeout: Millis(20_000),
         drain: Millis(5_000),
+        memory: None,
         secrets: vec![],
     }
 }
@@ -130,6 +131,10 @@ fn start(state: &Path, exe: &Path, router: SocketAddr) -> Result<LocalTarget, Po
     })
 }
 
+fn block<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
+}
+
 const ANY: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);
 
 /// A state folder with a target; everything is stopped in the end.
@@ -163,12 +168,17 @@ impl Rig {
             (ready == count).then_some(())
         });
     }
+    /// Requests that the release holds, as the router says.
+    fn in_flight(&self, number: u32) -> u64 {
+        let client = trimtab::route::RouterClient::new(&self.state.path().join("router"));
+        let stats = block(client.stats(&name("production"), &name("m"))).unwrap();
+        stats.releases.iter().filter(|r| r.release == release(number)).map(|r| r.in_flight).sum()
+    }
     /// The first good answer.
     fn call(&self, path: &str) -> serde_json::Value {
         let address = self.address();
         eventually("an answer", Duration::from_secs(10), || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            let answer = runtime.block_on(async { Client::new(address).get(path).await }).ok()?;
+            let answer = block(async { Client::new(address).get(path).await }).ok()?;
             (answer.status == 200).then(|| serde_json::from_slice(&answer.body).unwrap())
         })
     }
@@ -268,14 +278,9 @@ fn a_slow_request_ends_before_its_replica_does() {
     rig.ready(1, 1);
     rig.call("/models/m/");
     let address = rig.address();
-    let slow = std::thread::spawn(move || {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(async { Client::new(address).post("/models/m/slow?s=1.5", "x").await })
-    });
-    eventually("the slow request is under way", Duration::from_secs(5), || {
-        rig.target().traffic(&name("production"), &name("m"), &release(1)).requests.ge(&1).then_some(())
-    });
-    std::thread::sleep(Duration::from_millis(300));
+    let slow =
+        std::thread::spawn(move || block(async { Client::new(address).post("/models/m/slow?s=1.5", "x").await }));
+    eventually("the slow request is under way", Duration::from_secs(5), || rig.in_flight(1).eq(&1).then_some(()));
     rig.apply(&[], &serve(1), "good");
     let answer = slow.join().unwrap().unwrap();
     assert_eq!((answer.status, answer.version.as_deref()), (200, Some("v1")));
@@ -323,9 +328,8 @@ fn router_pid(state: &Path) -> i64 {
     router_pid_if(state).expect("a router")
 }
 fn router_pid_if(state: &Path) -> Option<i64> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let client = trimtab::route::RouterClient::new(&state.join("router"));
-    runtime.block_on(client.identity()).ok().map(|i| i64::from(i.pid))
+    block(client.identity()).ok().map(|i| i64::from(i.pid))
 }
 
 #[test]

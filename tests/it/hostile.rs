@@ -125,6 +125,7 @@ fn locations_that_are_no_repository_are_refused_in_one_line() {
             .unwrap();
         let text = String::from_utf8_lossy(&out.stderr).into_owned();
         assert!(!out.status.success() && text.contains(said), "{repo}: {text}");
+        assert_eq!(text.lines().count(), 1, "{repo}: {text}");
     }
 }
 

@@ -1,6 +1,10 @@
 //! The main job through the binary: a commit to a served version, and back.
 
-use crate::support::{SERVED, World, model};
+use crate::{
+    load::eventually,
+    support::{SERVED, World, model},
+};
+use std::time::Duration;
 
 const CANARY: &str = "[serve]\nrun = [\"python3\", \"serve.py\"]\n[[deploy]]\nenvironment = \"production\"\nstrategy = \"canary\"\n\
     steps = [{ weight = 20, hold = \"300ms\" }, { weight = 60, hold = \"300ms\" }]\n";
@@ -278,6 +282,72 @@ fn after_a_restart_a_model_is_still_blamed_on_the_commit_that_changed_it() {
     w.commit_model("fraud", &model("fraud", &count, ", seed = 3", SERVED));
     w.wait_for("fraud", "version=v2");
     assert_ne!(blamed(&w), before);
+}
+
+/// Whose training number `seed` waits until the file `go` is there; the second does not.
+fn waiting(w: &World, seed: u32) -> String {
+    let until = if seed == 1 { format!(", until = \"{}\"", w.path("go").display()) } else { String::new() };
+    model("fraud", &w.path("count"), &format!(", seed = {seed}{until}"), SERVED)
+}
+
+fn trains(w: &World, times: usize) {
+    eventually("it trains", Duration::from_secs(60), || (w.trained("count").len() == times).then_some(()));
+}
+
+fn seeds(w: &World) -> Vec<String> {
+    w.trained("count").into_iter().map(|(_, seed)| seed).collect()
+}
+
+/// A training that may finish although a newer commit asks for something else is taken up by the next daemon as what it was.
+#[test]
+fn a_superseded_training_that_a_new_daemon_takes_up_is_registered_as_itself() {
+    let mut w = World::new();
+    let finish = |spec: String| spec.replace("[train]", "[train]\nfinish_superseded = true");
+    w.commit_model("fraud", &finish(waiting(&w, 1)));
+    w.start();
+    trains(&w, 1);
+    w.commit_model("fraud", &finish(waiting(&w, 2)));
+    assert!(w.trimtab(&["sync"]).status.success());
+    w.kill();
+    w.start();
+    assert!(w.trimtab(&["sync"]).status.success());
+    assert_eq!(w.json(&["history", "fraud"]), serde_json::json!([]), "it still trains");
+    std::fs::write(w.path("go"), "").unwrap();
+    w.wait_for("fraud", "version=v2");
+    for (version, seed) in [("fraud@v1", 1), ("fraud@v2", 2)] {
+        assert_eq!(w.json(&["show", version])["params"]["seed"], seed);
+    }
+    assert!(w.get("/models/fraud/x").2.contains("\"seed\": 2,"));
+    assert_eq!(seeds(&w), ["1", "2"]);
+}
+
+/// A commit while the daemon is down: what trains for the commit before is ended, said to be cancelled, and trained anew when asked for again.
+#[test]
+fn a_training_that_was_superseded_while_no_daemon_ran_is_ended() {
+    let mut w = World::new();
+    w.commit_model("fraud", &waiting(&w, 1));
+    w.start();
+    trains(&w, 1);
+    let run = w.trained("count")[0].0.clone();
+    let shim = trimtab::process::adopt(&w.state().join("runs").join(&run).join("shim")).unwrap();
+    w.kill();
+    assert_eq!(shim.state(), trimtab::process::State::Running);
+    let change = w.commit_model("fraud", &waiting(&w, 2));
+    w.start();
+    w.wait_for("fraud", "version=v1");
+    assert!(matches!(shim.state(), trimtab::process::State::Ended(exit) if exit.stopped));
+    let state = |run: &str| {
+        let runs = w.json(&["runs", "fraud"]);
+        let found = runs.as_array().unwrap().iter().find(|r| r["id"] == run).map(|r| r["status"]["state"].clone());
+        found.unwrap()
+    };
+    assert_eq!(state(&run), "cancelled");
+
+    std::fs::write(w.path("go"), "").unwrap();
+    w.revert(change);
+    w.wait_for("fraud", "version=v2");
+    assert_eq!(seeds(&w), ["1", "2", "1"]);
+    assert_eq!((state(&run), state(&w.trained("count")[2].0)), ("cancelled".into(), "succeeded".into()));
 }
 
 #[test]

@@ -4,10 +4,12 @@
 
 mod api;
 mod cli;
+mod demo;
 mod deploy;
 mod fleet;
 mod forge;
 mod hostile;
+mod imports;
 mod load;
 mod loop_;
 mod metrics;

@@ -20,18 +20,20 @@ fn python() -> PathBuf {
     let (done, python) = (dir.join("done"), dir.join("env/bin/python"));
     let wanted = PACKAGES.join("\n");
     if fs::read_to_string(&done).ok().as_deref() != Some(&wanted) {
-        run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(dir.join("env")));
-        run(Command::new(&python)
-            .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"])
-            .args(PACKAGES));
+        let needs = "these tests need python3 with its venv module (Debian: apt-get install python3 python3-venv)";
+        run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(dir.join("env")), needs);
+        let needs = "these tests install Python packages into the target folder, once: is there a network?";
+        let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check"];
+        run(Command::new(&python).args(pip).args(PACKAGES), needs);
         fs::write(done, wanted).unwrap();
     }
     python
 }
 
-fn run(command: &mut Command) {
-    let out = command.output().unwrap();
-    assert!(out.status.success(), "{command:?}: {}", String::from_utf8_lossy(&out.stderr));
+fn run(command: &mut Command, needs: &str) {
+    let out = command.output().unwrap_or_else(|e| panic!("{needs}\n{command:?}: {e}"));
+    let said = [out.stdout, out.stderr].concat();
+    assert!(out.status.success(), "{needs}\n{command:?}: {}", String::from_utf8_lossy(&said));
 }
 
 /// Runs `script` with `input` on its standard input; what it printed. Panics with its words when it fails.

@@ -9,6 +9,25 @@ use std::{
     time::{Duration, Instant},
 };
 
+/// Before any thread begins: this binary and all that it starts see no Git settings of the machine, and ask no proxy for what is on it.
+#[used]
+// SAFETY: the loader calls what stands in this section once, before `main`.
+#[unsafe(link_section = ".init_array")]
+static ALONE: extern "C" fn() = {
+    extern "C" fn alone() {
+        let direct = std::env::var("NO_PROXY").or_else(|_| std::env::var("no_proxy")).unwrap_or_default();
+        let direct = format!("{direct},127.0.0.1,localhost");
+        let proxies = [("NO_PROXY", &*direct), ("no_proxy", &*direct)];
+        for (name, value) in
+            [("GIT_CONFIG_GLOBAL", "/dev/null"), ("GIT_CONFIG_NOSYSTEM", "1")].into_iter().chain(proxies)
+        {
+            // SAFETY: there is one thread.
+            unsafe { std::env::set_var(name, value) };
+        }
+    }
+    alone
+};
+
 pub const SPECS: &[(&str, &str)] = &[
     ("specs/trimtab.toml", "schema = \"trimtab/v1\"\n"),
     ("specs/environments/production.toml", "schema = \"trimtab/v1\"\n[environment]\nname = \"production\"\n"),
@@ -18,13 +37,15 @@ pub const SPECS: &[(&str, &str)] = &[
     ),
 ];
 
-/// Trains by writing its params; notes every execution in a file outside, so that tests can count them.
+/// Trains by writing its params, once a file `until` is there; notes every execution in a file outside, so that tests can count them.
 pub const TRAIN: &str = r#"
 import json, os, sys, time
 params = json.load(open(os.environ["TRIMTAB_PARAMS"]))
 with open(params["count"], "a") as f:
     f.write(os.environ["TRIMTAB_RUN_ID"] + " " + str(params["seed"]) + "\n")
 time.sleep(params.get("sleep", 0))
+while "until" in params and not os.path.exists(params["until"]):
+    time.sleep(0.02)
 data = open(os.environ["TRIMTAB_INPUT_TRAIN"]).read()
 json.dump({"seed": params["seed"], "data": len(data)}, open(os.environ["TRIMTAB_OUTPUT"] + "/model.json", "w"))
 open(os.environ["TRIMTAB_METRICS"], "a").write(json.dumps({"score": params.get("score", 1.0)}) + "\n")
@@ -166,10 +187,14 @@ impl World {
 
     /// Starts the daemon with its API on TCP too; address and token.
     pub fn start_tcp(&mut self) -> (String, String) {
-        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        self.start_args(&[], &["--listen", &free.to_string()]);
+        self.start_tcp_with(&[])
+    }
+
+    pub fn start_tcp_with(&mut self, env: &[(&str, &str)]) -> (String, String) {
+        self.start_args(env, &["--listen", "127.0.0.1:0"]);
         self.wait_api();
-        (format!("http://{free}"), fs::read_to_string(self.state().join("token")).unwrap())
+        let said = |file: &str| fs::read_to_string(self.state().join(file)).unwrap();
+        (format!("http://{}", said("listen")), said("token"))
     }
 
     fn start_args(&mut self, env: &[(&str, &str)], args: &[&str]) {
@@ -249,7 +274,8 @@ impl World {
     /// One request through the router: status, version, body.
     pub fn get(&self, path: &str) -> (u16, String, String) {
         let router = self.json(&["status"])["router"].as_str().unwrap().to_owned();
-        let answer = reqwest::blocking::get(format!("{router}{path}")).unwrap();
+        let client = reqwest::blocking::Client::builder().no_proxy().build().unwrap();
+        let answer = client.get(format!("{router}{path}")).send().unwrap();
         let version =
             answer.headers().get("x-trimtab-version").map_or(String::new(), |v| v.to_str().unwrap().to_owned());
         (answer.status().as_u16(), version, answer.text().unwrap())

@@ -2,6 +2,7 @@
 
 use crate::support::{SERVED, World, model};
 use nix::{
+    poll::{PollFd, PollFlags, poll},
     pty::{Winsize, openpty},
     sys::{
         signal::{Signal, kill},
@@ -12,8 +13,9 @@ use nix::{
 use std::{
     fs::File,
     io::{Read, Write},
-    os::fd::{AsRawFd, OwnedFd},
+    os::fd::{AsFd, AsRawFd, OwnedFd},
     process::{Child, Command, Stdio},
+    time::{Duration, Instant},
 };
 
 struct Screen {
@@ -48,7 +50,12 @@ impl Screen {
     fn until_all(&mut self, texts: &[&str]) {
         let mut piece = [0; 4096];
         let written = |seen: &str| texts.iter().try_fold(seen, |rest, t| Some(rest.split_once(t)?.1)).is_some();
+        let until = Instant::now() + Duration::from_secs(60);
         while !written(&self.seen) {
+            let left = until.saturating_duration_since(Instant::now());
+            let ready =
+                poll(&mut [PollFd::new(self.master.as_fd(), PollFlags::POLLIN)], left.as_millis() as u16).unwrap();
+            assert!(ready > 0, "{texts:?} were not written: {:?}", self.seen);
             let n = self.master.read(&mut piece).unwrap();
             self.seen.push_str(&String::from_utf8_lossy(&piece[..n]));
         }
