@@ -314,7 +314,8 @@ impl State {
         let Command::Post { model, verb } = command else { return None };
         Some(match verb.as_str() {
             "rollback" => {
-                let newest = self.summary(model).and_then(|m| m.changed_by.as_ref());
+                // What broke a spec is newer than what is in force.
+                let newest = self.summary(model).filter(|m| !m.spec_broken).and_then(|m| m.changed_by.as_ref());
                 let undone = match newest {
                     // A lock goes with the change that it followed from.
                     Some(r) if r.summary.starts_with("lock: ") => format!("lock {} and its change", r.commit.short()),

@@ -22,10 +22,15 @@ fn dangerous_keys_ask_first_and_say_what_they_do() {
     key(&mut state, KeyCode::Char('R'));
     assert!(screen(&state, 80, 10).contains("pricing: revert and push lock 4f1c2ab and its change?"));
     key(&mut state, KeyCode::Char('n'));
-    locked.changed_by = None;
-    update(&mut state, Message::Fleet(Box::new(fleet(vec![locked]))));
-    key(&mut state, KeyCode::Char('R'));
-    assert!(screen(&state, 100, 10).contains("its newest change, not known here?"));
+    let unknown = ModelSummary { changed_by: None, ..locked.clone() };
+    // The commit that broke a spec is not the one of what is in force.
+    let broken = ModelSummary { spec_broken: true, ..locked };
+    for model in [unknown, broken] {
+        update(&mut state, Message::Fleet(Box::new(fleet(vec![model]))));
+        key(&mut state, KeyCode::Char('R'));
+        assert!(screen(&state, 100, 10).contains("its newest change, not known here?"));
+        key(&mut state, KeyCode::Char('n'));
+    }
 }
 
 #[test]

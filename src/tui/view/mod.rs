@@ -120,7 +120,7 @@ type Hint = (&'static str, &'static str);
 fn hints(state: &State) -> Vec<Hint> {
     let subject = state.subject_summary();
     let rollout = subject.and_then(held);
-    let wrong = subject.is_some_and(|m| m.health == Health::Degraded || m.spec_broken);
+    let wrong = subject.is_some_and(|m| m.health != Health::Missing && (m.health == Health::Degraded || m.spec_broken));
     let mut out: Vec<Hint> = vec![];
     let steer = |out: &mut Vec<Hint>| {
         if let Some(held) = rollout {

@@ -122,7 +122,7 @@ pub fn fold(text: &str, width: usize, indent: usize) -> Vec<String> {
     let (mut rows, mut row) = (vec![], String::new());
     for word in text.split_inclusive(' ') {
         if !row.trim().is_empty() && row.width() + word.trim_end().width() > width {
-            rows.push(std::mem::replace(&mut row, indent.clone()));
+            rows.push(std::mem::replace(&mut row, indent.clone()).trim_end().to_owned());
         }
         row.push_str(word);
         while row.trim_end().width() > width {
@@ -131,7 +131,7 @@ pub fn fold(text: &str, width: usize, indent: usize) -> Vec<String> {
             row = indent.clone() + &pieces.collect::<String>();
         }
     }
-    rows.push(row);
+    rows.push(row.trim_end().to_owned());
     rows
 }
 
@@ -187,11 +187,11 @@ mod tests {
 
     #[test]
     fn text_is_folded_between_words_and_nothing_is_lost() {
-        assert_eq!(fold("one two three", 12, 2), ["one two ", "  three"]);
+        assert_eq!(fold("one two three", 12, 2), ["one two", "  three"]);
         for text in ["", "  a word-that-is-longer-than-any-row and more", "漢字かな交じり文 と words"] {
             for width in 0..40 {
                 let rows = fold(text, width, 2);
-                assert!(rows.iter().all(|r| r.trim_end().width() <= width.max(2)), "{width}: {rows:?}");
+                assert!(rows.iter().all(|r| r.width() <= width.max(2)), "{width}: {rows:?}");
                 let bare = |t: &str| t.replace(' ', "");
                 assert_eq!(bare(&rows.concat()), bare(text), "{width}");
             }
