@@ -40,6 +40,9 @@ pub struct ModelSummary {
     pub name: Name,
     pub sync: SyncStatus,
     pub health: Health,
+    /// Whether the newest spec is broken. What was good before it goes on.
+    #[serde(default)]
+    pub spec_broken: bool,
     /// What is wrong or awaited; empty when all is well.
     pub message: String,
     /// In the order of the chain.
@@ -78,7 +81,7 @@ pub struct RolloutSummary {
     pub steps: Vec<StepSpec>,
     /// Percent of traffic on the new version.
     pub weight: f64,
-    /// `starting`, `step` or `paused`, with why.
+    /// `starting`, `step`, or how it was paused: `paused by hand`.
     pub phase: String,
     /// When the hold of this step ends.
     pub until: Option<SteadyMs>,
@@ -100,6 +103,27 @@ pub struct ModelDetail {
     pub events: Vec<Event>,
     pub runs: Vec<Run>,
     pub now: Now,
+}
+
+impl ModelDetail {
+    /// `2/2 ready`: of the version that is served, in a rollout of both (`v6 2/2, v7 1/2 ready`); others stand apart (`+2 warm`).
+    pub fn readiness(&self, e: &EnvironmentSummary) -> String {
+        let here = self.replicas.iter().filter(|r| r.environment == e.environment);
+        let all: Vec<&ReplicaStatus> = here.flat_map(|r| &r.replicas).collect();
+        let mut served: Vec<VersionNumber> = e.version.into_iter().chain(e.rollout.as_ref().map(|r| r.to)).collect();
+        served.dedup();
+        let one = |v: &VersionNumber| {
+            let of = all.iter().filter(|r| r.release.version == *v);
+            format!("{}/{}", of.clone().filter(|r| r.ready).count(), of.count())
+        };
+        let ready = match served.as_slice() {
+            [v] => one(v),
+            many => many.iter().map(|v| format!("{v} {}", one(v))).collect::<Vec<_>>().join(", "),
+        };
+        let warm = all.iter().filter(|r| !served.contains(&r.release.version)).count();
+        let warm = if warm == 0 { String::new() } else { format!("   +{warm} warm") };
+        format!("{ready} ready{warm}")
+    }
 }
 
 /// Replicas of one environment.

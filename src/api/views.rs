@@ -49,6 +49,7 @@ pub fn summary(r: &Reconciler, view: &ModelView) -> ModelSummary {
         name: observed.name.clone(),
         sync: plan.map_or(SyncStatus::Unknown, |p| p.sync),
         health: plan.map_or(Health::Unknown, |p| p.health),
+        spec_broken: !observed.broken.is_empty(),
         message: message(observed, plan),
         environments,
         training,
@@ -104,7 +105,7 @@ fn rollout(r: &Reconciler, observed: &ObservedModel, environment: &Name, x: &Rol
             let hold = x.steps.get(*index).map_or(0, |s| s.hold.0);
             (index + 1, "step".to_owned(), Some(since.plus(hold)))
         }
-        Phase::Paused { index, reason, .. } => (index + 1, format!("paused: {reason}"), None),
+        Phase::Paused { index, reason, .. } => (index + 1, reason.clone(), None),
     };
     RolloutSummary {
         to: x.to.version,

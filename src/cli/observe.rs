@@ -136,15 +136,15 @@ fn print_model(m: &ModelDetail) {
         println!("  {}", visible_lines(&m.summary.message));
     }
     for e in &m.summary.environments {
-        let ready = m
-            .replicas
-            .iter()
-            .find(|r| r.environment == e.environment)
-            .map_or(0, |r| r.replicas.iter().filter(|r| r.ready).count());
+        if e.version.is_none() && e.rollout.is_none() {
+            println!("  {:<12} nothing is deployed", e.environment);
+            continue;
+        }
         println!(
-            "  {:<12} {}   {ready} replicas ready   {:.1} req/s   p99 {:.1} ms   errors {:.2} %",
+            "  {:<12} {}   {}   {:.1} req/s   p99 {:.1} ms   errors {:.2} %",
             e.environment,
             traffic(e),
+            m.readiness(e),
             e.requests_per_s,
             e.p99_ms,
             e.error_share * 100.0

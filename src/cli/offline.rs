@@ -39,7 +39,7 @@ pub fn plan(global: &Global, args: &Args) -> Outcome {
         global.print(&plan)?;
     } else {
         print!("{}", crate::spec::render::text(&plan.diagnostics));
-        print!("{}", render::fleet(&plan));
+        print!("{}", render::fleet(&plan, plan.at));
     }
     let broken = plan.diagnostics.iter().any(|d| d.severity == Severity::Error);
     Ok(ExitCode::from(match args.detailed_exitcode {

@@ -57,7 +57,8 @@ fn shown(bytes: &[u8]) -> String {
 
 /// Whether colours are wanted on standard output.
 pub fn colour() -> bool {
-    std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty())
+    let asked = std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
+    asked && std::env::var_os("TERM").is_none_or(|t| t != "dumb") && std::io::stdout().is_terminal()
 }
 
 /// Paints when colours are wanted: an SGR number such as 32 for green.

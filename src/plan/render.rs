@@ -64,11 +64,11 @@ fn headline(plan: &ModelPlan) -> (&'static str, &'static str) {
 }
 
 /// The whole plan for a person; `now` for ages.
-pub fn fleet(plan: &FleetPlan) -> String {
+pub fn fleet(plan: &FleetPlan, now: WallMs) -> String {
     let mut out = String::new();
     match &plan.revision {
         Some(r) => {
-            let age = Millis(plan.at.0.saturating_sub(r.time.0).max(0) as u64);
+            let age = Millis(now.0.saturating_sub(r.time.0).max(0) as u64);
             let summary = visible(&r.summary);
             let author = visible(&r.author);
             let email = visible(&r.email);
@@ -209,7 +209,7 @@ pub fn waiting(w: &Waiting) -> String {
         Waiting::Rejected { environment, reason } => {
             format!("{environment}: rejected: {reason}; fix the spec, revert it, or `trimtab rollout retry`")
         }
-        Waiting::SpecFix => "the newest spec is broken; the last good one stays in force".into(),
+        Waiting::SpecFix => "the newest spec is broken: nothing of it is done until it is fixed".into(),
         Waiting::Resume => "suspended; `trimtab resume`".into(),
     };
     visible(&text)

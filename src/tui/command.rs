@@ -2,6 +2,7 @@
 
 use super::{
     keymap::candidates,
+    log::Output,
     state::{Command, Screen, State},
 };
 use crate::model::Name;
@@ -55,7 +56,7 @@ pub(super) fn run_line(state: &mut State, line: &str) -> Vec<Command> {
     let post = |verb: String| Command::Post { model: model.clone(), verb };
     match word {
         "model" => state.open(Screen::Model(model)),
-        "logs" => state.open(Screen::Log(model)),
+        "logs" => state.open(Screen::Log(model, Output::Runs)),
         "diff" => state.open(Screen::Diff(model)),
         "suspend" | "resume" | "refresh" | "rollback" => state.ask(post(word.to_owned())),
         "promote" | "pause" | "abort" | "retry" => state.ask(post(format!("rollout/{word}"))),

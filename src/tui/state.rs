@@ -1,11 +1,8 @@
-//! What the screen is a function of, and how messages change it. Pure.
+//! What the screen is a function of. Pure.
 
-use super::{
-    command::{completed, run_line, typed},
-    keymap::{Act, act_of},
-};
+use super::log::{Flow, Flowed, Follow, Log, Output};
 use crate::{api::types::*, model::*};
-use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
+use crossterm::event::KeyEvent;
 
 /// Which screen is open.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,7 +11,7 @@ pub enum Screen {
     Model(Name),
     /// What Git asks of a model against what is live.
     Diff(Name),
-    Log(Name),
+    Log(Name, Output),
     Events,
     Plan,
     Help,
@@ -40,36 +37,11 @@ pub enum Command {
     FetchDiff(Name),
     FetchEvents,
     FetchPlan,
-    /// The newest run's output, unless it is of this run, which was shown already.
-    FollowLog {
-        model: Name,
-        after: Option<RunId>,
-    },
+    Follow(Follow),
     Sync,
-    Post {
-        model: Name,
-        verb: String,
-    },
+    Post { model: Name, verb: String },
     Quit,
 }
-impl Command {
-    /// The question before it is done.
-    fn question(&self) -> Option<String> {
-        match self {
-            Self::Post { model, verb } if verb == "rollback" => {
-                Some(format!("Make and push a git revert for {model}?"))
-            }
-            Self::Post { model, verb } if verb == "rollout/promote" => {
-                Some(format!("Give the new version of {model} all traffic now?"))
-            }
-            Self::Post { model, verb } if verb == "rollout/abort" => {
-                Some(format!("Take all traffic of {model} back to stable?"))
-            }
-            _ => None,
-        }
-    }
-}
-
 /// What happened.
 #[derive(Debug, Clone)]
 pub enum Message {
@@ -80,17 +52,15 @@ pub enum Message {
     Events(Vec<Event>),
     Plan(Box<FleetPlan>),
     Diff(Box<Difference>),
-    /// The output that follows is of this run.
-    LogOf(Box<Run>),
-    Log(String),
-    /// There is no more of it for now; `streamed` when there was any since it was asked for.
-    LogEnded {
-        streamed: bool,
+    /// Of the output that is followed, if it is still this turn that is.
+    Log {
+        turn: u64,
+        flowed: Flowed,
     },
     /// An event of the daemon; `None`: look at everything again.
     Happened(Option<Event>),
     Said(String),
-    /// The daemon is gone, or back.
+    /// The daemon is gone; or it is listened to, from now on.
     Reachable(bool),
     /// A second passed.
     Tick,
@@ -123,15 +93,11 @@ pub struct State {
     pub events: Vec<Event>,
     pub plan: Option<FleetPlan>,
     pub diff: Option<Difference>,
-    pub log: Vec<String>,
-    /// Whose output the log is.
-    pub log_run: Option<Run>,
-    /// Whether more of it may come.
-    pub log_open: bool,
+    pub log: Log,
     pub filter: String,
     /// Selected model, by name: it stays selected when the list changes.
     pub selected: Option<Name>,
-    /// Lines scrolled up from the end (log) or down from the top (others).
+    /// Lines scrolled down from the top.
     pub scroll: usize,
     pub extent: Extent,
     pub note: String,
@@ -146,20 +112,24 @@ impl Default for State {
     }
 }
 
-/// Lines of a log, and events, that are kept.
-const KEPT: usize = 5_000;
-
 const HEALTHS: [Health; 6] =
     [Health::Healthy, Health::Progressing, Health::Degraded, Health::Suspended, Health::Missing, Health::Unknown];
 
+const SYNCS: [SyncStatus; 3] = [SyncStatus::Synced, SyncStatus::OutOfSync, SyncStatus::Unknown];
+
 /// What needs a person comes first.
-fn rank(health: Health) -> u8 {
-    match health {
-        Health::Degraded | Health::Missing => 0,
-        Health::Progressing => 1,
-        Health::Suspended => 2,
-        Health::Unknown => 3,
-        Health::Healthy => 4,
+pub(super) fn rank(m: &ModelSummary) -> u8 {
+    match (m.health, m.sync) {
+        // It was retired.
+        (Health::Missing, SyncStatus::Synced) => 5,
+        (Health::Degraded | Health::Missing, _) => 0,
+        // The old version serves, and the newest spec does not come.
+        _ if m.spec_broken => 1,
+        (Health::Healthy, SyncStatus::OutOfSync) => 1,
+        (Health::Progressing, _) => 2,
+        (Health::Suspended, _) => 3,
+        (Health::Unknown, _) => 4,
+        (Health::Healthy, _) => 5,
     }
 }
 
@@ -175,9 +145,7 @@ impl State {
             events: vec![],
             plan: None,
             diff: None,
-            log: vec![],
-            log_run: None,
-            log_open: false,
+            log: Log::new(0, None),
             filter: String::new(),
             selected: None,
             scroll: 0,
@@ -195,10 +163,15 @@ impl State {
             return all.collect();
         }
         let wanted = self.filter.to_lowercase();
-        // Asked of each health once, not of each of ten thousand models.
+        // Asked of each word once, not of each of ten thousand models.
         let healths: Vec<Health> =
             HEALTHS.into_iter().filter(|h| h.to_string().to_lowercase().contains(&wanted)).collect();
-        all.filter(|m| m.name.as_str().contains(&wanted) || healths.contains(&m.health)).collect()
+        let syncs: Vec<SyncStatus> =
+            SYNCS.into_iter().filter(|s| s.to_string().to_lowercase().contains(&wanted)).collect();
+        let lets = |m: &&ModelSummary| {
+            m.name.as_str().contains(&wanted) || healths.contains(&m.health) || syncs.contains(&m.sync)
+        };
+        all.filter(lets).collect()
     }
 
     /// Place of the selected model among those shown.
@@ -207,23 +180,28 @@ impl State {
         self.selected.as_ref().and_then(|s| shown.iter().position(|m| m.name == *s)).unwrap_or(0)
     }
 
-    fn select(&mut self, place: usize) {
+    pub(super) fn select(&mut self, place: usize) {
         let shown = self.shown();
         self.selected = shown.get(place.min(shown.len().saturating_sub(1))).map(|m| m.name.clone());
     }
 
-    /// The model that keys and commands are about: the one that is open, else the selected one.
+    /// The model that keys and commands are about: the one that is open, or the one that is seen to be selected.
     pub(super) fn subject(&self) -> Option<Name> {
         match &self.screen {
-            Screen::Model(m) | Screen::Log(m) | Screen::Diff(m) => Some(m.clone()),
-            _ => self.shown().get(self.place()).map(|m| m.name.clone()),
+            Screen::Model(m) | Screen::Log(m, _) | Screen::Diff(m) => Some(m.clone()),
+            Screen::Fleet => self.shown().get(self.place()).map(|m| m.name.clone()),
+            Screen::Events | Screen::Plan | Screen::Help => None,
         }
+    }
+
+    /// How a model stands in the fleet.
+    pub(super) fn summary(&self, name: &Name) -> Option<&ModelSummary> {
+        self.fleet.iter().flat_map(|f| &f.models).find(|m| m.name == *name)
     }
 
     /// How that model stands in the fleet.
     pub(super) fn subject_summary(&self) -> Option<&ModelSummary> {
-        let name = self.subject()?;
-        self.fleet.iter().flat_map(|f| &f.models).find(|m| m.name == name)
+        self.summary(&self.subject()?)
     }
 
     /// The clock of the newest picture, with the seconds since.
@@ -244,7 +222,7 @@ impl State {
         self.entered()
     }
 
-    fn back(&mut self) -> Vec<Command> {
+    pub(super) fn back(&mut self) -> Vec<Command> {
         match self.trail.pop() {
             Some(before) => {
                 self.screen = before;
@@ -260,23 +238,63 @@ impl State {
     /// What a screen that is now open needs.
     fn entered(&mut self) -> Vec<Command> {
         self.scroll = 0;
+        if let Screen::Log(..) = self.screen {
+            self.log = Log::new(self.log.turn, self.newest_release());
+        }
+        self.needed()
+    }
+
+    /// What the open screen is drawn from, as far as it is not followed anyway.
+    pub(super) fn needed(&mut self) -> Vec<Command> {
         match self.screen.clone() {
             Screen::Fleet | Screen::Help => vec![],
             Screen::Model(m) => vec![Command::FetchModel(m)],
             Screen::Diff(m) => vec![Command::FetchDiff(m)],
-            Screen::Log(model) => {
-                self.log.clear();
-                self.log_run = None;
-                self.log_open = true;
-                vec![Command::FollowLog { model, after: None }]
+            Screen::Log(model, output) if matches!(self.log.flow, Flow::Ended | Flow::Cut) => {
+                vec![Command::Follow(self.log.follow(model, output))]
             }
+            Screen::Log(..) => vec![],
             Screen::Events => vec![Command::FetchEvents],
             Screen::Plan => vec![Command::FetchPlan],
         }
     }
 
+    /// The output after the one that is open: the runs', then each environment's where something serves, the live one first.
+    pub(super) fn other_output(&mut self) -> Vec<Command> {
+        let Screen::Log(model, output) = self.screen.clone() else { return vec![] };
+        let environments = self.summary(&model).into_iter().flat_map(|m| m.environments.iter().rev());
+        let deployed = environments.filter(|e| e.version.is_some() || e.rollout.is_some());
+        let all: Vec<Output> = deployed.map(|e| Output::Replica(e.environment.clone())).collect();
+        if all.is_empty() && output == Output::Runs {
+            self.note = format!("{model} is deployed nowhere: there is no replica whose output could be shown");
+            return vec![];
+        }
+        let next = match &output {
+            Output::Runs => 0,
+            here => all.iter().position(|o| o == here).map_or(all.len(), |at| at + 1),
+        };
+        self.screen = Screen::Log(model, all.into_iter().nth(next).unwrap_or(Output::Runs));
+        self.entered()
+    }
+
+    /// The release whose replica's output is open: another one has another log.
+    fn newest_release(&self) -> Option<(VersionNumber, bool)> {
+        let Screen::Log(model, Output::Replica(name)) = &self.screen else { return None };
+        let e = self.summary(model)?.environments.iter().find(|e| e.environment == *name)?;
+        let rollout = e.rollout.as_ref();
+        // While it starts it may have no replica yet.
+        Some((rollout.map(|r| r.to).or(e.version)?, rollout.is_some_and(|r| r.step == 0)))
+    }
+
+    /// After a new picture of the fleet: a replica of another release has another log.
+    pub(super) fn released(&mut self) -> Vec<Command> {
+        let moved =
+            matches!(&self.screen, Screen::Log(_, Output::Replica(_))) && self.log.release != self.newest_release();
+        if moved { self.entered() } else { vec![] }
+    }
+
     pub(super) fn ask(&mut self, command: Command) -> Vec<Command> {
-        if command.question().is_some() {
+        if self.question_of(&command).is_some() {
             self.mode = Mode::Confirm(command);
             return vec![];
         }
@@ -286,179 +304,44 @@ impl State {
     /// The question that waits for `y`.
     pub fn question(&self) -> Option<String> {
         match &self.mode {
-            Mode::Confirm(c) => c.question(),
+            Mode::Confirm(c) => self.question_of(c),
             _ => None,
         }
     }
-}
 
-/// The next state, and what to do.
-pub fn update(state: &mut State, message: Message) -> Vec<Command> {
-    match message {
-        Message::Key(key) => return on_key(state, key),
-        Message::Fleet(mut fleet) => {
-            // They come in the order of names, which stays within each rank.
-            fleet.models.sort_by_key(|m| rank(m.health));
-            state.fleet = Some(*fleet);
-            state.seconds = 0;
-            state.reachable = true;
-            if state.selected.is_none() {
-                state.select(0);
+    /// The question before a command is done.
+    fn question_of(&self, command: &Command) -> Option<String> {
+        let Command::Post { model, verb } = command else { return None };
+        Some(match verb.as_str() {
+            "rollback" => {
+                // What broke a spec is newer than what is in force.
+                let newest = self.summary(model).filter(|m| !m.spec_broken).and_then(|m| m.changed_by.as_ref());
+                let undone = match newest {
+                    // A lock goes with the change that it followed from.
+                    Some(r) if r.summary.starts_with("lock: ") => format!("lock {} and its change", r.commit.short()),
+                    Some(r) => format!("{} \"{}\"", r.commit.short(), r.summary),
+                    None => "its newest change, not known here".to_owned(),
+                };
+                format!("{model}: revert and push {undone}?")
             }
-        }
-        Message::Model(detail) => state.model = Some(*detail),
-        Message::Events(events) => state.events = events,
-        Message::Plan(plan) => state.plan = Some(*plan),
-        Message::Diff(diff) => state.diff = Some(*diff),
-        Message::LogOf(run) => {
-            if state.log_run.is_some() {
-                state.log.push(format!("── {} ──\n", run.stage));
-            }
-            state.log_run = Some(*run);
-            state.log_open = true;
-        }
-        Message::LogEnded { streamed } => {
-            state.log_open = false;
-            // The next stage may have begun before this one's output ended.
-            if let Screen::Log(model) = state.screen.clone()
-                && streamed
-            {
-                let after = state.log_run.as_ref().map(|r| r.id.clone());
-                return vec![Command::FollowLog { model, after }];
-            }
-        }
-        Message::Log(text) => {
-            for piece in text.split_inclusive('\n') {
-                match state.log.last_mut().filter(|l| !l.ends_with('\n')) {
-                    Some(last) => last.push_str(piece),
-                    None => state.log.push(piece.to_owned()),
-                }
-            }
-            let surplus = state.log.len().saturating_sub(KEPT);
-            state.log.drain(..surplus);
-        }
-        Message::Happened(event) => return on_event(state, event),
-        Message::Said(text) => state.note = text,
-        Message::Reachable(up) => {
-            let back = up && !state.reachable;
-            state.reachable = up;
-            if back {
-                return vec![Command::FetchFleet];
-            }
-        }
-        Message::Tick => state.seconds += 1,
-        Message::Resized => {}
+            "rollout/promote" => format!("Give the new version of {model} all traffic now?"),
+            "rollout/abort" => format!("Take all traffic of {model} back to stable?"),
+            "rollout/pause" => format!("Hold the rollout of {model} where it is?"),
+            "rollout/resume" => format!("Go on with the rollout of {model}?"),
+            _ => return None,
+        })
     }
-    vec![]
-}
 
-fn on_event(state: &mut State, event: Option<Event>) -> Vec<Command> {
-    let mut commands = vec![Command::FetchFleet];
-    let about = |m: &Name| event.as_ref().is_none_or(|e| e.model.is_none() || e.model.as_ref() == Some(m));
-    match &state.screen {
-        // Requests that come in change no plan.
-        Screen::Plan if event.as_ref().is_none_or(|e| e.seq > 0 || e.model.is_some()) => {
-            commands.push(Command::FetchPlan);
-        }
-        Screen::Model(m) if about(m) => commands.push(Command::FetchModel(m.clone())),
-        Screen::Diff(m) if about(m) => commands.push(Command::FetchDiff(m.clone())),
-        // The next stage of the pipeline may have begun.
-        Screen::Log(m) if about(m) && !state.log_open => {
-            let after = state.log_run.as_ref().map(|r| r.id.clone());
-            commands.push(Command::FollowLog { model: m.clone(), after });
-        }
-        _ => {}
-    }
-    if let Some(e) = event.filter(|e| e.seq > 0) {
-        state.events.push(e);
-        let surplus = state.events.len().saturating_sub(KEPT);
-        state.events.drain(..surplus);
-    }
-    commands
-}
-
-fn on_key(state: &mut State, key: KeyEvent) -> Vec<Command> {
-    if key.modifiers.contains(KeyModifiers::CONTROL) && key.code == KeyCode::Char('c') {
-        return vec![Command::Quit];
-    }
-    match state.mode.clone() {
-        Mode::Confirm(command) => {
-            state.mode = Mode::Normal;
-            if key.code == KeyCode::Char('y') { vec![command] } else { vec![] }
-        }
-        Mode::Command(text) if key.code == KeyCode::Tab => {
-            state.mode = Mode::Command(completed(state, &text));
-            vec![]
-        }
-        Mode::Command(text) => match typed(text, key) {
-            Ok(text) => {
-                state.mode = Mode::Command(text);
-                vec![]
-            }
-            Err(done) => {
-                state.mode = Mode::Normal;
-                done.map_or(vec![], |line| run_line(state, &line))
-            }
-        },
-        Mode::Filter(text) => {
-            match typed(text, key) {
-                Ok(text) => {
-                    state.filter = text.clone();
-                    state.mode = Mode::Filter(text);
-                }
-                Err(done) => {
-                    state.filter = done.unwrap_or_default();
-                    state.mode = Mode::Normal;
-                }
-            }
-            let place = state.place();
-            state.select(place);
-            vec![]
-        }
-        Mode::Normal => act_of(key).map_or(vec![], |act| on_act(state, act)),
+    /// Notes what was drawn: how far it can be scrolled.
+    pub fn drawn(&mut self, extent: Extent) {
+        self.extent = extent;
+        self.scroll = self.scroll.min(extent.last);
     }
 }
 
-fn on_act(state: &mut State, act: Act) -> Vec<Command> {
-    state.note.clear();
-    let subject = state.subject();
-    let page = isize::try_from(state.extent.page.max(1)).unwrap_or(1);
-    let post = |verb: &str| subject.clone().map(|model| Command::Post { model, verb: verb.to_owned() });
-    match act {
-        Act::Up => moved(state, -1),
-        Act::Down => moved(state, 1),
-        Act::PageUp => moved(state, -page),
-        Act::PageDown => moved(state, page),
-        Act::Top => moved(state, isize::MIN / 2),
-        Act::Bottom => moved(state, isize::MAX / 2),
-        Act::Open => return subject.map_or(vec![], |m| state.open(Screen::Model(m))),
-        Act::Log => return subject.map_or(vec![], |m| state.open(Screen::Log(m))),
-        Act::Diff => return subject.map_or(vec![], |m| state.open(Screen::Diff(m))),
-        Act::Events => return state.open(Screen::Events),
-        Act::Plan => return state.open(Screen::Plan),
-        Act::Help if state.screen == Screen::Help => return state.back(),
-        Act::Help => return state.open(Screen::Help),
-        Act::Quit if state.screen == Screen::Fleet => return vec![Command::Quit],
-        Act::Back | Act::Quit => return state.back(),
-        Act::Command => state.mode = Mode::Command(String::new()),
-        Act::Filter => state.mode = Mode::Filter(state.filter.clone()),
-        Act::Sync => return vec![Command::Sync],
-        Act::Promote => return post("rollout/promote").map_or(vec![], |c| state.ask(c)),
-        Act::Hold => return post("rollout/pause").map_or(vec![], |c| state.ask(c)),
-        Act::Abort => return post("rollout/abort").map_or(vec![], |c| state.ask(c)),
-        Act::Rollback => return post("rollback").map_or(vec![], |c| state.ask(c)),
-    }
-    vec![]
-}
-
-fn moved(state: &mut State, by: isize) {
-    match state.screen {
-        Screen::Fleet => {
-            let place = state.place().saturating_add_signed(by);
-            state.select(place);
-        }
-        // A log is scrolled from its end, so that it stays there while it grows.
-        Screen::Log(_) => state.scroll = state.scroll.saturating_add_signed(by.saturating_neg()).min(state.extent.last),
-        _ => state.scroll = state.scroll.saturating_add_signed(by).min(state.extent.last),
-    }
+/// Whether a person holds a rollout of the model; `None` when there is none.
+pub(super) fn held(m: &ModelSummary) -> Option<bool> {
+    let mut rollouts = m.environments.iter().filter_map(|e| e.rollout.as_ref()).peekable();
+    rollouts.peek()?;
+    Some(rollouts.any(|r| r.phase.starts_with("paused")))
 }

@@ -1,6 +1,6 @@
 //! The terminal UI of the real binary in a real pseudo terminal.
 
-use crate::support::{SERVED, World, model};
+use crate::support::{SERVE, SERVED, TRAIN, World, model};
 use nix::{
     poll::{PollFd, PollFlags, poll},
     pty::{Winsize, openpty},
@@ -121,13 +121,42 @@ fn a_window_that_grows_shows_more() {
     w.wait_for("fraud", "version=v1");
     let mut screen = Screen::open(&w);
     screen.until("fraud");
-    assert!(!screen.seen.contains("TRAFFIC"), "no room in 80 columns");
+    assert!(!screen.seen.contains("P99"), "no room in 80 columns");
     let size = Winsize { ws_row: 40, ws_col: 140, ws_xpixel: 0, ws_ypixel: 0 };
     // SAFETY: the descriptor is open, and the size outlives the call.
     assert_eq!(unsafe { libc::ioctl(screen.slave.as_raw_fd(), libc::TIOCSWINSZ, &size) }, 0);
     // It is no session's terminal here: the kernel tells nobody.
     kill(Pid::from_raw(screen.child.id() as i32), Signal::SIGWINCH).unwrap();
-    screen.until("TRAFFIC");
+    screen.until("P99");
     screen.press("q");
     assert_eq!(screen.end(), Some(0));
+}
+
+#[test]
+fn a_log_goes_on_when_the_daemon_comes_back() {
+    let mut w = World::new();
+    let go = w.path("go");
+    let train = format!(
+        "import os, time\nprint('QQQQ', flush=True)\nwhile not os.path.exists('{}'): time.sleep(0.02)\nprint('ZZZZ', flush=True)\n{TRAIN}",
+        go.display()
+    );
+    let spec = model("fraud", &w.path("count"), ", seed = 1", SERVED);
+    let at = |f: &str| format!("specs/models/fraud/{f}");
+    let files = [(at("model.toml"), spec.as_str()), (at("train.py"), train.as_str()), (at("serve.py"), SERVE)];
+    w.commit("fraud", &files.each_ref().map(|(path, text)| (path.as_str(), Some(*text))));
+    w.start();
+    let mut screen = Screen::open(&w);
+    screen.until("fraud");
+    screen.press("l");
+    screen.until("QQQQ");
+    w.kill();
+    screen.until("not reachable");
+    w.start();
+    std::fs::write(&go, "").unwrap();
+    screen.until("ZZZZ");
+    assert_eq!(screen.seen.matches("QQQQ").count(), 1, "nothing is told twice");
+    w.wait_for("fraud", "version=v1");
+    screen.press("\x03");
+    assert_eq!(screen.end(), Some(0));
+    assert_eq!(w.trained("count").len(), 1);
 }

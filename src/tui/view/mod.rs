@@ -7,7 +7,8 @@ mod simple;
 
 use super::{
     keymap::{COMMANDS, KEYS, candidates},
-    state::{Extent, Mode, Screen, State},
+    log::Output,
+    state::{Extent, Mode, Screen, State, held},
 };
 use crate::{api::types::Counts, model::*};
 use paint::{bad, clip, dim, good, strong, visible, warn};
@@ -32,7 +33,7 @@ pub fn draw(frame: &mut Frame, state: &State) -> Extent {
     match &state.screen {
         Screen::Fleet => fleet::draw(frame, body, state),
         Screen::Model(_) => model::draw(frame, body, state),
-        Screen::Log(name) => simple::log(frame, body, state, name),
+        Screen::Log(name, output) => simple::log(frame, body, state, name, output),
         Screen::Diff(name) => simple::diff(frame, body, state, name),
         Screen::Events => simple::events(frame, body, state),
         Screen::Plan => simple::plan(frame, body, state),
@@ -59,7 +60,11 @@ pub fn ages(state: &State) -> String {
                 .map(ago)
                 .collect()
         }
-        _ => vec![],
+        Screen::Plan => {
+            let revision = state.plan.iter().filter_map(|p| p.revision.as_ref());
+            revision.map(|r| Millis((now.wall.0 - r.time.0).max(0) as u64).to_string()).collect()
+        }
+        Screen::Diff(_) | Screen::Log(..) | Screen::Help => vec![],
     };
     if matches!(state.screen, Screen::Fleet | Screen::Model(_)) {
         let rollouts = models().flat_map(|m| &m.environments).filter_map(|e| e.rollout.as_ref());
@@ -114,12 +119,12 @@ type Hint = (&'static str, &'static str);
 /// What can be done here, the most useful first.
 fn hints(state: &State) -> Vec<Hint> {
     let subject = state.subject_summary();
-    let rolling = subject.is_some_and(|m| m.environments.iter().any(|e| e.rollout.is_some()));
-    let wrong = subject.is_some_and(|m| m.health == Health::Degraded);
+    let rollout = subject.and_then(held);
+    let wrong = subject.is_some_and(|m| m.health != Health::Missing && (m.health == Health::Degraded || m.spec_broken));
     let mut out: Vec<Hint> = vec![];
     let steer = |out: &mut Vec<Hint>| {
-        if rolling {
-            out.extend([("P", "promote"), ("H", "hold"), ("A", "abort")]);
+        if let Some(held) = rollout {
+            out.extend([("P", "promote"), ("H", if held { "go on" } else { "hold" }), ("A", "abort")]);
         }
         if wrong {
             out.push(("R", "revert"));
@@ -146,8 +151,16 @@ fn hints(state: &State) -> Vec<Hint> {
             let other = if matches!(state.screen, Screen::Diff(_)) { ("enter", "open") } else { ("d", "diff") };
             out.extend([other, ("l", "logs"), ("j k", "scroll"), ("t", "time line"), (":", "command")]);
         }
-        Screen::Log(_) => {
-            out.extend([("esc", "back"), ("j k", "scroll"), ("g", "top"), ("G", "follow"), ("enter", "model")])
+        Screen::Log(_, ref output) => {
+            let other = if *output == Output::Runs { "replicas" } else { "next output" };
+            out.extend([
+                ("esc", "back"),
+                ("l", other),
+                ("j k", "scroll"),
+                ("g", "top"),
+                ("G", "follow"),
+                ("enter", "model"),
+            ]);
         }
         Screen::Events | Screen::Plan => {
             out.extend([("esc", "back"), ("j k", "scroll"), ("g G", "top, end"), ("s", "sync"), (":", "command")]);
@@ -191,11 +204,12 @@ fn footer(state: &State, width: usize) -> Line<'static> {
             let found = format!("  {} of {all}   enter keeps, esc clears", state.shown().len());
             vec![strong(" /"), Span::raw(visible(text)), Span::raw("▏"), dim(&found)]
         }
-        Mode::Confirm(_) => vec![
-            warn(&format!(" {} ", state.question().unwrap_or_default())),
-            strong("y"),
-            Span::raw(" yes, any other key no"),
-        ],
+        Mode::Confirm(_) => {
+            const KEYS: &str = " yes, any other key no";
+            let question = format!(" {}", visible(&state.question().unwrap_or_default()));
+            let question = paint::cut(&question, width.saturating_sub(KEYS.len() + 3));
+            vec![warn(&question), strong("  y"), Span::raw(KEYS)]
+        }
         Mode::Normal if !state.note.is_empty() => vec![warn(&format!(" {}", paint::gist(&state.note)))],
         Mode::Normal => {
             let mut line = vec![];

@@ -17,7 +17,7 @@
 
 use super::{
     fleet::stage,
-    paint::{accent, age, bad, bar, dim, good, health, strong, visible, warn},
+    paint::{accent, age, bad, bar, dim, good, health, strong, told, visible, warn},
     simple, symbol,
 };
 use crate::{
@@ -36,11 +36,12 @@ pub fn draw(frame: &mut Frame, area: Rect, state: &State) -> Extent {
     let Some(m) = state.model.as_ref().filter(|m| state.screen == Screen::Model(m.summary.name.clone())) else {
         return simple::lines(frame, area, 0, None, vec![Line::from(dim("  loading"))]);
     };
-    simple::lines(frame, area, state.scroll, None, page(m, state.now(), usize::from(area.width)))
+    simple::lines(frame, area, state.scroll, None, page(m, state.now(), area))
 }
 
-fn page(m: &ModelDetail, now: Now, width: usize) -> Vec<Line<'static>> {
-    let mut out = head(&m.summary, now);
+fn page(m: &ModelDetail, now: Now, area: Rect) -> Vec<Line<'static>> {
+    let width = usize::from(area.width);
+    let mut out = head(&m.summary, now, width);
     out.push(Line::raw(""));
     m.summary.environments.iter().for_each(|e| environment(e, m, now, width, &mut out));
     if m.summary.environments.is_empty() {
@@ -48,15 +49,19 @@ fn page(m: &ModelDetail, now: Now, width: usize) -> Vec<Line<'static>> {
     }
     out.push(Line::raw(""));
     out.extend(m.pipeline.as_ref().map(stages));
-    versions(m, now, &mut out);
-    conditions(m, &mut out);
+    let conditions = conditions(m, width);
+    // Conditions and the newest events are seen without scrolling, where that leaves room for any version.
+    const BELOW: usize = 5;
+    let room = usize::from(area.height).saturating_sub(out.len() + conditions.len() + BELOW);
+    versions(m, now, room, &mut out);
+    out.extend(conditions);
     out.push(Line::raw(""));
     out.push(Line::from(strong(" events")));
     out.extend(m.events.iter().rev().take(50).map(|e| simple::event(e, now, false)));
     out
 }
 
-fn head(s: &ModelSummary, now: Now) -> Vec<Line<'static>> {
+fn head(s: &ModelSummary, now: Now, width: usize) -> Vec<Line<'static>> {
     let mut first = vec![
         health(s.health, &format!(" {} ", symbol(s.health))),
         strong(s.name.as_str()),
@@ -70,13 +75,14 @@ fn head(s: &ModelSummary, now: Now) -> Vec<Line<'static>> {
         out.push(Line::from(dim(&format!("   {} {by} {}", r.commit.short(), visible(&r.summary)))));
     }
     let rolling = s.environments.iter().any(|e| e.rollout.is_some());
-    if rolling && s.health == Health::Progressing {
+    if rolling && s.health == Health::Progressing && !s.spec_broken {
         // The rollout below says it better.
         return out;
     }
-    let wrong = matches!(s.health, Health::Degraded | Health::Missing);
+    let wrong = matches!(s.health, Health::Degraded | Health::Missing) || s.spec_broken;
     let tell = |l: &str| Line::from(if wrong { warn(l) } else { dim(l) });
-    out.extend(ends(&s.message).iter().map(|l| tell(&format!("   {l}"))));
+    let rows = ends(&s.message).into_iter().flat_map(|l| told(&l, width.saturating_sub(3), 2));
+    out.extend(rows.map(|l| tell(&format!("   {l}"))));
     out
 }
 
@@ -99,39 +105,42 @@ fn environment(e: &EnvironmentSummary, m: &ModelDetail, now: Now, width: usize, 
         m.replicas.iter().filter(|r| r.environment == e.environment).flat_map(|r| &r.replicas).collect();
     let what = e.rollout.as_ref().map_or(version.clone(), |r| format!("{version} → {}", r.to));
     let mut line = vec![strong(&format!(" {:<12} ", e.environment.as_str())), Span::raw(format!("{what:<11}"))];
-    let share = e.rollout.as_ref().map_or(0.0, |r| r.weight);
-    line.extend(bar(share, 16));
-    line.push(Span::raw(if share > 0.0 { format!(" {share:>3} %   ") } else { " ".repeat(9) }));
-    let figures = figures(e, &replicas);
-    // Beside the bar where it fits, else below it.
-    if width >= 100 {
-        line.push(dim(&figures));
+    if e.version.is_none() && e.rollout.is_none() {
+        line.push(dim("nothing is deployed"));
         out.push(Line::from(line));
     } else {
-        out.push(Line::from(line));
-        out.push(Line::from(dim(&format!("   {figures}"))));
+        let share = e.rollout.as_ref().map_or(0.0, |r| r.weight);
+        line.extend(bar(share, 16));
+        line.push(Span::raw(if share > 0.0 { format!(" {share:>3} %   ") } else { " ".repeat(9) }));
+        let figures = dim(&format!("{}   {}", m.readiness(e), traffic(e)));
+        let beside = line.iter().map(Span::width).sum::<usize>() + figures.width() <= width;
+        if beside {
+            line.push(figures);
+            out.push(Line::from(line));
+        } else {
+            out.extend([Line::from(line), Line::from(vec![Span::raw("   "), figures])]);
+        }
     }
     if let Some(r) = &e.rollout {
         rollout(r, now, out);
     }
     for r in replicas.iter().filter(|r| !r.ready) {
         let why = r.message.as_deref().map(visible).unwrap_or_else(|| "starts".to_owned());
-        out.push(Line::from(warn(&format!("   {} replica {}: {why}", r.release.version, r.index))));
+        let text = format!("{} replica {}: {why}", r.release.version, r.index);
+        out.extend(told(&text, width.saturating_sub(3), 2).iter().map(|l| Line::from(warn(&format!("   {l}")))));
     }
     if let Some(why) = &e.rejected {
-        out.push(Line::from(bad(&format!("   rejected: {}", visible(why)))));
+        let text = format!("rejected: {}", visible(why));
+        out.extend(told(&text, width.saturating_sub(3), 2).iter().map(|l| Line::from(bad(&format!("   {l}")))));
     }
 }
 
-fn figures(e: &EnvironmentSummary, replicas: &[&ReplicaStatus]) -> String {
-    let ready = replicas.iter().filter(|r| r.ready).count();
-    let traffic = if e.requests_per_s == 0.0 {
-        "no traffic".to_owned()
-    } else {
-        let errors = e.error_share * 100.0;
-        format!("{:.1} req/s   p99 {:.1} ms   {errors:.1} % errors", e.requests_per_s, e.p99_ms)
-    };
-    format!("{ready}/{} ready   {traffic}", replicas.len())
+fn traffic(e: &EnvironmentSummary) -> String {
+    if e.requests_per_s == 0.0 {
+        return "no traffic".to_owned();
+    }
+    let errors = e.error_share * 100.0;
+    format!("{:.1} req/s   p99 {:.1} ms   {errors:.1} % errors", e.requests_per_s, e.p99_ms)
 }
 
 fn rollout(r: &RolloutSummary, now: Now, out: &mut Vec<Line<'static>>) {
@@ -187,15 +196,19 @@ fn stages(p: &Pipeline) -> Line<'static> {
     Line::from(spans)
 }
 
-/// What matters most first: a narrow screen cuts the end.
-fn versions(m: &ModelDetail, now: Now, out: &mut Vec<Line<'static>>) {
-    const SHOWN: usize = 12;
+/// What matters most first: a narrow screen cuts the end. The newest ones, in about so many lines.
+fn versions(m: &ModelDetail, now: Now, room: usize, out: &mut Vec<Line<'static>>) {
+    let most = room.clamp(2, 12);
+    // The last line says how many more there are.
+    let shown = if m.versions.len() > most { most - 1 } else { most };
     if m.versions.is_empty() {
-        out.push(Line::from(vec![strong(" versions     "), dim("none yet: the first is being made")]));
+        let being_made = m.summary.training.is_some() || m.summary.health == Health::Progressing;
+        let text = if being_made { "none yet: the first is being made" } else { "none yet" };
+        out.push(Line::from(vec![strong(" versions     "), dim(text)]));
     }
     let serves = |v: &VersionBrief| v.serves.iter().map(Name::as_str).collect::<Vec<_>>().join(", ");
-    let longest = m.versions.iter().take(SHOWN).map(|v| serves(v).len()).max().unwrap_or(0);
-    for (i, v) in m.versions.iter().take(SHOWN).enumerate() {
+    let longest = m.versions.iter().take(shown).map(|v| serves(v).len()).max().unwrap_or(0);
+    for (i, v) in m.versions.iter().take(shown).enumerate() {
         let metrics: Vec<String> = v.metrics.iter().take(4).map(|(k, m)| format!("{} {m:.4}", visible(k))).collect();
         let failed: Vec<String> = v.gates.iter().filter(|g| !g.passed).map(|g| visible(&g.condition)).collect();
         let mut line = vec![
@@ -217,22 +230,27 @@ fn versions(m: &ModelDetail, now: Now, out: &mut Vec<Line<'static>>) {
         )));
         out.push(Line::from(line));
     }
-    if let Some(more) = m.versions.len().checked_sub(SHOWN + 1) {
-        out.push(Line::from(dim(&format!("              … {} older", more + 1))));
+    if m.versions.len() > shown {
+        let more = m.versions.len() - shown;
+        out.push(Line::from(dim(&format!("              … {more} older: trimtab history {}", m.summary.name))));
     }
 }
 
 /// Those that hold in one line, each of the others with its reason.
-fn conditions(m: &ModelDetail, out: &mut Vec<Line<'static>>) {
+fn conditions(m: &ModelDetail, width: usize) -> Vec<Line<'static>> {
     let mut line = vec![strong(" conditions   ")];
     for c in m.conditions.iter().filter(|c| c.status) {
         line.extend([good("✓ "), Span::raw(format!("{}   ", visible(&c.kind)))]);
     }
-    out.push(Line::from(line));
+    let mut out = vec![Line::from(line)];
     for c in m.conditions.iter().filter(|c| !c.status) {
         let why = [c.reason.as_str(), c.message.lines().next().unwrap_or_default()];
         let why: Vec<String> = why.iter().filter(|w| !w.is_empty()).map(|w| visible(w)).collect();
         let text = format!("{}: {}", visible(&c.kind), why.join(": "));
-        out.push(Line::from(vec![Span::raw("              "), warn("· "), Span::raw(text)]));
+        for (i, row) in told(&text, width.saturating_sub(16), 0).into_iter().enumerate() {
+            let sign = if i == 0 { warn("· ") } else { Span::raw("  ") };
+            out.push(Line::from(vec![Span::raw("              "), sign, Span::raw(row)]));
+        }
     }
+    out
 }

@@ -1,4 +1,4 @@
-//! Colours and small words. With `NO_COLOR` everything is told by symbols and words alone.
+//! Colours and small words. With `NO_COLOR`, and on terminals that have none, everything is told by symbols and words alone.
 
 use crate::{model::*, plan::render};
 use ratatui::{
@@ -6,9 +6,19 @@ use ratatui::{
     text::{Line, Span},
 };
 use std::sync::LazyLock;
-use unicode_width::UnicodeWidthChar;
+use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
-static COLOUR: LazyLock<bool> = LazyLock::new(|| std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty()));
+static COLOUR: LazyLock<bool> = LazyLock::new(|| {
+    let of = |name| std::env::var(name).unwrap_or_default();
+    has_colours(&of("NO_COLOR"), &of("TERM"))
+});
+
+/// Whether colours are wanted, and the terminal has them.
+fn has_colours(no_color: &str, term: &str) -> bool {
+    // The DEC terminals up to the VT420 have none; names such as `vt100-am` are theirs too.
+    let plain = ["dumb", "vt1", "vt2", "vt3", "vt4"].iter().any(|t| term.starts_with(t)) || term.ends_with("-mono");
+    no_color.is_empty() && !plain
+}
 
 fn ink(text: &str, colour: Color) -> Span<'static> {
     let style = if *COLOUR { Style::new().fg(colour) } else { Style::new() };
@@ -94,6 +104,50 @@ pub fn clip(line: Line<'static>, width: usize) -> Line<'static> {
     Line::from(spans).style(line.style)
 }
 
+/// The text in exactly `width` cells.
+pub fn pad(text: &str, width: usize) -> String {
+    let text = cut(text, width);
+    let rest = width.saturating_sub(text.width());
+    text + &" ".repeat(rest)
+}
+
+/// The text in at most `width` cells; `…` says that it was longer.
+pub fn cut(text: &str, width: usize) -> String {
+    clip(Line::raw(text.to_owned()), width).spans.iter().map(|s| s.content.as_ref()).collect()
+}
+
+/// Text in rows of at most `width` cells, parted between words where it can be; further rows are indented.
+pub fn fold(text: &str, width: usize, indent: usize) -> Vec<String> {
+    let (width, indent) = (width.max(2), if width < 2 * indent + 8 { String::new() } else { " ".repeat(indent) });
+    let (mut rows, mut row) = (vec![], String::new());
+    for word in text.split_inclusive(' ') {
+        if !row.trim().is_empty() && row.width() + word.trim_end().width() > width {
+            rows.push(std::mem::replace(&mut row, indent.clone()).trim_end().to_owned());
+        }
+        row.push_str(word);
+        while row.trim_end().width() > width {
+            let mut pieces = wrap(&row, width).into_iter();
+            rows.extend(pieces.next());
+            row = indent.clone() + &pieces.collect::<String>();
+        }
+    }
+    rows.push(row.trim_end().to_owned());
+    rows
+}
+
+/// A message in a few rows.
+pub fn told(text: &str, width: usize, indent: usize) -> Vec<String> {
+    const ROWS: usize = 6;
+    let mut rows = fold(text, width, indent);
+    if rows.len() > ROWS {
+        rows.truncate(ROWS);
+        if let Some(last) = rows.last_mut() {
+            *last = cut(&format!("{last} …"), width);
+        }
+    }
+    rows
+}
+
 /// Text in rows of at most `width` cells.
 pub fn wrap(text: &str, width: usize) -> Vec<String> {
     let mut rows = vec![String::new()];
@@ -110,4 +164,39 @@ pub fn wrap(text: &str, width: usize) -> Vec<String> {
         used += w;
     }
     rows
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn terminals_without_colours_get_none() {
+        for (no_color, term, has) in [
+            ("", "xterm-256color", true),
+            ("", "", true),
+            ("", "screen", true),
+            ("", "dumb", false),
+            ("", "vt100", false),
+            ("", "vt220", false),
+            ("1", "xterm-256color", false),
+        ] {
+            assert_eq!(has_colours(no_color, term), has, "NO_COLOR={no_color} TERM={term}");
+        }
+    }
+
+    #[test]
+    fn text_is_folded_between_words_and_nothing_is_lost() {
+        assert_eq!(fold("one two three", 12, 2), ["one two", "  three"]);
+        for text in ["", "  a word-that-is-longer-than-any-row and more", "漢字かな交じり文 と words"] {
+            for width in 0..40 {
+                let rows = fold(text, width, 2);
+                assert!(rows.iter().all(|r| r.width() <= width.max(2)), "{width}: {rows:?}");
+                let bare = |t: &str| t.replace(' ', "");
+                assert_eq!(bare(&rows.concat()), bare(text), "{width}");
+            }
+        }
+        assert_eq!(pad("山田太郎と仲間", 9), "山田太郎…");
+        assert_eq!(pad("山田太", 9), "山田太   ");
+    }
 }

@@ -2,12 +2,15 @@
 
 use super::{
     fleet::diagnostic,
-    paint::{accent, age, bad, clip, dim, good, strong, visible, warn, wrap},
+    paint::{accent, age, bad, clip, dim, fold, good, pad, strong, visible, warn, wrap},
 };
 use crate::{
     model::*,
     plan::render,
-    tui::state::{Extent, State},
+    tui::{
+        log::{Flow, Output},
+        state::{Extent, State},
+    },
 };
 use ratatui::{
     Frame,
@@ -37,26 +40,38 @@ pub fn lines(
 ///  tumour  output of train, as it comes
 ///  trained on 398 rows …
 /// ```
-pub fn log(frame: &mut Frame, area: Rect, state: &State, name: &Name) -> Extent {
+pub fn log(frame: &mut Frame, area: Rect, state: &State, name: &Name, output: &Output) -> Extent {
     let page = usize::from(area.height).saturating_sub(1);
     let width = usize::from(area.width).saturating_sub(2);
-    let text = |l: &String| visible(&l.trim_end_matches(['\n', '\r']).replace('\t', "    "));
-    let rows: Vec<String> = state.log.iter().flat_map(|l| wrap(&text(l), width)).collect();
+    let log = &state.log;
+    let text = |l: &Vec<u8>| visible(&String::from_utf8_lossy(l).trim_end_matches(['\n', '\r']).replace('\t', "    "));
+    let rows: Vec<String> = log.lines.iter().flat_map(|l| wrap(&text(l), width)).collect();
     let last = rows.len().saturating_sub(page);
-    let end = rows.len() - state.scroll.min(last);
-    let shown: Vec<Line> = match (rows.is_empty(), &state.log_run, state.log_open) {
-        (true, None, false) => vec![Line::from(dim(" no run yet: it shows here as soon as one begins"))],
+    let first = if log.following { last } else { state.scroll.min(last) };
+    let shown: Vec<Line> = match (rows.is_empty(), output, log.flow) {
+        (true, _, Flow::Asked) => vec![Line::from(dim(" loading"))],
+        (true, Output::Runs, Flow::Ended) if log.run.is_none() => {
+            vec![Line::from(dim(" no run yet: it shows here as soon as one begins"))]
+        }
+        (true, Output::Replica(_), Flow::Ended) => {
+            vec![Line::from(dim(" no replica there: it shows here as soon as one starts"))]
+        }
         (true, ..) => vec![Line::from(dim(" nothing was written yet"))],
-        _ => rows[end.saturating_sub(page)..end].iter().map(|r| Line::raw(format!(" {r}"))).collect(),
+        _ => rows[first..].iter().take(page).map(|r| Line::raw(format!(" {r}"))).collect(),
     };
-    let stage = state.log_run.as_ref().map_or(String::new(), |r| format!("  output of {}", r.stage));
-    let how = match (state.scroll, state.log_open) {
-        (0, true) => accent(", as it comes"),
-        (0, false) => dim(", ended"),
-        (n, _) => warn(&format!(", {} lines below (G follows)", n.min(last))),
+    let whose = match (output, &log.run) {
+        (Output::Replica(e), _) => format!("  output of the newest replica in {e}"),
+        (Output::Runs, Some(r)) => format!("  output of {}", r.stage),
+        (Output::Runs, None) => String::new(),
     };
-    let mut title = vec![strong(&format!(" {name}")), Span::raw(stage)];
-    title.extend(state.log_run.is_some().then_some(how));
+    let how = match (last - first, log.flow) {
+        (below, _) if below > 0 => warn(&format!(", {below} lines below (G follows)")),
+        (_, Flow::Open) => accent(", as it comes"),
+        (_, Flow::Cut) => warn(", cut off: it goes on with the daemon"),
+        (_, Flow::Asked | Flow::Ended) => dim(", ended"),
+    };
+    let mut title = vec![strong(&format!(" {name}")), Span::raw(whose)];
+    title.extend((log.run.is_some() || !rows.is_empty()).then_some(how));
     lines(frame, area, 0, Some(Line::from(title)), shown);
     Extent { last, page }
 }
@@ -89,23 +104,25 @@ pub fn event(e: &Event, now: Now, named: bool) -> Line<'static> {
         _ => Span::raw(message),
     };
     let mut spans =
-        vec![dim(&format!(" {commit} {:>4}  ", age(now.wall.0 - e.at.0))), Span::raw(format!("{author:<9.9} "))];
+        vec![dim(&format!(" {commit} {:>4}  ", age(now.wall.0 - e.at.0))), Span::raw(format!("{} ", pad(&author, 9)))];
     if named {
-        spans.push(accent(&format!("{model:<14.14} ")));
+        spans.push(accent(&format!("{} ", pad(model, 14))));
     }
     spans.push(message);
     Line::from(spans)
 }
 
-/// A line of a rendered plan in the colour of its sign.
-fn planned(l: &str) -> Line<'static> {
-    let l = format!(" {}", visible(l));
-    match l.trim_start().chars().next() {
-        Some('+') => Line::from(good(&l)),
-        Some('~' | '↺') => Line::from(accent(&l)),
-        Some('-') => Line::from(bad(&l)),
-        _ => Line::raw(l),
-    }
+/// A line of a rendered plan in the colour of its sign; what follows it stands below its text.
+fn planned(l: &str, width: usize) -> Vec<Line<'static>> {
+    let l = visible(l);
+    let text_at = if l.starts_with("  ") { 19 } else { 0 };
+    let paint: fn(&str) -> Span<'static> = match l.trim_start().chars().next() {
+        Some('+') => good,
+        Some('~' | '↺') => accent,
+        Some('-') => bad,
+        _ => |l| Span::raw(l.to_owned()),
+    };
+    fold(&l, width.saturating_sub(1), text_at).iter().map(|l| Line::from(paint(&format!(" {l}")))).collect()
 }
 
 /// The plan, as `trimtab plan` prints it, after the mistakes in the specs.
@@ -114,8 +131,10 @@ pub fn plan(frame: &mut Frame, area: Rect, state: &State) -> Extent {
     let Some(plan) = &state.plan else {
         return lines(frame, area, 0, Some(title), vec![Line::from(dim(" loading"))]);
     };
-    let mut all: Vec<Line> = plan.diagnostics.iter().map(|d| Line::from(bad(&format!(" {}", diagnostic(d))))).collect();
-    all.extend(render::fleet(plan).lines().map(planned));
+    let width = usize::from(area.width);
+    let mistakes = plan.diagnostics.iter().flat_map(|d| fold(&diagnostic(d), width.saturating_sub(1), 2));
+    let mut all: Vec<Line> = mistakes.map(|l| Line::from(bad(&format!(" {l}")))).collect();
+    all.extend(render::fleet(plan, plan.at.max(state.now().wall)).lines().flat_map(|l| planned(l, width)));
     lines(frame, area, state.scroll, Some(title), all)
 }
 
@@ -146,6 +165,6 @@ pub fn diff(frame: &mut Frame, area: Rect, state: &State, name: &Name) -> Extent
         all.push(Line::from(good(" no difference: what is live is what Git asks for")));
     }
     all.push(Line::raw(""));
-    all.extend(render::one(&d.plan).lines().map(planned));
+    all.extend(render::one(&d.plan).lines().flat_map(|l| planned(l, area.width.into())));
     lines(frame, area, state.scroll, Some(title), all)
 }

@@ -1,0 +1,156 @@
+//! Does what `update` asks for; answers come back as messages.
+
+use super::{
+    log::{Flowed, Follow, Output},
+    state::{Command, Difference, Message},
+};
+use crate::{
+    api::{
+        client::{Client, ClientError},
+        types::*,
+    },
+    model::*,
+};
+use futures::StreamExt;
+use std::{
+    collections::HashMap,
+    mem::{Discriminant, discriminant},
+};
+use tokio::{
+    sync::{mpsc, watch},
+    task::AbortHandle,
+};
+
+pub(super) type Sender = mpsc::UnboundedSender<Message>;
+
+/// A send fails only when the UI is gone.
+pub(super) struct Hands {
+    client: Client,
+    send: Sender,
+    /// What is fetched again and again: the newest wish of each kind.
+    fetches: HashMap<Discriminant<Command>, watch::Sender<Command>>,
+    log: Option<AbortHandle>,
+}
+
+impl Hands {
+    pub fn new(client: Client, send: Sender) -> Self {
+        Self { client, send, fetches: HashMap::new(), log: None }
+    }
+
+    pub fn carry_out(&mut self, command: Command) {
+        let (client, send) = (self.client.clone(), self.send.clone());
+        match command {
+            Command::Quit => {}
+            Command::Follow(follow) => {
+                let task = tokio::spawn(async move { followed(&client, &send, follow).await });
+                if let Some(before) = self.log.replace(task.abort_handle()) {
+                    before.abort();
+                }
+            }
+            Command::Sync | Command::Post { .. } => {
+                tokio::spawn(async move { tell(&send, answer(&client, command).await) });
+            }
+            fetch => self.fetch(fetch),
+        }
+    }
+
+    /// One of each kind is under way at any time, and however often it is wished for meanwhile, one more follows: answers come
+    /// in the order of what they tell, and the last one is newer than the last wish.
+    fn fetch(&mut self, command: Command) {
+        let kind = discriminant(&command);
+        if let Some(wish) = self.fetches.get(&kind) {
+            wish.send_replace(command);
+            return;
+        }
+        let (client, send) = (self.client.clone(), self.send.clone());
+        let (wish, mut wishes) = watch::channel(command);
+        wishes.mark_changed();
+        self.fetches.insert(kind, wish);
+        tokio::spawn(async move {
+            while wishes.changed().await.is_ok() {
+                let command = wishes.borrow_and_update().clone();
+                tell(&send, answer(&client, command).await);
+            }
+        });
+    }
+}
+
+fn tell(send: &Sender, answer: Result<Message, ClientError>) {
+    let _ = send.send(answer.unwrap_or_else(|e| match e {
+        ClientError::Unreachable(_) => Message::Reachable(false),
+        e => Message::Said(e.to_string()),
+    }));
+}
+
+async fn answer(client: &Client, command: Command) -> Result<Message, ClientError> {
+    Ok(match command {
+        Command::FetchFleet => Message::Fleet(Box::new(client.get("/api/v1/fleet").await?)),
+        Command::FetchModel(m) => Message::Model(Box::new(client.get(&format!("/api/v1/models/{m}")).await?)),
+        Command::FetchEvents => Message::Events(client.get("/api/v1/events?limit=500").await?),
+        Command::FetchPlan => Message::Plan(Box::new(client.get("/api/v1/plan").await?)),
+        Command::FetchDiff(m) => Message::Diff(Box::new(Difference {
+            fields: client.get(&format!("/api/v1/models/{m}/diff")).await?,
+            plan: client.get(&format!("/api/v1/models/{m}/plan")).await?,
+            model: m,
+        })),
+        Command::Sync => Message::Said(client.post::<Done>("/api/v1/sync", &SyncBody::default()).await?.message),
+        Command::Post { model, verb } => {
+            let body = serde_json::json!({});
+            Message::Said(client.post::<Done>(&format!("/api/v1/models/{model}/{verb}"), &body).await?.message)
+        }
+        // They have answers of their own.
+        Command::Follow(_) | Command::Quit => Message::Said(String::new()),
+    })
+}
+
+async fn followed(client: &Client, send: &Sender, follow: Follow) {
+    let turn = follow.turn;
+    let done = match &follow.output {
+        Output::Runs => runs(client, send, &follow).await,
+        Output::Replica(environment) => replica(client, send, &follow, environment).await,
+    };
+    let flowed = match &done {
+        Err(ClientError::Unreachable(_)) => Flowed::Cut,
+        Ok(streamed) => Flowed::Ended { streamed: *streamed },
+        Err(_) => Flowed::Ended { streamed: false },
+    };
+    let _ = send.send(Message::Log { turn, flowed });
+    match done {
+        // No replica is there yet: the screen says so.
+        Ok(_) | Err(ClientError::NotFound(_)) => {}
+        Err(e) => tell(send, Err(e)),
+    }
+}
+
+/// The rest of the run that was read last, and the runs after it; or the newest one. Whether there was any output.
+async fn runs(client: &Client, send: &Sender, follow: &Follow) -> Result<bool, ClientError> {
+    // Newest first.
+    let runs: Vec<Run> = client.get(&format!("/api/v1/models/{}/runs", follow.model)).await?;
+    let read = runs.iter().position(|r| Some(&r.id) == follow.run.as_ref());
+    let mut streamed = false;
+    for run in runs.into_iter().take(read.map_or(1, |at| at + 1)).rev() {
+        let known = Some(&run.id) == follow.run.as_ref();
+        let path = format!("/api/v1/runs/{}/log?follow=true&from={}", run.id, if known { follow.from } else { 0 });
+        streamed |= !known;
+        if !known || run.status == RunStatus::Running {
+            let _ = send.send(Message::Log { turn: follow.turn, flowed: Flowed::Of(Box::new(run)) });
+        }
+        streamed |= stream(client, send, follow.turn, &path).await?;
+    }
+    Ok(streamed)
+}
+
+async fn replica(client: &Client, send: &Sender, follow: &Follow, environment: &Name) -> Result<bool, ClientError> {
+    let path = format!("/api/v1/models/{}/replicas/{environment}/log?follow=true&from={}", follow.model, follow.from);
+    stream(client, send, follow.turn, &path).await
+}
+
+async fn stream(client: &Client, send: &Sender, turn: u64, path: &str) -> Result<bool, ClientError> {
+    let mut chunks = client.stream(path).await?;
+    let mut streamed = false;
+    while let Some(chunk) = chunks.next().await {
+        streamed = true;
+        let _ = send.send(Message::Log { turn, flowed: Flowed::More(chunk?.to_vec()) });
+    }
+    Ok(streamed)
+}

@@ -1,0 +1,114 @@
+//! The fleet's table.
+
+use super::*;
+
+fn broken(text: &str) -> ModelSummary {
+    let mut m = summary(text, Health::Healthy, false);
+    (m.sync, m.spec_broken) = (SyncStatus::OutOfSync, true);
+    m.message = "models/x/model.toml:14: unknown key `parms`; the last good spec stays in force".into();
+    m
+}
+
+fn showing(models: Vec<ModelSummary>) -> State {
+    let mut state = State::new();
+    update(&mut state, Message::Fleet(Box::new(super::fleet(models))));
+    state
+}
+
+#[test]
+fn a_broken_spec_is_seen_though_the_old_version_serves() {
+    let models = vec![
+        summary("aaa", Health::Healthy, false),
+        summary("bbb", Health::Progressing, true),
+        broken("demand"),
+        summary("pricing", Health::Degraded, false),
+        summary("zzz", Health::Missing, false),
+    ];
+    let mut state = showing(models);
+    let order: Vec<&str> = state.shown().iter().map(|m| m.name.as_str()).collect();
+    assert_eq!(order, ["pricing", "demand", "bbb", "aaa", "zzz"], "one that is retired needs nobody");
+    insta::assert_snapshot!("broken_80", screen(&state, 80, 12));
+    let text = screen(&state, 130, 12);
+    assert!(
+        text.contains("unknown key `parms`; the last good spec stays in force · fix it, or R to revert it"),
+        "{text}"
+    );
+    key(&mut state, KeyCode::Down);
+    assert!(screen(&state, 80, 12).contains("R revert"));
+    type_line(&mut state, "/outofs");
+    assert_eq!(state.shown().len(), 2, "they are found by sync too");
+    // A rollout under way hides it no less.
+    let mut rolling = summary("demand", Health::Progressing, true);
+    (rolling.spec_broken, rolling.message) = (true, broken("demand").message);
+    assert!(screen(&showing(vec![rolling]), 130, 6).contains("unknown key `parms`"));
+}
+
+#[test]
+fn the_selected_row_is_always_seen_with_its_note_and_the_end_fills_the_screen() {
+    for (noted, count) in [(true, 40), (false, 40), (true, 3), (false, 3)] {
+        let health = if noted { Health::Degraded } else { Health::Healthy };
+        let models = (0..count).map(|n| {
+            let mut m = summary(&format!("m{n:02}"), health, false);
+            m.message = if noted { format!("wrong in m{n:02}") } else { String::new() };
+            m
+        });
+        let mut state = showing(models.collect());
+        for height in [5, 6, 7, 24, 25, 40] {
+            key(&mut state, KeyCode::Char('g'));
+            for n in 0..count {
+                let text = seen(&mut state, 80, height);
+                assert!(text.contains(&format!(" m{n:02} ")), "row {n} at {height}:\n{text}");
+                assert!(!noted || text.contains(&format!("wrong in m{n:02} ")), "note {n} at {height}:\n{text}");
+                key(&mut state, KeyCode::Down);
+            }
+            let text = seen(&mut state, 80, height);
+            let rows = text.lines().filter(|l| l.contains(" m") && l.contains("v6")).count();
+            let each = if noted { 2 } else { 1 };
+            assert_eq!(rows, count.min((usize::from(height) - 3) / each), "at {height}:\n{text}");
+        }
+    }
+}
+
+#[test]
+fn a_long_name_takes_nothing_from_the_other_columns() {
+    let long = "a-model-with-a-name-that-is-much-longer-than-others";
+    let models = || vec![summary(long, Health::Degraded, false), summary("fraud", Health::Progressing, true)];
+    for (width, words) in [
+        (80, "MODEL SYNC HEALTH LIVE REQ/S ERR CHANGED OutOfSync Degraded Progress v6→v7 910.0 0.1% 4f1c2ab"),
+        (
+            120,
+            "MODEL SYNC HEALTH LIVE TRAFFIC REQ/S P99 ERR CHANGED OutOfSync Degraded Progressing 25 12ms 0.1% 4f1c2ab Ada",
+        ),
+    ] {
+        let text = screen(&showing(models()), width, 10);
+        words.split(' ').for_each(|w| assert!(text.contains(w), "{w} at {width}:\n{text}"));
+    }
+    insta::assert_snapshot!("long_name_120", screen(&showing(models()), 120, 8));
+}
+
+#[test]
+fn columns_stand_below_each_other_in_every_script() {
+    let mut named = summary("fraud", Health::Healthy, false);
+    named.changed_by = Some(Revision { author: "山田太郎".into(), ..revision() });
+    let text = screen(&showing(vec![named, summary("demand", Health::Healthy, false)]), 160, 6);
+    // In a test's buffer a wide character takes one cell, and an empty one follows.
+    assert!(text.contains("山田太郎"), "{text}");
+    let mut state = filled();
+    key(&mut state, KeyCode::Char('t'));
+    let by = |author: &str| Event { author: Some(author.into()), ..event(EventKind::RunStarted, "train") };
+    let mut terminal = Terminal::new(TestBackend::new(80, 6)).unwrap();
+    update(&mut state, Message::Events(vec![by("山田太郎"), by("Ada"), by("山田太郎と仲間たち")]));
+    terminal.draw(|f| _ = draw(f, &state)).unwrap();
+    let buffer = terminal.backend().buffer();
+    let at = |row: u16| (0..80).find(|x| buffer[(*x, row)].symbol() == "f").unwrap();
+    assert_eq!([at(2), at(3), at(4)], [at(3); 3]);
+}
+
+#[test]
+fn pins_that_stay_in_the_store_are_said() {
+    let mut fleet = super::fleet(vec![summary("demand", Health::Healthy, false)]);
+    fleet.source.pins_in_store = Some("main is checked out here: pins stay in the store".into());
+    let mut state = State::new();
+    update(&mut state, Message::Fleet(Box::new(fleet)));
+    assert!(screen(&state, 80, 8).contains("lock commits: main is checked out here: pins stay in the store"));
+}

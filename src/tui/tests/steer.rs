@@ -1,0 +1,125 @@
+//! Keys that change something.
+
+use super::*;
+
+fn post(model: &str, verb: &str) -> Command {
+    Command::Post { model: name(model), verb: verb.into() }
+}
+
+#[test]
+fn dangerous_keys_ask_first_and_say_what_they_do() {
+    let mut state = filled();
+    assert_eq!(key(&mut state, KeyCode::Char('R')), []);
+    let asked = screen(&state, 80, 10);
+    assert!(asked.contains("pricing: revert and push 4f1c2ab \"fraud: deeper") && asked.contains("y yes"), "{asked}");
+    assert!(!asked.contains('\u{1b}'), "{asked}");
+    assert_eq!(key(&mut state, KeyCode::Char('n')), []);
+    key(&mut state, KeyCode::Char('R'));
+    assert_eq!(key(&mut state, KeyCode::Char('y')), [post("pricing", "rollback")]);
+    let mut locked = summary("pricing", Health::Degraded, false);
+    locked.changed_by = Some(Revision { summary: "lock: pricing: train → b3:77e1".into(), ..revision() });
+    update(&mut state, Message::Fleet(Box::new(fleet(vec![locked.clone()]))));
+    key(&mut state, KeyCode::Char('R'));
+    assert!(screen(&state, 80, 10).contains("pricing: revert and push lock 4f1c2ab and its change?"));
+    key(&mut state, KeyCode::Char('n'));
+    let unknown = ModelSummary { changed_by: None, ..locked.clone() };
+    // The commit that broke a spec is not the one of what is in force.
+    let broken = ModelSummary { spec_broken: true, ..locked };
+    for model in [unknown, broken] {
+        update(&mut state, Message::Fleet(Box::new(fleet(vec![model]))));
+        key(&mut state, KeyCode::Char('R'));
+        assert!(screen(&state, 100, 10).contains("its newest change, not known here?"));
+        key(&mut state, KeyCode::Char('n'));
+    }
+}
+
+#[test]
+fn a_rollout_is_held_and_goes_on_by_the_same_key() {
+    let mut state = filled();
+    type_line(&mut state, "/fraud");
+    assert!(screen(&state, 80, 10).contains("H hold"));
+    assert_eq!(key(&mut state, KeyCode::Char('H')), []);
+    assert!(screen(&state, 80, 10).contains("Hold the rollout of fraud where it is? "));
+    assert_eq!(key(&mut state, KeyCode::Char('y')), [post("fraud", "rollout/pause")]);
+    let mut fraud = summary("fraud", Health::Progressing, true);
+    if let Some(r) = fraud.environments[0].rollout.as_mut() {
+        (r.phase, r.until) = ("paused by hand".into(), None);
+    }
+    update(&mut state, Message::Fleet(Box::new(fleet(vec![fraud]))));
+    let text = screen(&state, 80, 10);
+    assert!(text.contains("H go on") && text.contains("production: paused by hand, step 2 of 2"), "{text}");
+    key(&mut state, KeyCode::Char('H'));
+    assert!(screen(&state, 80, 10).contains("Go on with the rollout of fraud?"));
+    assert_eq!(key(&mut state, KeyCode::Char('y')), [post("fraud", "rollout/resume")]);
+}
+
+#[test]
+fn what_is_not_seen_is_not_acted_on() {
+    for place in "tp?".chars() {
+        let mut state = filled();
+        type_line(&mut state, "/fraud");
+        key(&mut state, KeyCode::Char(place));
+        let open = state.screen.clone();
+        for code in "HARPld".chars().map(KeyCode::Char).chain([KeyCode::Enter]) {
+            assert_eq!(key(&mut state, code), [], "{code:?} on {place}");
+            assert_eq!((&state.screen, &state.mode), (&open, &Mode::Normal), "{code:?} on {place}");
+            assert!(state.note.contains("no model is open here"), "{code:?} on {place}: {}", state.note);
+        }
+        assert_eq!(type_line(&mut state, ":abort"), []);
+        assert!(state.note.contains("`abort` needs a model"), "{}", state.note);
+        assert!(!screen(&state, 160, 8).contains("A abort"));
+    }
+    let mut state = filled();
+    type_line(&mut state, "/demand");
+    for code in ['P', 'H', 'A'] {
+        assert_eq!(key(&mut state, KeyCode::Char(code)), []);
+        assert_eq!((&state.mode, state.note.as_str()), (&Mode::Normal, "no rollout of demand is under way"));
+    }
+}
+
+#[test]
+fn a_daemon_that_is_back_is_asked_for_all_that_is_shown() {
+    let wanted = [
+        ("", None),
+        ("\n", Some(Command::FetchModel(name("pricing")))),
+        ("d", Some(Command::FetchDiff(name("pricing")))),
+        ("t", Some(Command::FetchEvents)),
+        ("p", Some(Command::FetchPlan)),
+        ("?", None),
+    ];
+    for (at, also) in wanted {
+        let mut state = filled();
+        at.chars().for_each(|c| drop(key(&mut state, if c == '\n' { KeyCode::Enter } else { KeyCode::Char(c) })));
+        update(&mut state, Message::Reachable(false));
+        let all: Vec<Command> = [Command::FetchFleet].into_iter().chain(also).collect();
+        assert_eq!(update(&mut state, Message::Reachable(true)), all, "{at:?}");
+    }
+}
+
+#[test]
+fn the_time_line_has_each_event_once_and_in_order() {
+    let mut state = filled();
+    key(&mut state, KeyCode::Char('t'));
+    let numbered = |seq: u64| Event { seq, ..event(EventKind::RunStarted, "train") };
+    let told = |state: &mut State, seq| drop(update(state, Message::Happened(Some(numbered(seq)))));
+    update(&mut state, Message::Events(vec![numbered(1), numbered(2)]));
+    told(&mut state, 3);
+    told(&mut state, 4);
+    // An answer that was made before the newest event, and a connection that tells again.
+    update(&mut state, Message::Events(vec![numbered(1), numbered(2), numbered(3)]));
+    told(&mut state, 3);
+    told(&mut state, 4);
+    told(&mut state, 5);
+    assert_eq!(state.events.iter().map(|e| e.seq).collect::<Vec<_>>(), [1, 2, 3, 4, 5]);
+}
+
+#[test]
+fn an_answer_for_a_page_that_was_left_is_not_shown() {
+    let mut state = filled();
+    update(&mut state, Message::Model(Box::new(detail())));
+    type_line(&mut state, ":model pricing");
+    let pricing = detail().tap(|d| d.summary.name = name("pricing"));
+    update(&mut state, Message::Model(Box::new(pricing)));
+    update(&mut state, Message::Model(Box::new(detail())));
+    assert!(screen(&state, 80, 12).contains("pricing   Synced"));
+}

@@ -1,0 +1,200 @@
+//! How messages change the state. Pure.
+
+use super::{
+    command::{completed, run_line, typed},
+    keymap::{Act, act_of},
+    log::{Flowed, Output},
+    state::{Command, Message, Mode, Screen, State, held, rank},
+};
+use crate::model::*;
+use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
+
+/// Events that are kept.
+const KEPT: usize = 5_000;
+
+/// The next state, and what to do.
+pub fn update(state: &mut State, message: Message) -> Vec<Command> {
+    match message {
+        Message::Key(key) => return on_key(state, key),
+        Message::Fleet(mut fleet) => {
+            // They come in the order of names, which stays within each rank.
+            fleet.models.sort_by_key(rank);
+            state.fleet = Some(*fleet);
+            state.seconds = 0;
+            state.reachable = true;
+            if state.selected.is_none() {
+                state.select(0);
+            }
+            return state.released();
+        }
+        // The answer for a page that was left comes late.
+        Message::Model(detail) if matches!(&state.screen, Screen::Model(m) if *m != detail.summary.name) => {}
+        Message::Model(detail) => state.model = Some(*detail),
+        Message::Events(mut events) => {
+            // What came since the answer was made stays.
+            let newest = events.last().map_or(0, |e| e.seq);
+            events.extend(state.events.drain(..).filter(|e| e.seq > newest));
+            state.events = events;
+        }
+        Message::Plan(plan) => state.plan = Some(*plan),
+        Message::Diff(diff) if matches!(&state.screen, Screen::Diff(m) if *m != diff.model) => {}
+        Message::Diff(diff) => state.diff = Some(*diff),
+        Message::Log { turn, flowed } if turn == state.log.turn => return on_output(state, flowed),
+        Message::Log { .. } => {}
+        Message::Happened(event) => return on_event(state, event),
+        Message::Said(text) => state.note = text,
+        Message::Reachable(up) => {
+            state.reachable = up;
+            if up {
+                // What happened before it was listened to was not heard.
+                return [vec![Command::FetchFleet], state.needed()].concat();
+            }
+        }
+        Message::Tick => state.seconds += 1,
+        Message::Resized => {}
+    }
+    vec![]
+}
+
+fn on_output(state: &mut State, flowed: Flowed) -> Vec<Command> {
+    let again = matches!(flowed, Flowed::Ended { streamed: true });
+    let dropped = state.log.take(flowed);
+    if !state.log.following {
+        state.scroll = state.scroll.saturating_sub(dropped);
+    }
+    // The next stage may have begun before this one's output ended.
+    if again { state.needed() } else { vec![] }
+}
+
+fn on_event(state: &mut State, event: Option<Event>) -> Vec<Command> {
+    let mut commands = vec![Command::FetchFleet];
+    let about = |m: &Name| event.as_ref().is_none_or(|e| e.model.is_none() || e.model.as_ref() == Some(m));
+    match &state.screen.clone() {
+        // Requests that come in change no plan.
+        Screen::Plan if event.as_ref().is_none_or(|e| e.seq > 0 || e.model.is_some()) => {
+            commands.push(Command::FetchPlan);
+        }
+        Screen::Model(m) if about(m) => commands.push(Command::FetchModel(m.clone())),
+        Screen::Diff(m) if about(m) => commands.push(Command::FetchDiff(m.clone())),
+        // The next stage of the pipeline may have begun.
+        Screen::Log(m, _) if about(m) => commands.extend(state.needed()),
+        _ => {}
+    }
+    // Those that a new connection tells again are known.
+    let newest = state.events.last().map_or(0, |e| e.seq);
+    if let Some(e) = event.filter(|e| e.seq > newest) {
+        state.events.push(e);
+        let surplus = state.events.len().saturating_sub(KEPT);
+        state.events.drain(..surplus);
+    }
+    commands
+}
+
+fn on_key(state: &mut State, key: KeyEvent) -> Vec<Command> {
+    if key.modifiers.contains(KeyModifiers::CONTROL) && key.code == KeyCode::Char('c') {
+        return vec![Command::Quit];
+    }
+    match state.mode.clone() {
+        Mode::Confirm(command) => {
+            state.mode = Mode::Normal;
+            if key.code == KeyCode::Char('y') { vec![command] } else { vec![] }
+        }
+        Mode::Command(text) if key.code == KeyCode::Tab => {
+            state.mode = Mode::Command(completed(state, &text));
+            vec![]
+        }
+        Mode::Command(text) => match typed(text, key) {
+            Ok(text) => {
+                state.mode = Mode::Command(text);
+                vec![]
+            }
+            Err(done) => {
+                state.mode = Mode::Normal;
+                done.map_or(vec![], |line| run_line(state, &line))
+            }
+        },
+        Mode::Filter(text) => {
+            match typed(text, key) {
+                Ok(text) => {
+                    state.filter = text.clone();
+                    state.mode = Mode::Filter(text);
+                }
+                Err(done) => {
+                    state.filter = done.unwrap_or_default();
+                    state.mode = Mode::Normal;
+                }
+            }
+            let place = state.place();
+            state.select(place);
+            vec![]
+        }
+        Mode::Normal => act_of(key).map_or(vec![], |act| on_act(state, act)),
+    }
+}
+
+/// What is about one model.
+const OF_A_MODEL: [Act; 7] = [Act::Open, Act::Log, Act::Diff, Act::Promote, Act::Hold, Act::Abort, Act::Rollback];
+
+fn on_act(state: &mut State, act: Act) -> Vec<Command> {
+    state.note.clear();
+    let subject = state.subject();
+    let page = isize::try_from(state.extent.page.max(1)).unwrap_or(1);
+    if subject.is_none() && OF_A_MODEL.contains(&act) {
+        state.note = format!(
+            "no model is {} here; `:` and a command with a NAME does it from everywhere",
+            if state.screen == Screen::Fleet { "selected" } else { "open" }
+        );
+        return vec![];
+    }
+    let rollout = state.subject_summary().and_then(held);
+    if let (Some(name), None, Act::Promote | Act::Hold | Act::Abort) = (&subject, rollout, act) {
+        state.note = format!("no rollout of {name} is under way");
+        return vec![];
+    }
+    let post = |verb: &str| subject.clone().map(|model| Command::Post { model, verb: verb.to_owned() });
+    match act {
+        Act::Up => moved(state, -1),
+        Act::Down => moved(state, 1),
+        Act::PageUp => moved(state, -page),
+        Act::PageDown => moved(state, page),
+        Act::Top => moved(state, isize::MIN / 2),
+        Act::Bottom => moved(state, isize::MAX / 2),
+        Act::Open => return subject.map_or(vec![], |m| state.open(Screen::Model(m))),
+        Act::Log if matches!(state.screen, Screen::Log(..)) => return state.other_output(),
+        Act::Log => return subject.map_or(vec![], |m| state.open(Screen::Log(m, Output::Runs))),
+        Act::Diff => return subject.map_or(vec![], |m| state.open(Screen::Diff(m))),
+        Act::Events => return state.open(Screen::Events),
+        Act::Plan => return state.open(Screen::Plan),
+        Act::Help if state.screen == Screen::Help => return state.back(),
+        Act::Help => return state.open(Screen::Help),
+        Act::Quit if state.screen == Screen::Fleet => return vec![Command::Quit],
+        Act::Back | Act::Quit => return state.back(),
+        Act::Command => state.mode = Mode::Command(String::new()),
+        Act::Filter => state.mode = Mode::Filter(state.filter.clone()),
+        Act::Sync => return vec![Command::Sync],
+        Act::Promote => return post("rollout/promote").map_or(vec![], |c| state.ask(c)),
+        Act::Hold => {
+            return post(if rollout == Some(true) { "rollout/resume" } else { "rollout/pause" })
+                .map_or(vec![], |c| state.ask(c));
+        }
+        Act::Abort => return post("rollout/abort").map_or(vec![], |c| state.ask(c)),
+        Act::Rollback => return post("rollback").map_or(vec![], |c| state.ask(c)),
+    }
+    vec![]
+}
+
+fn moved(state: &mut State, by: isize) {
+    match state.screen {
+        Screen::Fleet => {
+            let place = state.place().saturating_add_signed(by);
+            state.select(place);
+        }
+        // At its end it is followed; above, what is read stays where it is while more comes below.
+        Screen::Log(..) => {
+            let from = if state.log.following { state.extent.last } else { state.scroll };
+            state.scroll = from.saturating_add_signed(by).min(state.extent.last);
+            state.log.following = state.scroll == state.extent.last;
+        }
+        _ => state.scroll = state.scroll.saturating_add_signed(by).min(state.extent.last),
+    }
+}
