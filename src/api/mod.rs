@@ -11,5 +11,5 @@ mod streams;
 pub mod types;
 mod views;
 
-pub use listen::{ServerConfig, serve, token};
+pub use listen::{ServerConfig, bind, serve, token};
 pub use server::Api;
