@@ -86,6 +86,9 @@ impl Target for Instantly {
     fn address(&self) -> Option<String> {
         None
     }
+    fn trouble(&self) -> Option<String> {
+        None
+    }
 }
 
 /// A fleet that is trained and at rest, with its state in the fleet's folder.

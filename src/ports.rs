@@ -273,3 +273,5 @@ pub trait Target: Send + Sync {
     /// Where traffic enters, e.g. `http://127.0.0.1:8080`.
     fn address(&self) -> Option<String>;
 }
+    /// Why traffic does not enter, when it does not.
+    fn trouble(&self) -> Option<String>;

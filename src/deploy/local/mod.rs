@@ -70,6 +70,8 @@ struct Shared {
     starting: Semaphore,
     recent: Mutex<Option<(Instant, StatsAnswer)>>,
 }
+    /// Why the router takes no requests, when it does not.
+    trouble: Mutex<Option<String>>,
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -110,6 +112,7 @@ impl LocalTarget {
             starting: Semaphore::new(8),
             recent: Mutex::default(),
         });
+            trouble: Mutex::default(),
         let target = Self { shared: shared.clone(), runtime: Some(runtime) };
         let watched = target.wait(async move { keeper::ensure(&shared).await })??;
         let shared = target.shared.clone();
@@ -250,6 +253,9 @@ impl From<RouteError> for PortError {
             RouteError::Bind { .. } => Self::permanent(e.to_string()),
             _ => Self::retryable(e.to_string()),
         }
+    }
+    fn trouble(&self) -> Option<String> {
+        lock(&self.shared.trouble).clone()
     }
 }
 
