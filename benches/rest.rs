@@ -77,7 +77,7 @@ impl Target for Instantly {
     fn routed(&self, _: &Name, _: &Name) -> Option<Release> {
         None
     }
-    fn log(&self, _: &Name, _: &Name) -> Option<PathBuf> {
+    fn log(&self, _: &Name, _: &Name, _: bool) -> Option<PathBuf> {
         None
     }
     fn metrics(&self) -> PortResult<String> {

@@ -20,5 +20,6 @@ mod tls;
 mod torture;
 mod train;
 mod tui;
+mod upkeep;
 mod wire;
 mod worktrees;
