@@ -81,13 +81,16 @@ impl Target for Instantly {
     fn routed(&self, _: &Name, _: &Name) -> Option<Release> {
         None
     }
-    fn log(&self, _: &Name, _: &Name) -> Option<PathBuf> {
+    fn log(&self, _: &Name, _: &Name, _: bool) -> Option<PathBuf> {
         None
     }
     fn metrics(&self) -> PortResult<String> {
         Ok(String::new())
     }
     fn address(&self) -> Option<String> {
+        None
+    }
+    fn trouble(&self) -> Option<String> {
         None
     }
 }

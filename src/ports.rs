@@ -142,6 +142,17 @@ pub trait Source: GitTree {
     fn watch(&self, wake: Arc<dyn Fn() + Send + Sync>) -> PortResult<Box<dyn Send>>;
 }
 
+/// How a file of the store is given away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lay {
+    /// Read-only; a hard link where that goes, for what is read by processes of a short life.
+    Linked,
+    /// Read-only, a copy: whatever happens to it, the store keeps its own.
+    Copied,
+    /// A copy that may be written to.
+    Writable,
+}
+
 /// Content-addressed files below `state/artifacts/`.
 pub trait ArtifactStore: Send + Sync {
     /// Takes every file below `folder` in (hashed in parallel, hard links or reflinks where the file system can) and
@@ -151,8 +162,10 @@ pub trait ArtifactStore: Send + Sync {
     fn put_file(&self, file: &Path, name: &str) -> PortResult<FileEntry>;
     /// Takes bytes in.
     fn put_bytes(&self, bytes: &[u8], name: &str) -> PortResult<FileEntry>;
-    /// Lays the manifest out below `folder`, complete or not at all; `writable` files are copies, others may be links.
-    fn materialise(&self, manifest: &Manifest, folder: &Path, writable: bool) -> PortResult<()>;
+    /// Lays the manifest out below `folder`, complete or not at all. A file whose content no longer has its digest is refused.
+    fn materialise(&self, manifest: &Manifest, folder: &Path, how: Lay) -> PortResult<()>;
+    /// Puts one file in the place of whatever is there, whole or not at all; refused as above.
+    fn replace(&self, file: &FileEntry, place: &Path, how: Lay) -> PortResult<()>;
     /// The content of one file.
     fn read(&self, digest: &Digest) -> PortResult<Vec<u8>>;
 }
@@ -272,10 +285,12 @@ pub trait Target: Send + Sync {
     fn busy(&self) -> bool;
     /// The release that has all traffic, as the router confirmed it; `None` while several share it or none serves.
     fn routed(&self, environment: &Name, model: &Name) -> Option<Release>;
-    /// The log of the newest replica.
-    fn log(&self, environment: &Name, model: &Name) -> Option<PathBuf>;
+    /// The log of the newest replica; `rejected`: of the newest release that died and was given up.
+    fn log(&self, environment: &Name, model: &Name, rejected: bool) -> Option<PathBuf>;
     /// What the router counted since it started, in Prometheus text.
     fn metrics(&self) -> PortResult<String>;
     /// Where traffic enters, e.g. `http://127.0.0.1:8080`.
     fn address(&self) -> Option<String>;
+    /// Why traffic does not enter, when it does not.
+    fn trouble(&self) -> Option<String>;
 }

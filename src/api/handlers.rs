@@ -23,6 +23,9 @@ pub(super) async fn ready(State(api): State<Shared>) -> Response {
     if let Some(trouble) = api.reconciler.store().trouble() {
         return (StatusCode::SERVICE_UNAVAILABLE, format!("{trouble}\n")).into_response();
     }
+    if let Some(trouble) = api.reconciler.ports().target.trouble() {
+        return (StatusCode::SERVICE_UNAVAILABLE, format!("{trouble}\n")).into_response();
+    }
     match api.reconciler.source_status().revision {
         Some(_) => "ready\n".into_response(),
         None => (StatusCode::SERVICE_UNAVAILABLE, "no revision is loaded yet\n").into_response(),

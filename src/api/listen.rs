@@ -12,12 +12,15 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use std::{
-    net::SocketAddr,
-    os::unix::fs::PermissionsExt,
+    net::{SocketAddr, TcpListener},
+    os::unix::{fs::PermissionsExt, net::UnixListener},
     path::{Path as FsPath, PathBuf},
     sync::Arc,
 };
 use subtle::ConstantTimeEq;
+
+/// Longest path of a unix socket on Linux.
+const SOCKET_PATH_MAX: usize = 107;
 
 /// Where it listens.
 #[derive(Debug, Clone)]
@@ -30,10 +33,47 @@ pub struct ServerConfig {
     pub token: String,
 }
 
-/// Serves until `stop` ends. The socket is 0600; TCP asks for the token.
+/// What is listened on: bound before anything else starts, so that an address in use leaves nothing behind.
+#[derive(Debug)]
+pub struct Listening {
+    unix: UnixListener,
+    tcp: Option<TcpListener>,
+    token: String,
+}
+
+/// Takes the addresses. The socket is 0600. Nobody is answered before [`serve`].
+pub fn bind(config: &ServerConfig) -> std::io::Result<Listening> {
+    let tcp = config.tcp.map(|address| {
+        let failed = |e: std::io::Error| {
+            let help = match e.kind() {
+                std::io::ErrorKind::AddrInUse => ": stop the program that uses it, or choose another with `--listen`",
+                std::io::ErrorKind::PermissionDenied => ": choose a port above 1023 with `--listen`",
+                _ => "",
+            };
+            std::io::Error::new(e.kind(), format!("cannot listen on {address}: {e}{help}"))
+        };
+        let listener = TcpListener::bind(address).map_err(failed)?;
+        listener.set_nonblocking(true).map(|()| listener)
+    });
+    let tcp = tcp.transpose()?;
+    match std::fs::remove_file(&config.address) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(e),
+        _ => {}
+    }
+    if let Some(tcp) = &tcp {
+        let bound = tcp.local_addr()?;
+        tracing::info!("the API is on http://{bound} too");
+        std::fs::write(&config.address, bound.to_string())?;
+    }
+    let unix = private_socket(&config.socket)?;
+    unix.set_nonblocking(true)?;
+    Ok(Listening { unix, tcp, token: config.token.clone() })
+}
+
+/// Serves until `stop` ends. TCP asks for the token.
 pub async fn serve(
     api: Api,
-    config: ServerConfig,
+    listening: Listening,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> std::io::Result<()> {
     let (send, stopped) = tokio::sync::watch::channel(false);
@@ -45,19 +85,10 @@ pub async fn serve(
     let wait = |mut stopped: tokio::sync::watch::Receiver<bool>| async move {
         let _ = stopped.wait_for(|s| *s).await;
     };
-    let unix = private_socket(&config.socket)?;
-    match std::fs::remove_file(&config.address) {
-        Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(e),
-        _ => {}
-    }
-    if let Some(address) = config.tcp {
-        let tcp = tokio::net::TcpListener::bind(address)
-            .await
-            .map_err(|e| std::io::Error::new(e.kind(), format!("cannot listen on {address}: {e}")))?;
-        let bound = tcp.local_addr()?;
-        tracing::info!("the API is on http://{bound} too");
-        std::fs::write(&config.address, bound.to_string())?;
-        let token = Arc::new(config.token.clone());
+    let unix = tokio::net::UnixListener::from_std(listening.unix)?;
+    if let Some(tcp) = listening.tcp {
+        let tcp = tokio::net::TcpListener::from_std(tcp)?;
+        let token = Arc::new(listening.token);
         let guarded = router(api.clone(), Caller::Tcp)
             .layer(middleware::from_fn(move |request, next| authorise(token.clone(), request, next)));
         let stopped = stopped.clone();
@@ -77,11 +108,23 @@ pub async fn serve(
 /// Listens on a socket that only this user can open, in the place of one that a dead daemon left (two daemons on one state
 /// are kept apart by the store's lock). Bound in a folder of its own and then renamed: nobody connects before the mode is
 /// set, and the umask, which all threads share, stays as it is.
-fn private_socket(place: &FsPath) -> std::io::Result<tokio::net::UnixListener> {
+fn private_socket(place: &FsPath) -> std::io::Result<UnixListener> {
+    let length = place.as_os_str().len();
+    if length > SOCKET_PATH_MAX {
+        let over = length - SOCKET_PATH_MAX;
+        return Err(std::io::Error::new(
+            std::io::ErrorKind::InvalidInput,
+            format!(
+                "the path of the API's socket, {}, is longer than the {SOCKET_PATH_MAX} bytes that the system allows: choose a state folder \
+                 (`--state`) whose path is at least {over} bytes shorter",
+                place.display()
+            ),
+        ));
+    }
     let parent = place.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(FsPath::new("."));
     let folder = tempfile::Builder::new().prefix(".s").rand_bytes(4).tempdir_in(parent)?;
     let made = folder.path().join("s");
-    let listener = tokio::net::UnixListener::bind(&made)?;
+    let listener = UnixListener::bind(&made)?;
     std::fs::set_permissions(&made, std::fs::Permissions::from_mode(0o600))?;
     std::fs::rename(&made, place)?;
     Ok(listener)

@@ -12,5 +12,5 @@ pub mod types;
 mod views;
 mod webhook;
 
-pub use listen::{ServerConfig, serve, token};
+pub use listen::{ServerConfig, bind, serve, token};
 pub use server::Api;

@@ -151,8 +151,9 @@ pub(super) async fn replica_log(
     Query(query): Query<LogQuery>,
 ) -> Result<Response, Failure> {
     let (name, environment) = (model_name(&name)?, model_name(&environment)?);
-    let path =
-        api.reconciler.ports().target.log(&environment, &name).ok_or_else(|| missing("replica in", &environment))?;
+    let what = if query.rejected { "log of a rejected release in" } else { "replica in" };
+    let found = api.reconciler.ports().target.log(&environment, &name, query.rejected);
+    let path = found.ok_or_else(|| missing(what, &environment))?;
     Ok(log(path, query, || false))
 }
 

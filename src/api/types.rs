@@ -228,6 +228,8 @@ pub struct LogQuery {
     pub from: u64,
     /// Wait for more until the run ends.
     pub follow: bool,
+    /// Of replicas: the newest release that did not come up and was given up, instead of what serves.
+    pub rejected: bool,
 }
 
 /// Answer of commands that change something.

@@ -3,10 +3,12 @@
 use crate::{model::*, ports::*};
 use rayon::prelude::*;
 use std::{
+    collections::HashMap,
     fs::{self, File},
     io::{self, Read, Write},
-    os::unix::fs::PermissionsExt,
+    os::unix::fs::{MetadataExt, PermissionsExt},
     path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
 };
 use walkdir::WalkDir;
 
@@ -14,7 +16,12 @@ use walkdir::WalkDir;
 #[derive(Debug, Clone)]
 pub struct FileStore {
     root: PathBuf,
+    /// Files that had their digest when they were last given away, as they were then.
+    sound: Arc<Mutex<HashMap<Digest, Stat>>>,
 }
+
+/// What changes when a file is written to; not its `ctime`, which a link moves as well.
+type Stat = (u64, u64, i64, i64);
 
 fn failed(path: &Path) -> impl FnOnce(io::Error) -> PortError {
     let path = path.display().to_string();
@@ -52,7 +59,7 @@ impl FileStore {
     pub fn open(state: &Path) -> PortResult<Self> {
         let root = state.join("artifacts");
         fs::create_dir_all(root.join("tmp")).map_err(failed(&root))?;
-        Ok(Self { root })
+        Ok(Self { root, sound: Arc::default() })
     }
 
     fn path(&self, digest: &Digest) -> PathBuf {
@@ -63,6 +70,21 @@ impl FileStore {
     /// Whether the content is here.
     pub fn has(&self, digest: &Digest) -> bool {
         self.path(digest).exists()
+    }
+
+    /// Where the content is, once it is known to have its digest. Read again only when the file was written to.
+    fn check(&self, digest: &Digest) -> PortResult<PathBuf> {
+        let path = self.path(digest);
+        let meta = fs::metadata(&path).map_err(failed(&path))?;
+        let stat = (meta.len(), meta.ino(), meta.mtime(), meta.mtime_nsec());
+        let known = |s: &Self| s.sound.lock().unwrap_or_else(PoisonError::into_inner).get(digest) == Some(&stat);
+        if !known(self) {
+            if hash_file(&path).map_err(failed(&path))?.0 != *digest {
+                return Err(damaged(&path, digest));
+            }
+            self.sound.lock().unwrap_or_else(PoisonError::into_inner).insert(*digest, stat);
+        }
+        Ok(path)
     }
 
     /// Moves a finished temporary file to its place.
@@ -159,7 +181,7 @@ impl ArtifactStore for FileStore {
         Ok(FileEntry { path: name.to_owned(), size: bytes.len() as u64, digest, executable: false })
     }
 
-    fn materialise(&self, manifest: &Manifest, folder: &Path, writable: bool) -> PortResult<()> {
+    fn materialise(&self, manifest: &Manifest, folder: &Path, how: Lay) -> PortResult<()> {
         if folder.exists() {
             return Ok(());
         }
@@ -168,9 +190,10 @@ impl ArtifactStore for FileStore {
             fs::remove_dir_all(&part).map_err(failed(&part))?;
         }
         fs::create_dir_all(&part).map_err(failed(&part))?;
+        manifest.files.par_iter().try_for_each(|file| self.check(&file.digest).map(drop))?;
         for file in &manifest.files {
             let (from, to) = (self.path(&file.digest), part.join(&file.path));
-            lay(&from, &to, file.executable, writable).map_err(failed(&to))?;
+            lay(&from, &to, file.executable, how).map_err(failed(&to))?;
         }
         match fs::rename(&part, folder) {
             // Somebody else was as fast with the same content.
@@ -179,32 +202,51 @@ impl ArtifactStore for FileStore {
         }
     }
 
+    fn replace(&self, file: &FileEntry, place: &Path, how: Lay) -> PortResult<()> {
+        let from = self.check(&file.digest)?;
+        if fs::symlink_metadata(place).is_ok_and(|m| m.is_dir()) {
+            fs::remove_dir_all(place).map_err(failed(place))?;
+        }
+        let mut part = place.as_os_str().to_owned();
+        part.push(".trimtab-part");
+        let part = PathBuf::from(part);
+        match fs::remove_file(&part) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(failed(&part)(e)),
+            _ => {}
+        }
+        lay(&from, &part, file.executable, how).and_then(|()| fs::rename(&part, place)).map_err(failed(place))
+    }
+
     fn read(&self, digest: &Digest) -> PortResult<Vec<u8>> {
         let path = self.path(digest);
         let bytes = fs::read(&path).map_err(failed(&path))?;
         if Digest::of(&bytes) != *digest {
-            return Err(PortError::permanent(format!(
-                "{} is damaged: its content does not have the hash of its name",
-                path.display()
-            )));
+            return Err(damaged(&path, digest));
         }
         Ok(bytes)
     }
 }
 
-/// Read-only plain files are hard links; what may be written to, or must be executable, is a copy.
-fn lay(from: &Path, to: &Path, executable: bool, writable: bool) -> io::Result<()> {
+fn damaged(path: &Path, digest: &Digest) -> PortError {
+    PortError::permanent(format!(
+        "{} is damaged: its content no longer has the digest {digest}; put the file back, or train the version again",
+        path.display()
+    ))
+}
+
+/// Linked files are hard links, unless they must be executable; the others share their blocks where the file system can.
+fn lay(from: &Path, to: &Path, executable: bool, how: Lay) -> io::Result<()> {
     if let Some(dir) = to.parent() {
         fs::create_dir_all(dir)?;
     }
-    if !writable && !executable && fs::hard_link(from, to).is_ok() {
+    if how == Lay::Linked && !executable && fs::hard_link(from, to).is_ok() {
         return Ok(());
     }
     fs::copy(from, to)?;
-    let mode = match (executable, writable) {
-        (true, _) => 0o755,
-        (false, true) => 0o644,
-        (false, false) => 0o444,
+    let mode = match how {
+        _ if executable => 0o755,
+        Lay::Writable => 0o644,
+        Lay::Linked | Lay::Copied => 0o444,
     };
     fs::set_permissions(to, fs::Permissions::from_mode(mode))
 }
@@ -231,8 +273,8 @@ mod tests {
             .filter(|e| e.file_type().is_file())
             .count();
         assert_eq!(stored, 2, "equal contents are stored once");
-        for (n, writable) in [("r", false), ("w", true)] {
-            store.materialise(&manifest, &dir.path().join(n), writable).unwrap();
+        for (n, how) in [("r", Lay::Linked), ("c", Lay::Copied), ("w", Lay::Writable)] {
+            store.materialise(&manifest, &dir.path().join(n), how).unwrap();
             assert_eq!(store.put_folder(&dir.path().join(n)).unwrap(), manifest);
         }
         fs::write(dir.path().join("w/y"), "changed").unwrap();
@@ -253,6 +295,22 @@ mod tests {
         let place = store.path(&entry.digest);
         fs::set_permissions(&place, fs::Permissions::from_mode(0o644)).unwrap();
         fs::write(&place, "evil").unwrap();
-        assert!(store.read(&entry.digest).unwrap_err().message.contains("damaged"));
+        let refused = store.read(&entry.digest).unwrap_err();
+        assert!(refused.message.contains("is damaged"), "{refused}");
+
+        // Neither is it given away, also when it was sound the last time.
+        let place = dir.path().join("laid");
+        let entry = store.put_bytes(b"sound", "x").unwrap();
+        let manifest = Manifest { files: vec![entry.clone()] };
+        store.materialise(&manifest, &place, Lay::Linked).unwrap();
+        fs::set_permissions(place.join("x"), fs::Permissions::from_mode(0o644)).unwrap();
+        fs::write(place.join("x"), "written through the link").unwrap();
+        for refused in [
+            store.materialise(&manifest, &dir.path().join("again"), Lay::Copied).unwrap_err(),
+            store.replace(&entry, &place.join("x"), Lay::Copied).unwrap_err(),
+        ] {
+            assert!(refused.message.contains("is damaged") && !refused.retryable, "{refused}");
+            assert!(refused.message.contains(&entry.digest.to_string()), "{refused}");
+        }
     }
 }

@@ -97,8 +97,7 @@ struct Daemon {
 
 const CLOCK: &str = "clock";
 
-fn open(state: &Path, args: &Args) -> Result<Daemon, Failure> {
-    let store = Store::open(state)?;
+fn open(store: Store, state: &Path, args: &Args) -> Result<Daemon, Failure> {
     let clock = Arc::new(SystemClock::continuing(store.fact::<ClockBase>(CLOCK)?));
     store.commit(Batch::new().put_fact(CLOCK, &clock.base()))?;
     let exe = std::env::current_exe()?;
@@ -151,8 +150,12 @@ pub fn run(global: &Global, args: &Args) -> Outcome {
     std::fs::create_dir_all(state)
         .map_err(|e| Failure::new(format!("cannot use the state folder {}: {e}", state.display())))?;
     let state = state.canonicalize()?;
-    let daemon = open(&state, args)?;
-    let token = api::token(&state)?;
+    // The store's lock comes first: of two daemons the second must not take the first one's socket. Processes are started last.
+    let store = Store::open(&state)?;
+    let (socket, address, token) = (state.join("trimtab.sock"), state.join("listen"), api::token(&state)?);
+    let config = ServerConfig { socket, tcp: args.listen, address, token };
+    let listening = api::bind(&config)?;
+    let daemon = open(store, &state, args)?;
     let started = NewEvent {
         at: daemon.clock.now().wall,
         kind: EventKind::DaemonStarted,
@@ -169,8 +172,6 @@ pub fn run(global: &Global, args: &Args) -> Outcome {
         state: state.clone(),
         webhook_secret: std::env::var("TRIMTAB_WEBHOOK_SECRET").ok().filter(|s| !s.is_empty()),
     };
-    let config =
-        ServerConfig { socket: state.join("trimtab.sock"), tcp: args.listen, address: state.join("listen"), token };
     let address = daemon.target.address().unwrap_or_default();
     tracing::info!(
         "watching {} ({}), traffic on {address}, state in {}",
@@ -186,7 +187,7 @@ pub fn run(global: &Global, args: &Args) -> Outcome {
             daemon.store.clone(),
             daemon.clock.clone(),
         ));
-        let served = api::serve(api, config, stop_signal()).await;
+        let served = api::serve(api, listening, stop_signal()).await;
         housekeeping.abort();
         served
     });

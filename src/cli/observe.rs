@@ -43,6 +43,9 @@ pub struct LogsArgs {
     /// The newest replica of this environment instead of a run
     #[arg(long)]
     env: Option<Name>,
+    /// With --env: the newest release that did not come up and was given up, instead of what serves
+    #[arg(long, requires = "env")]
+    rejected: bool,
     /// Go on as it grows
     #[arg(short, long)]
     follow: bool,
@@ -72,8 +75,24 @@ fn traffic(e: &EnvironmentSummary) -> String {
     let version = e.version.map_or("-".to_owned(), |v| v.to_string());
     match &e.rollout {
         Some(r) => format!("{version} → {} {} %", r.to, r.weight),
-        None => version,
+        // What serves may not be up, and another release that still is answers for it.
+        None => match e.routed.filter(|r| Some(*r) != e.version) {
+            Some(routed) => format!("{version} ({routed} answers)"),
+            None => version,
+        },
     }
+}
+
+/// Replicas that are not as they should be, with why.
+fn unready(all: &[EnvironmentReplicas]) -> impl Iterator<Item = String> {
+    let why = |r: &ReplicaStatus| {
+        let died = r.death.as_ref().map(|d| format!("died {} in a row: {}", d.in_a_row, d.reason));
+        died.or_else(|| r.message.clone().filter(|_| !r.ready)).or_else(|| r.drift.clone())
+    };
+    all.iter().flat_map(move |e| {
+        let of = e.replicas.iter().filter_map(move |r| Some((r, why(r)?)));
+        of.map(|(r, why)| format!("{} {} replica {}: {}", e.environment, r.release.version, r.index, visible(&why)))
+    })
 }
 
 /// What keeps the source from being followed or written to.
@@ -149,6 +168,9 @@ fn print_model(m: &ModelDetail) {
             e.p99_ms,
             e.error_share * 100.0
         );
+    }
+    for line in unready(&m.replicas) {
+        println!("  {} {line}", paint("·", 33));
     }
     for s in m.pipeline.iter().flat_map(|p| &p.stages) {
         println!("  stage {:<12} {}{}", s.name, s.state, s.duration.map_or(String::new(), |d| format!(" in {d}")));
@@ -395,7 +417,10 @@ pub fn logs(global: &Global, args: &LogsArgs) -> Outcome {
         let follow = if args.follow { "?follow=true" } else { "" };
         let path = match (&args.run, &args.env) {
             (Some(run), _) => format!("/api/v1/runs/{run}/log{follow}"),
-            (None, Some(env)) => format!("/api/v1/models/{}/replicas/{env}/log{follow}", args.model),
+            (None, Some(env)) => {
+                let query = format!("?follow={}&rejected={}", args.follow, args.rejected);
+                format!("/api/v1/models/{}/replicas/{env}/log{query}", args.model)
+            }
             (None, None) => {
                 let runs: Vec<Run> = client.get(&format!("/api/v1/models/{}/runs", args.model)).await?;
                 let newest = runs.first().ok_or_else(|| Failure::new(format!("{} had no run yet", args.model)))?;

@@ -137,8 +137,16 @@ fn one(desired: Option<&DesiredModel>, observed: &ObservedModel, store: Option<&
     // Offline nobody knows of replicas: what was stable is taken to be ready.
     let wanted = desired.and_then(|d| d.spec.serve.as_ref()).map_or(1, |s| s.replicas);
     let ready = |(e, d): (&Name, &Deployment)| {
-        let replica =
-            |release, index| ReplicaStatus { release, index, address: None, ready: true, restarts: 0, message: None };
+        let replica = |release, index| ReplicaStatus {
+            release,
+            index,
+            address: None,
+            ready: true,
+            restarts: 0,
+            message: None,
+            death: None,
+            drift: None,
+        };
         (e.clone(), d.stable.iter().flat_map(|r| (0..wanted).map(|i| replica(*r, i))).collect())
     };
     let newest = store.and_then(|s| s.version(&observed.name, VersionNumber(observed.last_version)).ok().flatten());

@@ -118,7 +118,7 @@ impl Datasets for LocalDatasets {
     fn locate(&self, snapshot: &Snapshot) -> PortResult<PathBuf> {
         let folder = self.config.state.join("snapshots").join(snapshot.digest.hex());
         fs::create_dir_all(self.config.state.join("snapshots")).map_err(io(&folder))?;
-        self.artifacts.materialise(&snapshot.manifest, &folder, false)?;
+        self.artifacts.materialise(&snapshot.manifest, &folder, Lay::Linked)?;
         Ok(match snapshot.manifest.files.first() {
             Some(file) if snapshot.single_file => folder.join(&file.path),
             _ => folder,

@@ -288,7 +288,12 @@ pub enum EventKind {
     RolloutAborted,
     Promoted,
     RolledBack,
+    /// The first death of a row, or one for another reason.
     ReplicaDied,
+    /// A replica that had died is ready and stays so.
+    ReplicaRecovered,
+    /// Files of a release were changed on disk; they are laid out anew and its replicas replaced.
+    DriftHealed,
     Retired,
     RetireHeld,
     Suspended,
@@ -421,6 +426,23 @@ pub struct ReplicaStatus {
     pub restarts: u32,
     /// Why it is not ready, when it is not.
     pub message: Option<String>,
+    /// How its newest process died, until another was ready for a while.
+    #[serde(default)]
+    pub death: Option<Death>,
+    /// What became of a file of its release that was found changed on disk, until a new process was ready for a while.
+    #[serde(default)]
+    pub drift: Option<String>,
+}
+
+/// The newest of the deaths of a replica that did not settle since.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Death {
+    /// How it ended, with its last line of output.
+    pub reason: String,
+    /// Deaths in a row, this one included.
+    pub in_a_row: u32,
+    /// Whether a process of this replica was ready before.
+    pub was_ready: bool,
 }
 
 /// What the router measured of one release since its current rollout step began.

@@ -142,14 +142,15 @@ impl Environment<'_> {
         draft.act(action, self.why_to(wanted));
     }
 
-    fn facts(&self, release: Release) -> rollout::Facts {
+    fn facts(&self, release: Release) -> rollout::Facts<'_> {
         let replicas = self.input.replicas.get(&self.deploy.environment);
-        let of_release = replicas.into_iter().flatten().filter(|r| r.release == release);
+        let of_release = || replicas.into_iter().flatten().filter(|r| r.release == release);
         rollout::Facts {
             now: self.input.now.steady,
             ready: self.ready(&self.deploy.environment, release),
             wanted: self.serve.replicas,
-            restarts: of_release.map(|r| r.restarts).max().unwrap_or(0),
+            death: of_release().filter_map(|r| r.death.as_ref()).max_by_key(|d| d.in_a_row),
+            unready: of_release().filter(|r| !r.ready).find_map(|r| r.message.as_deref()),
             traffic: self.input.traffic.get(&self.deploy.environment).copied().unwrap_or_default(),
             ready_timeout: self.serve.ready_timeout,
         }
@@ -175,3 +176,6 @@ impl Environment<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

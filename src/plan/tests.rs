@@ -203,7 +203,16 @@ impl World {
     }
 
     fn make_ready(&mut self, environment: &Name, release: Release) {
-        let replica = ReplicaStatus { release, index: 0, address: None, ready: true, restarts: 0, message: None };
+        let replica = ReplicaStatus {
+            release,
+            index: 0,
+            address: None,
+            ready: true,
+            restarts: 0,
+            message: None,
+            death: None,
+            drift: None,
+        };
         let all = self.replicas.entry(environment.clone()).or_default();
         if !all.iter().any(|r| r.release == release) {
             all.push(replica);

@@ -48,6 +48,11 @@ impl<'a> Change<'a> {
         self.events.push(NewEvent { environment: environment.cloned(), ..event });
     }
 
+    /// Tells what replicas did by themselves.
+    pub fn hear(&mut self, environment: &Name, news: Vec<(EventKind, String)>) {
+        news.into_iter().for_each(|(kind, message)| self.tell(kind, Some(environment), message));
+    }
+
     fn take_up(&mut self, broken: Vec<Diagnostic>) {
         if broken != self.observed.broken {
             match Diagnostic::first(&broken) {

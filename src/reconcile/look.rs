@@ -48,6 +48,11 @@ impl Reconciler {
             return;
         }
         let mut change = Change::new(self, &cell.observed, desired.clone(), broken);
+        let environments: Vec<Name> = cell.observed.deployments.keys().cloned().collect();
+        for environment in &environments {
+            let replicas = self.0.ports.target.replicas(environment, model);
+            change.hear(environment, cell.told.news(environment, &replicas, self.now().steady));
+        }
         let mut plan = self.plan_with(&change.observed, desired.as_deref(), cell.past);
         for planned in &plan.actions {
             change.apply(planned);

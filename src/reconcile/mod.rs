@@ -9,6 +9,7 @@ mod meters;
 mod pause;
 mod pipeline;
 pub mod queue;
+mod replicas;
 mod rollback;
 mod source;
 mod steer;
@@ -71,6 +72,8 @@ struct Cell {
     applied: BTreeMap<Name, Vec<(Release, u64, u32)>>,
     /// Duration of the newest pipeline that succeeded.
     past: Option<Millis>,
+    /// What events told of its replicas.
+    told: replicas::Told,
 }
 
 struct Inner {
@@ -109,7 +112,7 @@ impl Reconciler {
                 observed.desired.iter().for_each(|desired| known.remember(desired));
             }
             let past = newest.and_then(|v| v.expected());
-            let cell = Cell { past, observed, plan: None, applied: BTreeMap::new() };
+            let cell = Cell { past, observed, plan: None, applied: BTreeMap::new(), told: replicas::Told::default() };
             cells.insert(cell.observed.name.clone(), Arc::new(Mutex::new(cell)));
             Ok(())
         })?;
@@ -197,7 +200,13 @@ impl Reconciler {
         let mut cells = self.0.cells.write().unwrap_or_else(PoisonError::into_inner);
         let new = || {
             let observed = ObservedModel::new(model.clone());
-            Arc::new(Mutex::new(Cell { observed, plan: None, applied: BTreeMap::new(), past: None }))
+            Arc::new(Mutex::new(Cell {
+                observed,
+                plan: None,
+                applied: BTreeMap::new(),
+                past: None,
+                told: replicas::Told::default(),
+            }))
         };
         cells.entry(model.clone()).or_insert_with(new).clone()
     }

@@ -4,20 +4,26 @@ use crate::model::*;
 
 /// What is known of a rollout at one look.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Facts {
+pub struct Facts<'a> {
     pub now: SteadyMs,
     /// Replicas of the new release that are ready, and how many are wanted.
     pub ready: u32,
     pub wanted: u32,
-    /// Most restarts of any of its replicas.
-    pub restarts: u32,
+    /// The newest death of the replica that died most often in a row.
+    pub death: Option<&'a Death>,
+    /// Why a replica is not ready, when nothing died.
+    pub unready: Option<&'a str>,
     /// Traffic of the new release since its weight last changed.
     pub traffic: TrafficStats,
     pub ready_timeout: Millis,
 }
 
-/// A replica that died this often while the release was rolled out will not come up by itself.
-const MAX_RESTARTS: u32 = 5;
+/// A replica that died this often in a row, for at least so long, will not come up by itself. Deaths alone say little: the first five
+/// take two seconds, and what a replica needs may be away for longer.
+const MANY_DEATHS: u32 = 5;
+const LOOPING_MS: u64 = 20_000;
+/// Once it was ready, deaths are the only clock: the pauses between so many take 12 seconds.
+const LOOPING_DEATHS: u32 = 8;
 
 /// What to do with a rollout.
 #[expect(clippy::large_enum_variant, reason = "one value for each look, taken apart at once")]
@@ -59,20 +65,14 @@ pub fn start(
 }
 
 /// The next move of a rollout.
-pub fn next(rollout: &Rollout, environment: &Name, facts: &Facts) -> Next {
+pub fn next(rollout: &Rollout, environment: &Name, facts: &Facts<'_>) -> Next {
     let waiting_ready = || Waiting::Ready { environment: environment.clone(), release: rollout.to };
-    if facts.ready == 0 && facts.restarts >= MAX_RESTARTS {
-        return Next::Reject(format!("its replicas died {} times before becoming ready", facts.restarts));
+    if let Some(reason) = hopeless(rollout, facts) {
+        return Next::Reject(reason);
     }
     match &rollout.phase {
         Phase::Starting if facts.ready >= facts.wanted.max(1) => advance(rollout, 0, facts.now),
-        Phase::Starting => {
-            let deadline = rollout.started.plus(facts.ready_timeout.0);
-            if facts.now >= deadline {
-                return Next::Reject(format!("no replica was ready within {}", facts.ready_timeout));
-            }
-            Next::Stay(waiting_ready(), Some(deadline))
-        }
+        Phase::Starting => Next::Stay(waiting_ready(), Some(patience(rollout, facts))),
         Phase::Paused { reason, .. } => {
             if let Some(reason) = violated(rollout, &facts.traffic) {
                 return Next::Reject(reason);
@@ -83,7 +83,31 @@ pub fn next(rollout: &Rollout, environment: &Name, facts: &Facts) -> Next {
     }
 }
 
-fn step(rollout: &Rollout, environment: &Name, facts: &Facts, index: usize, since: SteadyMs) -> Next {
+/// Until when a release that never was ready is waited for, as things are.
+fn patience(rollout: &Rollout, facts: &Facts<'_>) -> SteadyMs {
+    let looping = facts.ready == 0 && facts.death.is_some_and(|d| d.in_a_row >= MANY_DEATHS);
+    let limit = if looping { facts.ready_timeout.0.min(LOOPING_MS) } else { facts.ready_timeout.0 };
+    rollout.started.plus(limit)
+}
+
+/// Why the release will not come up by itself.
+fn hopeless(rollout: &Rollout, facts: &Facts<'_>) -> Option<String> {
+    let starting = rollout.phase == Phase::Starting;
+    let over = starting && facts.ready < facts.wanted.max(1) && facts.now >= patience(rollout, facts);
+    let died = facts.death.filter(|d| facts.ready == 0 && (over || d.in_a_row >= LOOPING_DEATHS && !starting));
+    if let Some(Death { reason, in_a_row, was_ready }) = died {
+        let when = if *was_ready { "after it was ready" } else { "before becoming ready" };
+        let often = if *in_a_row == 1 { "once".to_owned() } else { format!("{in_a_row} times in a row") };
+        return Some(format!("its replica died {often} {when}: {reason}"));
+    }
+    let why = facts.death.map(|d| d.reason.as_str()).or(facts.unready).map_or(String::new(), |why| format!(": {why}"));
+    let many = facts.wanted > 1 && facts.ready > 0;
+    let what =
+        if many { format!("only {} of {} replicas were", facts.ready, facts.wanted) } else { "no replica was".into() };
+    over.then(|| format!("{what} ready within {}{why}", facts.ready_timeout))
+}
+
+fn step(rollout: &Rollout, environment: &Name, facts: &Facts<'_>, index: usize, since: SteadyMs) -> Next {
     if let Some(reason) = violated(rollout, &facts.traffic) {
         return Next::Reject(reason);
     }

@@ -19,6 +19,9 @@ const ORDER: Duration = Duration::from_secs(10);
 /// How long figures may take: whoever asks for them shows something without.
 const FIGURES: Duration = Duration::from_secs(2);
 
+/// A router that lives answers within this, on the busiest of machines.
+const PING: Duration = Duration::from_secs(5);
+
 /// Speaks to the router of one folder; a connection for each call.
 #[derive(Debug, Clone)]
 pub struct RouterClient {
@@ -33,6 +36,15 @@ impl RouterClient {
     /// Who answers.
     pub async fn identity(&self) -> Result<Identity, RouteError> {
         self.get("/identity", ORDER).await
+    }
+    /// Whether it answers at all.
+    pub async fn ping(&self) -> Result<(), RouteError> {
+        self.get::<Identity>("/identity", PING).await.map(drop)
+    }
+    /// The process that holds the control socket, whether it answers or not.
+    pub async fn holder(&self) -> Option<i32> {
+        let (_open, path) = short_path(&self.dir, "router.sock").ok()?;
+        UnixStream::connect(path).await.ok()?.peer_cred().ok()?.pid()
     }
     /// The routes in use.
     pub async fn routes(&self) -> Result<Vec<Route>, RouteError> {

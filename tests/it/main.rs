@@ -22,5 +22,6 @@ mod tls;
 mod torture;
 mod train;
 mod tui;
+mod upkeep;
 mod wire;
 mod worktrees;

@@ -89,6 +89,8 @@ pub struct World {
     pub daemon: Option<Child>,
     /// Where the daemon finds the repository, when not by its path.
     pub url: Option<String>,
+    /// The binary of the daemon.
+    pub exe: PathBuf,
 }
 
 impl World {
@@ -98,7 +100,8 @@ impl World {
         let mut options = git2::RepositoryInitOptions::new();
         let repo =
             Repository::init_opts(dir.path().join("models.git"), options.bare(true).initial_head("main")).unwrap();
-        let world = Self { dir, repo, daemon: None, url: None };
+        let exe = env!("CARGO_BIN_EXE_trimtab").into();
+        let world = Self { dir, repo, daemon: None, url: None, exe };
         fs::create_dir_all(world.path("data")).unwrap();
         fs::write(world.path("data/numbers.csv"), "1,2\n3,4\n").unwrap();
         let files: Vec<(&str, Option<&str>)> = SPECS.iter().map(|(p, t)| (*p, Some(*t))).collect();
@@ -199,7 +202,7 @@ impl World {
 
     fn start_args(&mut self, env: &[(&str, &str)], args: &[&str]) {
         let log = fs::OpenOptions::new().create(true).append(true).open(self.path("daemon.log")).unwrap();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_trimtab"));
+        let mut command = Command::new(&self.exe);
         let repo = self.url.clone().map_or_else(|| self.path("models.git"), PathBuf::from);
         command.args(["daemon", "--branch", "main", "--router", "127.0.0.1:0", "--repo"]).arg(repo);
         command.arg("--data").arg(self.path("data")).arg("--state").arg(self.state()).args(args);

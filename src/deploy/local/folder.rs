@@ -43,6 +43,24 @@ pub fn replica_log(state: &Path, environment: &Name, model: &Name, release: &Rel
     release_dir(state, &(environment.clone(), model.clone()), release).join(format!("replica-{index}.log"))
 }
 
+/// Where the newest log stays of a release that did not come up and was given up.
+pub fn kept_log(state: &Path, key: &Key) -> PathBuf {
+    state.join("serve").join(key.0.as_str()).join(key.1.as_str()).join("rejected.log")
+}
+
+/// Keeps a replica's log while its release's folder goes.
+pub fn keep_log(state: &Path, key: &Key, release: &Release, index: u32) {
+    let log = replica_log(state, &key.0, &key.1, release, index);
+    // A process that wrote nothing has none.
+    let _ = fs::rename(log, kept_log(state, key));
+}
+
+/// Nothing of the model is left here.
+pub fn forget_log(state: &Path, key: &Key) {
+    // Mostly there is none.
+    let _ = fs::remove_file(kept_log(state, key));
+}
+
 /// Makes a new folder for a process and notes in it what is about to start.
 pub fn intend(release_dir: &Path, record: &Record) -> PortResult<PathBuf> {
     let failed =
@@ -66,6 +84,7 @@ pub fn intend(release_dir: &Path, record: &Record) -> PortResult<PathBuf> {
 /// Removes a folder; one that stays is told, and found again by the next daemon.
 pub fn remove(dir: &Path) {
     match fs::remove_dir_all(dir) {
+        Err(e) if e.kind() == io::ErrorKind::NotADirectory => drop(fs::remove_file(dir)),
         Err(e) if e.kind() != io::ErrorKind::NotFound => tracing::warn!("cannot remove {}: {e}", dir.display()),
         _ => {}
     }
@@ -73,7 +92,10 @@ pub fn remove(dir: &Path) {
 
 /// Removes the folders of all other releases of a model.
 pub fn sweep(state: &Path, key: &Key, needed: &BTreeSet<Release>) {
-    let keep: Vec<PathBuf> = needed.iter().map(|r| release_dir(state, key, r)).collect();
+    let mut keep: Vec<PathBuf> = needed.iter().map(|r| release_dir(state, key, r)).collect();
+    if !needed.is_empty() {
+        keep.push(kept_log(state, key));
+    }
     let model = state.join("serve").join(key.0.as_str()).join(key.1.as_str());
     for entry in walkdir::WalkDir::new(model).min_depth(1).max_depth(1).into_iter().flatten() {
         if !keep.iter().any(|k| k == entry.path()) {

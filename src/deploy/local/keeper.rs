@@ -20,6 +20,9 @@ use tokio::{
 /// How long a router may take to start.
 const START: Duration = Duration::from_secs(20);
 const RETRY_MAX: Duration = Duration::from_secs(5);
+/// A router that does not answer so often in a row, each time within [`RouterClient::ping`]'s limit, hangs.
+const MISSES: u32 = 3;
+const PING_EVERY: Duration = Duration::from_secs(5);
 
 /// Makes sure that a router of this binary serves at the wanted address; returns its process.
 pub async fn ensure(shared: &Arc<Shared>) -> PortResult<Identity> {
@@ -34,13 +37,29 @@ pub async fn ensure(shared: &Arc<Shared>) -> PortResult<Identity> {
             tracing::info!("router {} is of another binary or address: a new one takes over", found.pid);
             start(shared).await?
         }
-        Err(_) => start(shared).await?,
+        Err(_) => {
+            end_hung(shared).await;
+            start(shared).await?
+        }
     };
     let routes = shared.router.routes().await?;
     *lock(&shared.routes) = routes.into_iter().map(|r| ((r.environment.clone(), r.model.clone()), r)).collect();
     *lock(&shared.address) = Some(found.address);
     let pid = i32::try_from(found.pid).ok();
     pid.and_then(Identity::of).ok_or_else(|| PortError::retryable("the router ended right after its start"))
+}
+
+/// Ends a router that holds its sockets and answers nothing: the port would stay with it.
+async fn end_hung(shared: &Shared) {
+    let found = shared.router.holder().await.and_then(Identity::of);
+    // Told from one that is just about to end by asking once more.
+    if let Some(hung) = found.filter(Identity::is_alive)
+        && shared.router.ping().await.is_err()
+    {
+        tracing::error!("router {} does not answer: it is ended", hung.pid);
+        hung.signal(libc::SIGKILL);
+        probe::ended(hung.pidfd()).await;
+    }
 }
 
 fn digest(exe: &Path) -> PortResult<String> {
@@ -83,20 +102,52 @@ async fn start(shared: &Shared) -> PortResult<crate::route::Identity> {
 /// Watches the router and starts it again when it ends. Its routes are on its disk, so it serves at once.
 pub async fn keep(shared: Arc<Shared>, mut router: Identity) {
     loop {
-        probe::ended(router.pidfd()).await;
-        tracing::warn!("the router ended; starting it again");
+        tokio::select! {
+            () = probe::ended(router.pidfd()) => tracing::warn!("the router ended; starting it again"),
+            () = hangs(&shared) => {
+                tracing::error!("router {} hangs: it is ended and started again", router.pid);
+                router.signal(libc::SIGKILL);
+                probe::ended(router.pidfd()).await;
+            }
+        }
         let mut wait = Duration::from_millis(50);
         router = loop {
             match ensure(&shared).await {
                 Ok(router) => break router,
-                Err(e) => tracing::error!("{e}"),
+                Err(e) => {
+                    tracing::error!("{e}");
+                    *lock(&shared.trouble) = Some(e.message);
+                }
             }
             tokio::time::sleep(wait).await;
             wait = (wait * 2).min(RETRY_MAX);
         };
+        *lock(&shared.trouble) = None;
         // Whoever told the old one something that the new one does not know tells it again.
         for supervisor in lock(&shared.supervisors).values() {
             supervisor.send_modify(|_| ());
+        }
+    }
+}
+
+/// Returns once the router was asked several times in a row and did not answer. From the second time on others are told.
+async fn hangs(shared: &Shared) {
+    let mut misses = 0;
+    while misses < MISSES {
+        tokio::time::sleep(PING_EVERY).await;
+        match shared.router.ping().await {
+            Ok(()) if misses == 0 => {}
+            Ok(()) => {
+                misses = 0;
+                *lock(&shared.trouble) = None;
+            }
+            Err(e) => {
+                misses += 1;
+                tracing::warn!("the router did not answer ({misses} of {MISSES}): {e}");
+                if misses > 1 {
+                    *lock(&shared.trouble) = Some("the router does not answer".into());
+                }
+            }
         }
     }
 }

@@ -9,6 +9,7 @@
 
 mod folder;
 mod keeper;
+mod layout;
 mod probe;
 mod replica;
 mod supervisor;
@@ -69,6 +70,8 @@ struct Shared {
     /// How many replicas start at the same time.
     starting: Semaphore,
     recent: Mutex<Option<(Instant, StatsAnswer)>>,
+    /// Why the router takes no requests, when it does not.
+    trouble: Mutex<Option<String>>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -109,6 +112,7 @@ impl LocalTarget {
             ports: Mutex::new(ports),
             starting: Semaphore::new(8),
             recent: Mutex::default(),
+            trouble: Mutex::default(),
         });
         let target = Self { shared: shared.clone(), runtime: Some(runtime) };
         let watched = target.wait(async move { keeper::ensure(&shared).await })??;
@@ -227,13 +231,21 @@ impl Target for LocalTarget {
     fn routed(&self, environment: &Name, model: &Name) -> Option<Release> {
         let routes = lock(&self.shared.routes);
         let route = routes.get(&(environment.clone(), model.clone()))?;
-        let mut serving = route.releases.iter().filter(|r| r.weight > 0 && !r.replicas.is_empty());
-        serving.next().filter(|_| serving.next().is_none()).map(|r| r.release)
+        let serving = route.releases.iter().filter(|r| !r.replicas.is_empty());
+        let (weighty, others): (Vec<_>, Vec<_>) = serving.partition(|r| r.weight > 0);
+        // While nothing that has weight is up, the router asks the first of the others.
+        let one = if weighty.is_empty() { others.first() } else { weighty.first().filter(|_| weighty.len() == 1) };
+        one.map(|r| r.release)
     }
-    fn log(&self, environment: &Name, model: &Name) -> Option<PathBuf> {
-        let all = self.replicas(environment, model);
-        let newest = all.iter().max_by_key(|r| (r.release.version, std::cmp::Reverse(r.index)))?;
-        Some(replica_log(&self.shared.config.state_dir, environment, model, &newest.release, newest.index))
+    fn log(&self, environment: &Name, model: &Name, rejected: bool) -> Option<PathBuf> {
+        let state = &self.shared.config.state_dir;
+        let all = if rejected { vec![] } else { self.replicas(environment, model) };
+        let newest = all.iter().max_by_key(|r| (r.release.version, std::cmp::Reverse(r.index)));
+        let kept = || folder::kept_log(state, &(environment.clone(), model.clone()));
+        newest.map_or_else(
+            || Some(kept()).filter(|log| log.exists()),
+            |newest| Some(replica_log(state, environment, model, &newest.release, newest.index)),
+        )
     }
     fn metrics(&self) -> PortResult<String> {
         let router = self.shared.router.clone();
@@ -241,6 +253,9 @@ impl Target for LocalTarget {
     }
     fn address(&self) -> Option<String> {
         lock(&self.shared.address).map(|a| format!("http://{a}"))
+    }
+    fn trouble(&self) -> Option<String> {
+        lock(&self.shared.trouble).clone()
     }
 }
 

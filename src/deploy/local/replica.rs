@@ -3,6 +3,7 @@
 use super::{
     Key, Shared,
     folder::{self, Adopted, Record},
+    layout::Layout,
     lock, probe,
 };
 use crate::{
@@ -15,7 +16,7 @@ use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
-use tokio::sync::{OnceCell, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 
 /// Between SIGTERM and SIGKILL.
 const GRACE: Duration = Duration::from_secs(10);
@@ -27,6 +28,14 @@ const BACKOFF_FIRST: Duration = Duration::from_millis(100);
 const BACKOFF_MAX: Duration = Duration::from_secs(30);
 /// Ready for this long: a later death is a first one again.
 const STABLE: Duration = Duration::from_secs(60);
+/// Ready for this long: what went wrong before is over, for people.
+const SETTLED: Duration = Duration::from_secs(10);
+/// After so many health checks the files that it runs from are looked at.
+const FILES_EVERY: u32 = 4;
+/// How long the router may take to be told of a replica's successor.
+const SUCCESSION: Duration = Duration::from_secs(10);
+/// Another reason for not being ready is told after this long at the earliest.
+const TELL_EVERY: Duration = Duration::from_secs(1);
 const LOG_LIMIT: u64 = 16 << 20;
 
 /// What a replica is to do.
@@ -51,8 +60,8 @@ pub enum Note {
 pub struct Recipe {
     pub version: Arc<Version>,
     pub serve: ServeSpec,
-    /// Filled by the first replica of the release.
-    pub prepared: Arc<OnceCell<()>>,
+    /// Shared by the replicas of the release.
+    pub layout: Arc<Layout>,
 }
 
 /// A replica task.
@@ -64,7 +73,16 @@ pub struct Replica {
     pub recipe: Option<Recipe>,
     pub mode: watch::Sender<Mode>,
     pub notes: mpsc::UnboundedSender<Note>,
-    pub restarts: u32,
+    pub past: Past,
+}
+
+/// What happened to a replica before.
+#[derive(Debug, Default)]
+pub struct Past {
+    restarts: u32,
+    was_ready: bool,
+    death: Option<Death>,
+    drift: Option<String>,
 }
 
 /// A process that runs.
@@ -72,16 +90,23 @@ struct Live {
     record: Record,
     dir: PathBuf,
     handle: process::Handle,
+    /// Of the release's layout when it started.
+    generation: u64,
 }
 impl From<Adopted> for Live {
     fn from(a: Adopted) -> Self {
-        Self { record: a.record, dir: a.dir, handle: a.handle }
+        Self { record: a.record, dir: a.dir, handle: a.handle, generation: 0 }
     }
 }
 
 enum End {
     Left,
-    Died { reason: String, ready_for: Duration },
+    /// This one took its place and its traffic.
+    Replaced(Live),
+    Died {
+        reason: String,
+        ready_for: Duration,
+    },
 }
 
 impl Replica {
@@ -98,27 +123,39 @@ impl Replica {
             let end = match started {
                 Ok(live) => {
                     let end = self.serve(&live, std::mem::take(&mut routed)).await;
-                    lock(&self.shared.ports).remove(&live.record.address.port());
-                    let dir = live.dir;
-                    // Its log stays; what is left behind otherwise is found by the next daemon.
-                    let _ = tokio::task::spawn_blocking(move || folder::remove(&dir)).await;
+                    self.forget(live).await;
                     end
                 }
                 Err(e) => End::Died { reason: e.message, ready_for: Duration::ZERO },
             };
-            let End::Died { reason, ready_for } = end else { break };
+            let (reason, ready_for) = match end {
+                End::Left => break,
+                End::Replaced(successor) => {
+                    (live, routed) = (Some(Ok(successor)), true);
+                    continue;
+                }
+                End::Died { reason, ready_for } => (reason, ready_for),
+            };
             if ready_for >= STABLE {
                 deaths = 0;
             }
             deaths += 1;
-            self.restarts += 1;
+            self.past.restarts += 1;
             tracing::warn!(model = %self.key.1, environment = %self.key.0, version = %self.release.version, "a replica died: {reason}");
+            let was_ready = self.past.was_ready;
+            self.past.death = Some(Death { reason: reason.clone(), in_a_row: deaths, was_ready });
             self.note(None, false, Some(reason));
             if self.recipe.is_none() || self.pause(deaths).await {
                 break;
             }
         }
         let _ = self.notes.send(Note::Ended(self.release, self.index));
+    }
+
+    /// Its log stays; what is left behind otherwise is found by the next daemon.
+    async fn forget(&self, ended: Live) {
+        lock(&self.shared.ports).remove(&ended.record.address.port());
+        let _ = tokio::task::spawn_blocking(move || folder::remove(&ended.dir)).await;
     }
 
     /// The time before the next try. True: it shall leave instead.
@@ -144,8 +181,10 @@ impl Replica {
             index: self.index,
             address: live.map(|l| l.record.address.to_string()),
             ready,
-            restarts: self.restarts,
+            restarts: self.past.restarts,
             message,
+            death: self.past.death.clone(),
+            drift: self.past.drift.clone(),
         };
         // The supervisor is gone only when the daemon ends.
         let _ = self.notes.send(Note::Status(status));
@@ -160,15 +199,16 @@ impl Replica {
             tokio::select! {
                 () = &mut ended => return self.died(live, Duration::ZERO),
                 () = self.told_to_leave() => return self.stop(live).await,
-                answer = self.ready(live, &path) => if let Err(reason) = answer {
+                answer = self.ready(live, &path, true) => if let Err(reason) = answer {
                     self.end(live).await;
                     return End::Died { reason, ready_for: Duration::ZERO };
                 }
             }
         }
+        self.past.was_ready = true;
         self.note(Some(live), true, None);
         let since = Instant::now();
-        let mut failed = 0u32;
+        let (mut failed, mut checks) = (0u32, 0u32);
         // An adopted replica is looked at right away.
         let mut next = if routed { Duration::ZERO } else { self.health_interval() };
         loop {
@@ -192,6 +232,13 @@ impl Replica {
                                 self.note(Some(live), true, None);
                             }
                             failed = 0;
+                            if since.elapsed() >= SETTLED && (self.past.death.take().is_some() | self.past.drift.take().is_some()) {
+                                self.note(Some(live), true, None);
+                            }
+                            checks += 1;
+                            if checks.is_multiple_of(FILES_EVERY) && let Some(successor) = self.heal(live).await {
+                                return End::Replaced(successor);
+                            }
                         }
                         Err(reason) => {
                             failed += 1;
@@ -217,13 +264,19 @@ impl Replica {
         HEALTH_EVERY.max(many) * (100 + spread) / 125
     }
 
-    async fn ready(&self, live: &Live, path: &str) -> Result<(), String> {
+    /// Waits until it is ready; `tell`: says why it is not, while it takes long.
+    async fn ready(&self, live: &Live, path: &str, tell: bool) -> Result<(), String> {
         let limit =
             self.recipe.as_ref().map_or(Duration::from_secs(30), |r| Duration::from_millis(r.serve.ready_timeout.0));
         let until = Instant::now() + limit;
         let mut wait = Duration::from_millis(10);
+        let (mut told, mut tell_at) = (String::new(), Instant::now() + TELL_EVERY);
         loop {
             let Err(reason) = probe::healthy(live.record.address, path).await else { return Ok(()) };
+            if tell && reason != told && Instant::now() > tell_at {
+                self.note(Some(live), false, Some(format!("starting: {reason}")));
+                (told, tell_at) = (reason.clone(), Instant::now() + TELL_EVERY);
+            }
             if Instant::now() + wait > until {
                 return Err(format!("not ready within {}: {reason}", Millis(limit.as_millis() as u64)));
             }
@@ -287,16 +340,80 @@ impl Replica {
         End::Died { reason, ready_for }
     }
 
-    async fn start(&self) -> PortResult<Live> {
+    /// When files of the release were changed, or had been when this process started, another takes its place once it is ready: one
+    /// replica after another. What cannot be healed is told, and this one serves on.
+    async fn heal(&mut self, live: &Live) -> Option<Live> {
+        let layout = self.recipe.as_ref()?.layout.clone();
+        let _turn = layout.turn.try_lock().ok()?;
+        if let Err(e) = self.lay_out().await {
+            if self.past.drift.as_ref().is_none_or(|d| !d.ends_with(&e.message)) {
+                tracing::error!(model = %self.key.1, environment = %self.key.0, "a release cannot be laid out anew: {e}");
+                self.past.drift = Some(format!("cannot be laid out anew: {e}"));
+                self.note(Some(live), true, None);
+            }
+            return None;
+        }
+        if layout.generation() == live.generation {
+            return None;
+        }
+        let successor = self.start().await.inspect_err(|e| tracing::warn!(model = %self.key.1, "{e}")).ok()?;
+        let path = self.recipe.as_ref()?.serve.ready.clone();
+        let ended = probe::ended(successor.handle.pidfd());
+        let ready = tokio::select! {
+            () = ended => Err("it ended".to_owned()),
+            ready = self.ready(&successor, &path, false) => ready,
+        };
+        if let Err(reason) = ready {
+            tracing::warn!(model = %self.key.1, environment = %self.key.0, "a replica could not be replaced: {reason}");
+            self.end(&successor).await;
+            self.forget(successor).await;
+            self.note(Some(live), true, None);
+            return None;
+        }
+        self.note(Some(&successor), true, None);
+        self.unrouted(live).await;
+        self.drained(live).await;
+        self.end(live).await;
+        Some(successor)
+    }
+
+    /// Until the router sends it nothing more.
+    async fn unrouted(&self, live: &Live) {
+        const LOOK: Duration = Duration::from_millis(20);
+        let until = Instant::now() + SUCCESSION;
+        let address = live.record.address;
+        let routed = || {
+            let routes = lock(&self.shared.routes);
+            let releases = routes.get(&self.key).into_iter().flat_map(|r| &r.releases);
+            releases.into_iter().any(|r| r.replicas.contains(&address))
+        };
+        while routed() && Instant::now() < until {
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+
+    /// Checks what the release is run from, and lays out what is not there as it should be.
+    async fn lay_out(&mut self) -> PortResult<()> {
         let recipe = self.recipe.clone().ok_or_else(|| PortError::permanent("this replica is no longer wanted"))?;
-        let _turn = self.shared.starting.acquire().await;
-        let (shared, key, release, index) = (self.shared.clone(), self.key.clone(), self.release, self.index);
+        let folder = folder::release_dir(&self.shared.config.state_dir, &self.key, &self.release);
+        let changed = blocking(&self.shared, move |shared| {
+            recipe.layout.ensure(shared.config.artifacts.as_ref(), &recipe.version, &folder)
+        });
+        if let Some(file) = changed.await? {
+            let what = format!("{file} was changed on disk: laid out anew, its replicas are replaced");
+            tracing::warn!(model = %self.key.1, environment = %self.key.0, version = %self.release.version, "{what}");
+            self.past.drift = Some(what);
+        }
+        Ok(())
+    }
+
+    async fn start(&mut self) -> PortResult<Live> {
+        let recipe = self.recipe.clone().ok_or_else(|| PortError::permanent("this replica is no longer wanted"))?;
+        let shared = self.shared.clone();
+        let _turn = shared.starting.acquire().await;
+        self.lay_out().await?;
+        let (key, release, index) = (self.key.clone(), self.release, self.index);
         let folder = folder::release_dir(&shared.config.state_dir, &key, &release);
-        let prepared = recipe.prepared.clone();
-        let (to_lay_out, layout_folder) = (recipe.clone(), folder.clone());
-        prepared
-            .get_or_try_init(|| blocking(&shared, move |shared| lay_out(shared, &to_lay_out, &layout_folder)))
-            .await?;
         blocking(&shared, move |shared| launch(shared, &key, release, index, &recipe, &folder)).await
     }
 }
@@ -309,20 +426,6 @@ async fn blocking<T: Send + 'static>(
     tokio::task::spawn_blocking(move || f(&shared)).await.map_err(|e| PortError::retryable(e.to_string()))?
 }
 
-/// Code and artifact of a release. What is there is whole.
-fn lay_out(shared: &Shared, recipe: &Recipe, folder: &Path) -> PortResult<()> {
-    std::fs::create_dir_all(folder)
-        .map_err(|e| PortError::retryable(format!("cannot make {}: {e}", folder.display())))?;
-    let version = &recipe.version;
-    for (manifest, name, writable) in [(&version.code_files, "code", true), (&version.artifact, "artifact", false)] {
-        let to = folder.join(name);
-        if !to.is_dir() {
-            shared.config.artifacts.materialise(manifest, &to, writable)?;
-        }
-    }
-    Ok(())
-}
-
 fn launch(
     shared: &Shared,
     key: &Key,
@@ -331,7 +434,8 @@ fn launch(
     recipe: &Recipe,
     folder: &Path,
 ) -> PortResult<Live> {
-    let Recipe { version, serve, .. } = recipe;
+    let Recipe { version, serve, layout } = recipe;
+    let generation = layout.generation();
     let mut environment = process::environment::clean(&serve.secrets)?;
     let variables = &mut environment.variables;
     if let Some(python) = &version.python {
@@ -371,7 +475,7 @@ fn launch(
     let record = Record { release, index, address, drain_ms: serve.drain.0 };
     let started = folder::intend(folder, &record).and_then(|dir| {
         let handle = process::spawn(&shared.config.exe, &dir, &spec).inspect_err(|_| folder::remove(&dir))?;
-        Ok(Live { record, dir, handle })
+        Ok(Live { record, dir, handle, generation })
     });
     started.inspect_err(|_| {
         lock(&shared.ports).remove(&address.port());

@@ -1,8 +1,10 @@
 //! One model in one environment: which replicas there should be, and what the router is told of them.
 
 use super::{
-    Key, Shared, folder, lock,
-    replica::{Mode, Note, Recipe, Replica},
+    Key, Shared, folder,
+    layout::Layout,
+    lock,
+    replica::{Mode, Note, Past, Recipe, Replica},
 };
 use crate::{
     model::*,
@@ -15,7 +17,7 @@ use std::{
     sync::Arc,
     time::Duration,
 };
-use tokio::sync::{OnceCell, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 
 /// Before the router is asked again after it did not answer.
 const ROUTER_RETRY: Duration = Duration::from_millis(200);
@@ -23,6 +25,7 @@ const ROUTER_RETRY: Duration = Duration::from_millis(200);
 struct Slot {
     mode: watch::Sender<Mode>,
     status: ReplicaStatus,
+    was_ready: bool,
 }
 impl Slot {
     fn serves(&self) -> Option<SocketAddr> {
@@ -35,14 +38,20 @@ struct Supervisor {
     shared: Arc<Shared>,
     key: Key,
     slots: BTreeMap<(Release, u32), Slot>,
-    prepared: HashMap<Release, Arc<OnceCell<()>>>,
+    layouts: HashMap<Release, Arc<Layout>>,
     notes: mpsc::UnboundedSender<Note>,
+}
+
+/// A replica that is about to start.
+fn unready(release: Release, index: u32) -> ReplicaStatus {
+    let message = Some("starting".into());
+    ReplicaStatus { release, index, address: None, ready: false, restarts: 0, message, death: None, drift: None }
 }
 
 /// Supervises until nothing is wanted and nothing is left.
 pub async fn run(shared: Arc<Shared>, key: Key, mut wanted: watch::Receiver<Arc<Wanted>>) {
     let (notes, mut inbox) = mpsc::unbounded_channel();
-    let mut s = Supervisor { shared, key, slots: BTreeMap::new(), prepared: HashMap::new(), notes };
+    let mut s = Supervisor { shared, key, slots: BTreeMap::new(), layouts: HashMap::new(), notes };
     let first = wanted.borrow_and_update().clone();
     s.adopt(&first);
     s.sweep(&first).await;
@@ -55,8 +64,11 @@ pub async fn run(shared: Arc<Shared>, key: Key, mut wanted: watch::Receiver<Arc<
             s.let_go(&leaving);
         }
         s.publish();
-        if routed.is_ok() && s.is_done(&now) && s.end(&wanted) {
-            return;
+        if routed.is_ok() && s.is_done(&now) {
+            folder::forget_log(&s.shared.config.state_dir, &s.key);
+            if s.end(&wanted) {
+                return;
+            }
         }
         tokio::select! {
             changed = wanted.changed() => if changed.is_err() { return },
@@ -74,13 +86,15 @@ pub async fn run(shared: Arc<Shared>, key: Key, mut wanted: watch::Receiver<Arc<
 impl Supervisor {
     /// Takes over what an earlier daemon started. What the router already sends requests to goes on without a gap.
     fn adopt(&mut self, wanted: &Wanted) {
-        let adopted = lock(&self.shared.adopted).remove(&self.key).unwrap_or_default();
+        let mut adopted = lock(&self.shared.adopted).remove(&self.key).unwrap_or_default();
         let routed: BTreeSet<SocketAddr> = lock(&self.shared.routes)
             .get(&self.key)
             .iter()
             .flat_map(|r| &r.releases)
             .flat_map(|r| r.replicas.iter().copied())
             .collect();
+        // Of two for one place, one was being replaced: that which has the traffic stays.
+        adopted.sort_by_key(|a| !routed.contains(&a.record.address));
         for a in adopted {
             let (release, index) = (a.record.release, a.record.index);
             if self.slots.contains_key(&(release, index)) {
@@ -90,7 +104,7 @@ impl Supervisor {
             }
             let is_routed = routed.contains(&a.record.address);
             let address = Some(a.record.address.to_string());
-            let status = ReplicaStatus { release, index, address, ready: is_routed, restarts: 0, message: None };
+            let status = ReplicaStatus { address, ready: is_routed, message: None, ..unready(release, index) };
             let recipe = self.recipe(wanted, &release);
             self.task(status, recipe, Some(a), is_routed);
         }
@@ -106,8 +120,8 @@ impl Supervisor {
 
     fn recipe(&mut self, wanted: &Wanted, release: &Release) -> Option<Recipe> {
         let w = wanted.releases.iter().find(|w| w.release == *release)?;
-        let prepared = self.prepared.entry(*release).or_default().clone();
-        Some(Recipe { version: w.version.clone(), serve: w.serve.clone(), prepared })
+        let layout = self.layouts.entry(*release).or_default().clone();
+        Some(Recipe { version: w.version.clone(), serve: w.serve.clone(), layout })
     }
 
     fn task(&mut self, status: ReplicaStatus, recipe: Option<Recipe>, adopted: Option<folder::Adopted>, routed: bool) {
@@ -120,9 +134,9 @@ impl Supervisor {
             recipe,
             mode: mode.clone(),
             notes: self.notes.clone(),
-            restarts: 0,
+            past: Past::default(),
         };
-        let slot = Slot { mode, status };
+        let slot = Slot { mode, was_ready: status.ready, status };
         self.slots.insert((slot.status.release, slot.status.index), slot);
         tokio::spawn(replica.run(adopted, routed));
     }
@@ -142,15 +156,7 @@ impl Supervisor {
                     continue;
                 }
                 let recipe = self.recipe(wanted, &w.release);
-                let status = ReplicaStatus {
-                    release: w.release,
-                    index,
-                    address: None,
-                    ready: false,
-                    restarts: 0,
-                    message: Some("starting".into()),
-                };
-                self.task(status, recipe, None, false);
+                self.task(unready(w.release, index), recipe, None, false);
             }
         }
     }
@@ -249,13 +255,18 @@ impl Supervisor {
         match note {
             Note::Status(status) => {
                 if let Some(slot) = self.slots.get_mut(&(status.release, status.index)) {
+                    slot.was_ready |= status.ready;
                     slot.status = status;
                 }
             }
             Note::Ended(release, index) => {
-                self.slots.remove(&(release, index));
+                let slot = self.slots.remove(&(release, index));
+                let failed = slot.is_some_and(|s| s.status.death.is_some() || !s.was_ready);
+                if failed {
+                    folder::keep_log(&self.shared.config.state_dir, &self.key, &release, index);
+                }
                 if self.slots.keys().all(|k| k.0 != release) {
-                    self.prepared.remove(&release);
+                    self.layouts.remove(&release);
                     let dir = folder::release_dir(&self.shared.config.state_dir, &self.key, &release);
                     // Awaited, so that a start of the same release finds it gone or whole.
                     let _ = tokio::task::spawn_blocking(move || folder::remove(&dir)).await;

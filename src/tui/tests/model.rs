@@ -4,7 +4,7 @@ use super::*;
 
 fn replica(version: u32, index: u32, ready: bool) -> ReplicaStatus {
     let release = Release { version: VersionNumber(version), serve: Digest::of(b"s") };
-    ReplicaStatus { release, index, address: None, ready, restarts: 0, message: None }
+    ReplicaStatus { release, index, address: None, ready, restarts: 0, message: None, death: None, drift: None }
 }
 
 fn page(detail: ModelDetail, width: u16, height: u16) -> String {
