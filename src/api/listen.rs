@@ -3,21 +3,38 @@
 use super::{
     routes,
     server::{Api, Caller, Failure, router},
+    webhook,
 };
 use crate::model::Digest;
 use axum::{
+    Router,
+    body::{Body, to_bytes},
     extract::Request,
     http::{StatusCode, header},
     middleware::{self, Next},
     response::{IntoResponse, Response},
+};
+use hyper::server::conn::http1;
+use hyper_util::{
+    rt::{TokioIo, TokioTimer},
+    service::TowerToHyperService,
 };
 use std::{
     net::{SocketAddr, TcpListener},
     os::unix::{fs::PermissionsExt, net::UnixListener},
     path::{Path as FsPath, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 use subtle::ConstantTimeEq;
+use tokio::sync::Semaphore;
+
+/// How long a caller over TCP may take to send its headers, and an idle connection stays open.
+const HEADERS: Duration = Duration::from_secs(10);
+/// How long it may take to send a body.
+const BODY: Duration = Duration::from_secs(15);
+/// Connections over TCP at once; more wait in the system's queue. The daemon's other work needs descriptors too.
+const CONNECTIONS: usize = 256;
 
 /// Longest path of a unix socket on Linux.
 const SOCKET_PATH_MAX: usize = 107;
@@ -90,11 +107,13 @@ pub async fn serve(
         let tcp = tokio::net::TcpListener::from_std(tcp)?;
         let token = Arc::new(listening.token);
         let guarded = router(api.clone(), Caller::Tcp)
+            .layer(middleware::from_fn(whole_body))
             .layer(middleware::from_fn(move |request, next| authorise(token.clone(), request, next)));
-        let stopped = stopped.clone();
+        let stopped = wait(stopped.clone());
         tokio::spawn(async move {
-            if let Err(e) = axum::serve(tcp, guarded).with_graceful_shutdown(wait(stopped)).await {
-                tracing::error!("the TCP listener ended: {e}");
+            tokio::select! {
+                () = accept(tcp, guarded) => {}
+                () = stopped => {}
             }
         });
     }
@@ -102,6 +121,48 @@ pub async fn serve(
     tokio::select! {
         done = axum::serve(unix, router(api, Caller::Socket)).into_future() => done,
         () = wait(stopped) => Ok(()),
+    }
+}
+
+/// Accepts callers that nobody vouches for: none holds a connection for long without asking anything.
+async fn accept(listener: tokio::net::TcpListener, app: Router) {
+    let places = Arc::new(Semaphore::new(CONNECTIONS));
+    let mut server = http1::Builder::new();
+    server.timer(TokioTimer::new()).header_read_timeout(HEADERS);
+    // The semaphore is never closed.
+    while let Ok(place) = places.clone().acquire_owned().await {
+        let (stream, peer) = match listener.accept().await {
+            Ok(accepted) => accepted,
+            Err(e) => {
+                // Out of descriptors, most likely: those that are open must end first.
+                tracing::warn!("cannot accept: {e}");
+                tokio::time::sleep(Duration::from_millis(20)).await;
+                continue;
+            }
+        };
+        let connection = server.serve_connection(TokioIo::new(stream), TowerToHyperService::new(app.clone()));
+        tokio::spawn(async move {
+            if let Err(e) = connection.await {
+                tracing::debug!("connection of {peer} ended: {e}");
+            }
+            drop(place);
+        });
+    }
+}
+
+/// Takes a body in before it is looked at: not larger than any that is asked for, and within the time.
+async fn whole_body(request: Request, next: Next) -> Response {
+    let (head, body) = request.into_parts();
+    let size = head.headers.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<u64>().ok());
+    let refused = |status, said: &str| Failure(status, said.into()).into_response();
+    let too_large = || refused(StatusCode::PAYLOAD_TOO_LARGE, "the body is too large");
+    if size.is_some_and(|s| s > webhook::MAX_BODY as u64) {
+        return too_large();
+    }
+    match tokio::time::timeout(BODY, to_bytes(body, webhook::MAX_BODY)).await {
+        Ok(Ok(bytes)) => next.run(Request::from_parts(head, Body::from(bytes))).await,
+        Ok(Err(_)) => too_large(),
+        Err(_) => refused(StatusCode::REQUEST_TIMEOUT, "the body did not come in time"),
     }
 }
 

@@ -11,7 +11,7 @@ use crate::{
     deploy::local::{LocalTarget, LocalTargetConfig},
     model::*,
     ports::*,
-    process::{ClockBase, SystemClock, give_back},
+    process::{ClockBase, SystemClock, give_back, raise_file_limit},
     reconcile::{Config, Ports, Reconciler},
     source::{Credentials, GitSource, SourceConfig},
     store::{Batch, NewEvent, Store},
@@ -145,11 +145,15 @@ fn open(store: Store, state: &Path, args: &Args) -> Result<Daemon, Failure> {
     Ok(Daemon { reconciler, store, clock, target })
 }
 
+/// Enough for a large fleet; runs and replicas inherit it, and some programs take long to close a million files.
+const OPEN_FILES: u64 = 65_536;
+
 pub fn run(global: &Global, args: &Args) -> Outcome {
     let state = &global.state;
     std::fs::create_dir_all(state)
         .map_err(|e| Failure::new(format!("cannot use the state folder {}: {e}", state.display())))?;
     let state = state.canonicalize()?;
+    raise_file_limit(Some(OPEN_FILES));
     // The store's lock comes first: of two daemons the second must not take the first one's socket. Processes are started last.
     let store = Store::open(&state)?;
     let (socket, address, token) = (state.join("trimtab.sock"), state.join("listen"), api::token(&state)?);

@@ -8,6 +8,7 @@ use super::{
     proxy::Proxy,
     table::Table,
 };
+use crate::process::raise_file_limit;
 use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
@@ -40,7 +41,7 @@ const LAST_REQUESTS: Duration = Duration::from_secs(120);
 pub fn run(dir: &Path) -> ExitCode {
     // In a session of its own, no terminal and no stop of the daemon reaches it. Fails when it leads one already.
     let _ = nix::unistd::setsid();
-    raise_file_limit();
+    raise_file_limit(None);
     let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
         Ok(runtime) => runtime,
         Err(e) => return fail(&e),
@@ -62,15 +63,6 @@ fn say(started: &Started) {
     let Ok(line) = serde_json::to_string(started) else { return };
     let mut out = std::io::stdout();
     let _ = writeln!(out, "{line}").and_then(|()| out.flush());
-}
-
-fn raise_file_limit() {
-    use nix::sys::resource::{Resource, getrlimit, setrlimit};
-    if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE)
-        && let Err(e) = setrlimit(Resource::RLIMIT_NOFILE, hard, hard)
-    {
-        tracing::warn!("the limit of open files stays as it is: {e}");
-    }
 }
 
 async fn serve(dir: &Path) -> Result<(), RouteError> {

@@ -199,3 +199,71 @@ fn force_pushes_are_followed_and_a_deleted_branch_keeps_serving() {
     w.repo.reference("refs/heads/main", first, true, "back").unwrap();
     until("it recovers", || w.json(&["status"])["source"]["error"].is_null());
 }
+
+/// Far more connections than the daemon takes at once, none of which ever asks anything.
+#[test]
+fn half_open_connections_do_not_stop_the_daemon() {
+    use std::{
+        io::{Read, Write},
+        net::TcpStream,
+    };
+    let mut w = World::new();
+    let (address, _) = w.start_tcp();
+    let address = address.trim_start_matches("http://").to_owned();
+    let open = |text: &str| {
+        let mut stream = TcpStream::connect(&address).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+        stream.write_all(text.as_bytes()).unwrap();
+        stream
+    };
+    let answer = |mut stream: TcpStream| {
+        let mut text = String::new();
+        let _ = stream.read_to_string(&mut text);
+        text
+    };
+    let large = open("POST /webhook HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: 99999999\r\n\r\n");
+    assert!(answer(large).starts_with("HTTP/1.1 413 "), "before any of the body came");
+    let slow = open("POST /webhook HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: 10\r\n\r\n");
+    let half: Vec<TcpStream> = (0..300).map(|_| open("POST /webhook HTTP/1.1\r\nhost: x\r\n")).collect();
+    let fds = format!("/proc/{}/fd", w.daemon.as_ref().unwrap().id());
+    until("the daemon took some", || fs::read_dir(&fds).unwrap().count() > 256);
+    assert!(w.trimtab(&["status"]).status.success(), "the socket answers");
+    let count = w.path("count");
+    w.commit_model("fraud", &model("fraud", &count, ", seed = 1", SERVED));
+    w.wait_for("fraud", "version=v1");
+    for mut stream in half {
+        // Closed by the daemon; with or without a word.
+        let mut text = String::new();
+        assert!(stream.read_to_string(&mut text).is_ok_and(|_| text.is_empty() || text.starts_with("HTTP/1.1 408 ")));
+    }
+    assert!(answer(slow).starts_with("HTTP/1.1 408 "));
+    let well = open("GET /healthz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+    assert!(answer(well).starts_with("HTTP/1.1 200 "));
+}
+
+#[test]
+fn a_daemon_without_descriptors_does_not_call_its_replicas_dead() {
+    let mut w = World::new();
+    let count = w.path("count");
+    w.commit_model("fraud", &model("fraud", &count, ", seed = 1", SERVED));
+    w.start();
+    w.wait_for("fraud", "healthy");
+    let pid = w.daemon.as_ref().unwrap().id() as i32;
+    let limit = |now: u64| {
+        let mut before = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+        // SAFETY: both limits live through the calls.
+        unsafe {
+            assert_eq!(libc::prlimit(pid, libc::RLIMIT_NOFILE, std::ptr::null(), &raw mut before), 0);
+            let wanted = libc::rlimit { rlim_cur: now, ..before };
+            assert_eq!(libc::prlimit(pid, libc::RLIMIT_NOFILE, &raw const wanted, std::ptr::null_mut()), 0);
+        }
+        before.rlim_cur
+    };
+    let before = limit(8);
+    // After five failed checks a replica is started anew.
+    until("six checks could not be made", || w.log().matches("health cannot be checked").count() >= 6);
+    limit(before);
+    w.wait_for("fraud", "healthy");
+    assert!(!w.log().contains("a replica died"), "{}", w.log());
+    assert_eq!(w.json(&["status", "fraud"])["replicas"][0]["replicas"][0]["restarts"], 0);
+}

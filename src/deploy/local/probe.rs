@@ -30,14 +30,30 @@ pub fn free_port(shared: &Shared) -> io::Result<SocketAddr> {
     }
 }
 
+/// Why a health check did not succeed.
+#[derive(Debug)]
+pub struct Unwell {
+    pub reason: String,
+    /// This daemon had no descriptor or memory to ask with: it says nothing about the replica.
+    pub local: bool,
+}
+
 /// Whether `path` is answered with 2xx; if not, why.
-pub async fn healthy(address: SocketAddr, path: &str) -> Result<(), String> {
-    match tokio::time::timeout(ANSWER, get(address, path)).await {
-        Ok(Ok(status)) if status.is_success() => Ok(()),
-        Ok(Ok(status)) => Err(format!("{path} answers {status}")),
-        Ok(Err(e)) => Err(format!("{path} does not answer: {e}")),
-        Err(_) => Err(format!("{path} does not answer within {} s", ANSWER.as_secs())),
+pub async fn healthy(address: SocketAddr, path: &str) -> Result<(), Unwell> {
+    let (reason, local) = match tokio::time::timeout(ANSWER, get(address, path)).await {
+        Ok(Ok(status)) if status.is_success() => return Ok(()),
+        Ok(Ok(status)) => (format!("{path} answers {status}"), false),
+        Ok(Err(e)) => (format!("{path} does not answer: {e}"), e.downcast_ref().is_some_and(is_local)),
+        Err(_) => (format!("{path} does not answer within {} s", ANSWER.as_secs()), false),
+    };
+    if local {
+        tracing::warn!("a replica's health cannot be checked: {reason}");
     }
+    Err(Unwell { reason, local })
+}
+
+fn is_local(e: &io::Error) -> bool {
+    matches!(e.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM | libc::ENOBUFS))
 }
 
 async fn get(address: SocketAddr, path: &str) -> Result<http::StatusCode, Box<dyn std::error::Error + Send + Sync>> {

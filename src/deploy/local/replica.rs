@@ -240,7 +240,8 @@ impl Replica {
                                 return End::Replaced(successor);
                             }
                         }
-                        Err(reason) => {
+                        Err(unwell) if unwell.local => {}
+                        Err(probe::Unwell { reason, .. }) => {
                             failed += 1;
                             if failed == UNWELL {
                                 self.note(Some(live), false, Some(reason.clone()));
@@ -272,12 +273,14 @@ impl Replica {
         let mut wait = Duration::from_millis(10);
         let (mut told, mut tell_at) = (String::new(), Instant::now() + TELL_EVERY);
         loop {
-            let Err(reason) = probe::healthy(live.record.address, path).await else { return Ok(()) };
+            let Err(probe::Unwell { reason, local }) = probe::healthy(live.record.address, path).await else {
+                return Ok(());
+            };
             if tell && reason != told && Instant::now() > tell_at {
                 self.note(Some(live), false, Some(format!("starting: {reason}")));
                 (told, tell_at) = (reason.clone(), Instant::now() + TELL_EVERY);
             }
-            if Instant::now() + wait > until {
+            if !local && Instant::now() + wait > until {
                 return Err(format!("not ready within {}: {reason}", Millis(limit.as_millis() as u64)));
             }
             tokio::time::sleep(wait).await;
