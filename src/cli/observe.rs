@@ -318,7 +318,7 @@ pub fn history(global: &Global, args: &ModelArgs) -> Outcome {
         return Ok(ExitCode::SUCCESS);
     }
     let row = |v: &VersionBrief| {
-        let metrics: Vec<String> = v.metrics.iter().map(|(k, m)| format!("{k} {m:.4}")).collect();
+        let metrics: Vec<String> = v.metrics.iter().map(|(k, m)| format!("{} {m:.4}", visible(k))).collect();
         let gates = if v.gates.iter().all(|g| g.passed) { "✓" } else { "✗" };
         let serves: Vec<&str> = v.serves.iter().map(Name::as_str).collect();
         vec![

@@ -4,10 +4,12 @@ mod id;
 mod observed;
 mod plan;
 mod spec;
+mod text;
 mod version;
 
 pub use id::*;
 pub use observed::*;
 pub use plan::*;
 pub use spec::*;
+pub use text::*;
 pub use version::*;

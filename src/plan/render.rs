@@ -35,11 +35,6 @@ fn clip(text: &str) -> String {
     }
 }
 
-/// Control characters of untrusted text as visible signs: a commit message cannot steer a terminal.
-fn visible(text: &str) -> String {
-    text.chars().flat_map(|c| if c.is_control() { c.escape_default().collect::<Vec<_>>() } else { vec![c] }).collect()
-}
-
 /// How a model's plan is marked and called.
 fn headline(plan: &ModelPlan) -> (&'static str, &'static str) {
     let has = |f: fn(&Action) -> bool| plan.actions.iter().any(|p| f(&p.action));

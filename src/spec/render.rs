@@ -4,9 +4,7 @@ use crate::model::*;
 
 /// Control characters as visible signs, so that untrusted text cannot steer a terminal.
 pub fn visible(text: &str) -> String {
-    text.chars()
-        .flat_map(|c| if c.is_control() && c != '\t' { c.escape_default().collect::<Vec<_>>() } else { vec![c] })
-        .collect()
+    visible_but(text, "\t")
 }
 
 /// All diagnostics, each with its place and line.

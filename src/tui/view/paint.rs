@@ -53,10 +53,8 @@ pub fn health(h: Health, text: &str) -> Span<'static> {
     }
 }
 
-/// Untrusted text: control characters are shown, never sent.
-pub fn visible(text: &str) -> String {
-    text.chars().flat_map(|c| if c.is_control() { c.escape_default().collect::<Vec<_>>() } else { vec![c] }).collect()
-}
+/// Untrusted text: what could steer the terminal is shown, never sent.
+pub use crate::model::visible;
 
 /// What a long message comes down to in one line.
 pub fn gist(message: &str) -> String {
