@@ -166,6 +166,8 @@ pub trait ArtifactStore: Send + Sync {
     fn materialise(&self, manifest: &Manifest, folder: &Path, how: Lay) -> PortResult<()>;
     /// Puts one file in the place of whatever is there, whole or not at all; refused as above.
     fn replace(&self, file: &FileEntry, place: &Path, how: Lay) -> PortResult<()>;
+    /// Whether the content is here.
+    fn has(&self, digest: &Digest) -> bool;
     /// The content of one file.
     fn read(&self, digest: &Digest) -> PortResult<Vec<u8>>;
 }

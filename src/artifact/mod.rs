@@ -67,11 +67,6 @@ impl FileStore {
         self.root.join(&hex[..2]).join(&hex[2..])
     }
 
-    /// Whether the content is here.
-    pub fn has(&self, digest: &Digest) -> bool {
-        self.path(digest).exists()
-    }
-
     /// Where the content is, once it is known to have its digest. Read again only when the file was written to.
     fn check(&self, digest: &Digest) -> PortResult<PathBuf> {
         let path = self.path(digest);
@@ -131,6 +126,9 @@ impl FileStore {
 
 impl ArtifactStore for FileStore {
     fn put_folder(&self, folder: &Path) -> PortResult<Manifest> {
+        if !fs::symlink_metadata(folder).map_err(failed(folder))?.is_dir() {
+            return Err(PortError::permanent(format!("{} was replaced: it is no folder any more", folder.display())));
+        }
         let root = folder.canonicalize().map_err(failed(folder))?;
         let mut found = Vec::new();
         for item in WalkDir::new(&root).sort_by_file_name() {
@@ -141,15 +139,20 @@ impl ArtifactStore for FileStore {
             };
             let kind = item.file_type();
             if kind.is_symlink() {
-                let target = item.path().canonicalize().map_err(failed(item.path()))?;
+                let target = item.path().canonicalize().map_err(|e| {
+                    PortError::permanent(format!("`{name}` is a symbolic link that leads nowhere: {e}"))
+                })?;
                 if !target.starts_with(&root) {
                     return Err(PortError::permanent(format!(
                         "`{name}` is a symbolic link that leads outside the folder"
                     )));
                 }
-                if target.is_file() {
-                    found.push((target, name.to_owned()));
+                if !target.is_file() {
+                    return Err(PortError::permanent(format!(
+                        "`{name}` is a symbolic link to a folder: copy the folder"
+                    )));
                 }
+                found.push((target, name.to_owned()));
             } else if kind.is_file() {
                 found.push((item.path().to_owned(), name.to_owned()));
             } else if !kind.is_dir() {
@@ -215,6 +218,10 @@ impl ArtifactStore for FileStore {
             _ => {}
         }
         lay(&from, &part, file.executable, how).and_then(|()| fs::rename(&part, place)).map_err(failed(place))
+    }
+
+    fn has(&self, digest: &Digest) -> bool {
+        self.path(digest).exists()
     }
 
     fn read(&self, digest: &Digest) -> PortResult<Vec<u8>> {
@@ -290,6 +297,20 @@ mod tests {
         std::os::unix::fs::symlink("/etc/passwd", source.join("link")).unwrap();
         let error = store.put_folder(&source).unwrap_err();
         assert!(error.message.contains("link") && !error.retryable, "{error}");
+
+        fs::remove_file(source.join("link")).unwrap();
+        fs::create_dir(source.join("folder")).unwrap();
+        fs::create_dir(dir.path().join("other")).unwrap();
+        std::os::unix::fs::symlink(dir.path().join("other"), dir.path().join("moved")).unwrap();
+        for (target, said) in [("nowhere", "leads nowhere"), ("folder", "link to a folder"), ("link", "leads nowhere")]
+        {
+            std::os::unix::fs::symlink(target, source.join("link")).unwrap();
+            let error = store.put_folder(&source).unwrap_err();
+            assert!(error.message.contains(said) && !error.retryable, "{target}: {error}");
+            fs::remove_file(source.join("link")).unwrap();
+        }
+        let error = store.put_folder(&dir.path().join("moved")).unwrap_err();
+        assert!(error.message.contains("no folder any more") && !error.retryable, "{error}");
 
         let entry = store.put_bytes(b"good", "x").unwrap();
         let place = store.path(&entry.digest);

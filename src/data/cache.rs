@@ -65,8 +65,9 @@ impl StatCache {
 
     /// Keeps it on disk.
     pub fn save(&self) {
-        let pairs: Vec<(PathBuf, (Stat, FileEntry))> =
-            self.known.lock().unwrap_or_else(PoisonError::into_inner).clone().into_iter().collect();
+        // Held until the end: another that saves meanwhile would write to the same temporary file.
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let pairs: Vec<(&PathBuf, &(Stat, FileEntry))> = known.iter().collect();
         let part = self.file.with_extension("part");
         let written = serde_json::to_vec(&pairs)
             .map_err(std::io::Error::other)

@@ -64,7 +64,9 @@ impl LocalDatasets {
 
     fn take(&self, file: &Path, name: &str) -> PortResult<FileEntry> {
         let before = cache::Stat::of(file).map_err(io(file))?;
-        if let Some(known) = self.cache.get(file, &before) {
+        // The store may have been put back from an older backup.
+        let stored = |entry: &FileEntry| self.artifacts.has(&entry.digest);
+        if let Some(known) = self.cache.get(file, &before).filter(stored) {
             return Ok(FileEntry { path: name.to_owned(), ..known });
         }
         let entry = self.artifacts.put_file(file, name)?;

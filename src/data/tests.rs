@@ -34,19 +34,53 @@ fn the_same_content_is_the_same_snapshot_and_new_content_another() {
 }
 
 #[test]
-fn an_unchanged_file_is_not_read_again() {
+fn an_unchanged_file_is_read_again_only_when_its_content_is_gone() {
     let dir = tempfile::tempdir().unwrap();
     let all = datasets(dir.path());
     let file = dir.path().join("data/x.csv");
     fs::write(&file, "1").unwrap();
     let first = all.snapshot(&path("x.csv"), WallMs(1)).unwrap();
     drop(all);
-    // With the stored content gone a second reading would put it back.
-    let stored = dir.path().join("state/artifacts").join(&first.manifest.files[0].digest.hex()[..2]);
-    fs::remove_dir_all(&stored).unwrap();
+    let hex = first.manifest.files[0].digest.hex();
+    let stored = dir.path().join("state/artifacts").join(&hex[..2]).join(&hex[2..]);
+    // What was noted of the file is believed without a reading: here it is made to be something else.
+    let noted = dir.path().join("state/data-cache.json");
+    let artifacts = crate::artifact::FileStore::open(&dir.path().join("state")).unwrap();
+    let other = artifacts.put_bytes(b"2", "x.csv").unwrap().digest.hex();
+    let text = fs::read_to_string(&noted).unwrap();
+    fs::write(&noted, text.replace(&hex, &other)).unwrap();
+    let snapshot = datasets(dir.path()).snapshot(&path("x.csv"), WallMs(2)).unwrap();
+    assert_eq!(snapshot.manifest.files[0].digest.hex(), other);
+    fs::write(&noted, text).unwrap();
     let again = datasets(dir.path());
-    assert_eq!(again.snapshot(&path("x.csv"), WallMs(2)).unwrap().digest, first.digest);
-    assert!(!stored.exists());
+    fs::remove_file(&stored).unwrap();
+    let snapshot = again.snapshot(&path("x.csv"), WallMs(3)).unwrap();
+    assert_eq!(fs::read_to_string(again.locate(&snapshot).unwrap()).unwrap(), "1");
+}
+
+#[test]
+fn many_may_save_the_cache_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::create_dir_all(dir.path().join("data")).unwrap();
+    let file = dir.path().join("cache.json");
+    fs::write(dir.path().join("x"), "1").unwrap();
+    let cache = StatCache::open(&file);
+    let stat = cache::Stat::of(&dir.path().join("x")).unwrap();
+    let entry = FileEntry { path: "x".into(), size: 1, digest: Digest::of(b"1"), executable: false };
+    std::thread::scope(|scope| {
+        for i in 0..8 {
+            let (cache, stat, entry) = (&cache, &stat, &entry);
+            scope.spawn(move || {
+                for j in 0..20 {
+                    cache.put(Path::new(&format!("/{i}/{j}")), stat.clone(), entry.clone());
+                    cache.save();
+                }
+            });
+        }
+    });
+    assert!(!file.with_extension("part").exists());
+    let again = StatCache::open(&file);
+    assert!((0..8).all(|i| (0..20).all(|j| again.get(Path::new(&format!("/{i}/{j}")), &stat).is_some())));
 }
 
 #[test]
