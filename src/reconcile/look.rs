@@ -104,7 +104,7 @@ impl Reconciler {
         };
         let live = self.live_version(observed, desired);
         let loaded = self.loaded();
-        let (push, push_error) = self.push_state();
+        let (push, push_error) = self.push_state(&observed.name);
         plan::plan(&Input {
             now: self.now(),
             desired,

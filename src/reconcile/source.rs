@@ -3,7 +3,7 @@
 use super::{Reconciler, lock, pause::pause};
 use crate::{model::*, ports::*, spec::Loaded, store::Batch};
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Condvar, Mutex, PoisonError},
     time::Duration,
 };
@@ -26,6 +26,15 @@ pub(super) enum PushState {
     RestsUntil(SteadyMs),
 }
 
+/// Why a push did not go through.
+#[derive(Debug)]
+pub(super) struct PushProblem {
+    pub said: String,
+    pub rests_until: SteadyMs,
+    /// No other model's push would go through either.
+    pub of_remote: bool,
+}
+
 #[derive(Debug)]
 struct Shared {
     status: SourceStatus,
@@ -37,7 +46,9 @@ struct Shared {
     /// Models whose deletion waits for `trimtab sync --prune`.
     held: BTreeSet<Name>,
     failures: u32,
+    /// Until when pushes rest: all of them after the remote refused, those of one model after a problem of its own.
     no_push_until: SteadyMs,
+    resting: BTreeMap<Name, (SteadyMs, String)>,
     /// The specs that were in force when the daemon before ended: the first load reads only what changed since.
     last_known: Option<Loaded>,
 }
@@ -73,6 +84,7 @@ impl State {
             held: BTreeSet::new(),
             failures: 0,
             no_push_until: SteadyMs(0),
+            resting: BTreeMap::new(),
             last_known: Some(last_known),
         };
         Self { shared: Mutex::new(shared), changed: Condvar::new() }
@@ -104,29 +116,43 @@ impl State {
         let before = std::mem::replace(&mut lock(&self.shared).status.pins_in_store, read_only.clone());
         before.is_some() && read_only.is_none()
     }
-    /// Notes what a push met: nothing, or a problem for which pushes rest until then.
-    pub fn pushed(&self, problem: Option<(String, SteadyMs)>) {
+    /// Notes what a push for a model met: nothing, or a problem for which its pushes rest until then; those of all models where
+    /// it was the remote that refused.
+    pub fn pushed(&self, model: &Name, problem: Option<PushProblem>) {
         let mut s = lock(&self.shared);
-        if let Some((_, at)) = &problem {
-            s.no_push_until = *at;
-        }
-        s.status.push_error = problem.map(|(said, _)| said);
+        s.resting.remove(model);
+        s.status.push_error = match problem {
+            // Another's problem stands.
+            None => s.resting.values().next().map(|(_, said)| said.clone()),
+            Some(p) => {
+                if p.of_remote {
+                    s.no_push_until = p.rests_until;
+                } else {
+                    s.resting.insert(model.clone(), (p.rests_until, p.said.clone()));
+                }
+                Some(p.said)
+            }
+        };
     }
-    /// Whether pushes go through, as far as is known, and what the newest problem was.
-    fn push_state(&self, now: SteadyMs) -> (PushState, String) {
+    /// Whether pushes for a model go through, as far as is known, and what the problem was.
+    fn push_state(&self, model: &Name, now: SteadyMs) -> (PushState, String) {
         let s = lock(&self.shared);
+        let own = s.resting.get(model).filter(|(until, _)| *until > s.no_push_until);
+        let until = own.map_or(s.no_push_until, |(until, _)| *until);
         let state = match s.status.pins_in_store {
             Some(_) => PushState::Never,
-            None if now < s.no_push_until => PushState::RestsUntil(s.no_push_until),
+            None if now < until => PushState::RestsUntil(until),
             None => PushState::Allowed,
         };
-        (state, s.status.push_error.clone().unwrap_or_default())
+        let said = own.map(|(_, said)| said.clone()).or_else(|| s.status.push_error.clone());
+        (state, said.unwrap_or_default())
     }
     /// Lets pushes be tried again at once; whether they rested.
     fn push_again(&self, now: SteadyMs) -> bool {
         let mut s = lock(&self.shared);
-        let rested = now < s.no_push_until;
+        let rested = now < s.no_push_until || s.resting.values().any(|(until, _)| now < *until);
         s.no_push_until = SteadyMs(0);
+        s.resting.clear();
         rested
     }
     /// Waits until a round is asked for or the time is over. Returns the newest request, or `None` once closed.
@@ -200,9 +226,9 @@ impl Reconciler {
         self.0.source.held()
     }
 
-    pub(super) fn push_state(&self) -> (PushState, String) {
+    pub(super) fn push_state(&self, model: &Name) -> (PushState, String) {
         match self.loaded().state().settings.push {
-            true => self.0.source.push_state(self.now().steady),
+            true => self.0.source.push_state(model, self.now().steady),
             false => (PushState::Never, String::new()),
         }
     }
@@ -403,5 +429,30 @@ impl Reconciler {
         self.commit(batch).map_err(|e| PortError::retryable(e.to_string()))?;
         lock(&self.0.source.shared).status.revision = status.revision;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_that_cannot_be_written_stops_no_other_model() {
+        let state = State::new(None, Loaded::default(), SourceStatus::default());
+        let (one, other) = (Name::new("one").unwrap(), Name::new("other").unwrap());
+        let problem =
+            |said: &str, at, of_remote| Some(PushProblem { said: said.into(), rests_until: SteadyMs(at), of_remote });
+        let of = |name| state.push_state(name, SteadyMs(5));
+        state.pushed(&one, problem("a folder stands there", 100, false));
+        assert_eq!(of(&one), (PushState::RestsUntil(SteadyMs(100)), "a folder stands there".into()));
+        assert_eq!(of(&other).0, PushState::Allowed);
+        state.pushed(&other, None);
+        assert_eq!(of(&one), (PushState::RestsUntil(SteadyMs(100)), "a folder stands there".into()));
+        state.pushed(&other, problem("the remote declines", 200, true));
+        for name in [&one, &other] {
+            assert_eq!(of(name), (PushState::RestsUntil(SteadyMs(200)), "the remote declines".into()));
+        }
+        assert!(state.push_again(SteadyMs(5)));
+        assert_eq!(of(&one).0, PushState::Allowed);
     }
 }

@@ -4,7 +4,7 @@ use super::{
     Cell, Reconciler, Task, lock,
     queue::backoff,
     rollback::{folder, lock_path},
-    source::PushState,
+    source::{PushProblem, PushState},
 };
 use crate::{model::*, plan::pins, ports::*, spec, store::Batch};
 use std::{collections::BTreeMap, sync::Arc};
@@ -184,7 +184,7 @@ impl Reconciler {
             guard: folder(desired).to_owned(),
         };
         let pushed = self.0.ports.source.push(&commit);
-        self.note_push(&pushed);
+        self.note_push(model, &pushed);
         match &pushed {
             Ok(Pushed::Done(revision)) => {
                 let message = format!("lock committed: {}", pins.join(", "));
@@ -204,12 +204,17 @@ impl Reconciler {
     }
 
     /// Lets pushes rest after a failure: longer where only a person helps.
-    fn note_push(&self, pushed: &PortResult<Pushed>) {
+    fn note_push(&self, model: &Name, pushed: &PortResult<Pushed>) {
         let problem = pushed.as_ref().err().map(|e| {
             let person = e.reason.is_some_and(SourceReason::waits_for_a_person);
-            (e.message.clone(), self.now().steady.plus(backoff(if person { 9 } else { 3 })))
+            PushProblem {
+                said: e.message.clone(),
+                rests_until: self.now().steady.plus(backoff(if person { 9 } else { 3 })),
+                // What the transport met has a reason; a lock that cannot be written has none.
+                of_remote: e.reason.is_some(),
+            }
         });
-        self.0.source.pushed(problem);
+        self.0.source.pushed(model, problem);
     }
 
     /// New snapshots of all of a model's inputs, pinned by a commit where trimtab may push, else in the store. Returns the inputs
@@ -238,7 +243,7 @@ impl Reconciler {
             batch = batch.put_snapshot(snapshot);
         }
         self.commit(batch).map_err(|e| PortError::retryable(e.to_string()))?;
-        let pushed = if self.push_state().0 != PushState::Never {
+        let pushed = if self.push_state(model).0 != PushState::Never {
             self.write_lock(model, &desired, &after, "refresh asked for by hand")?
         } else {
             Pushed::ReadOnly(String::new())
