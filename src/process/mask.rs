@@ -1,15 +1,19 @@
-//! Secrets out of a stream of output, also when they are split across reads, and when they are written in base64 or percent-encoded.
+//! Secrets out of a stream of output, also when they are split across reads, and when they are written in base64, in hex or percent-encoded.
 
 use base64::{
     Engine,
     engine::general_purpose::{STANDARD, URL_SAFE},
 };
 
+use std::collections::BTreeSet;
+
 const HIDDEN: &[u8] = b"***";
 /// Shorter secrets would hide half the log and are left alone.
 const SHORTEST: usize = 4;
 /// Shorter pieces of base64 come up by chance.
 const SHORTEST_BASE64: usize = 6;
+/// Shorter lines of a secret, such as braces, and shorter secrets in hex, come up by chance.
+const SHORTEST_LINE: usize = 8;
 
 /// Replaces secrets in what passes through.
 #[derive(Debug)]
@@ -83,9 +87,16 @@ fn percent(secret: &[u8], text: &[u8]) -> Match {
 impl Mask {
     /// For these values.
     pub fn new(values: &[String]) -> Self {
-        let values: Vec<&String> = values.iter().filter(|v| v.len() >= SHORTEST).collect();
+        let whole = values.iter().map(String::as_str).filter(|v| v.len() >= SHORTEST);
+        // A key of several lines may be printed line by line.
+        let lines = values.iter().flat_map(|v| v.lines()).map(str::trim).filter(|l| l.len() >= SHORTEST_LINE);
+        let values: BTreeSet<&str> = whole.chain(lines).collect();
         let secrets: Vec<Vec<u8>> = values.iter().map(|v| v.as_bytes().to_vec()).collect();
         let mut forms = secrets.clone();
+        for value in values.iter().filter(|v| v.len() >= SHORTEST_LINE) {
+            let hex: String = value.bytes().map(|b| format!("{b:02x}")).collect();
+            forms.extend([hex.to_ascii_uppercase().into_bytes(), hex.into_bytes()]);
+        }
         for value in values {
             forms.push(json(value).into_bytes());
             forms.extend(base64_forms(value.as_bytes()).map(String::into_bytes));
@@ -214,6 +225,18 @@ mod tests {
             cut(&[SECRET], format!("a={text}&b").as_bytes(), "a=***&b");
         }
         cut(&[SECRET], br#"{"k":"p@ss w\"rd/1?>~"}"#, r#"{"k":"***"}"#);
+    }
+
+    #[test]
+    fn a_key_of_several_lines_is_hidden_line_by_line_and_in_hex() {
+        const KEY: &str = "-----BEGIN-----\nMIIEvQIBADAN\nqz\n-----END-----\n";
+        let hide = |text: &str| Mask::hide(&[KEY.into()], text);
+        assert_eq!(hide(KEY), "***");
+        assert_eq!(hide("> MIIEvQIBADAN\n> qz\n"), "> ***\n> qz\n");
+        let hex: String = "MIIEvQIBADAN".bytes().map(|b| format!("{b:02x}")).collect();
+        assert_eq!(hide(&format!("a {hex} b {}", hex.to_uppercase())), "a *** b ***");
+        let all: String = KEY.bytes().map(|b| format!("{b:02x}")).collect();
+        assert_eq!(hide(&all), "***");
     }
 
     #[test]

@@ -18,4 +18,4 @@ pub use identity::Identity;
 pub use limits::raise_file_limit;
 pub use mask::Mask;
 pub use memory::give_back;
-pub use shim::{ExitRecord, ShimSpec};
+pub use shim::{ExitRecord, ShimSpec, keep_log};

@@ -9,7 +9,10 @@ use std::{
     collections::BTreeMap,
     fs::{File, OpenOptions},
     io::{Read, Write},
-    os::unix::process::{CommandExt, ExitStatusExt},
+    os::unix::{
+        fs::OpenOptionsExt,
+        process::{CommandExt, ExitStatusExt},
+    },
     path::{Path, PathBuf},
     process::{Command, ExitCode, Stdio},
     time::Duration,
@@ -289,8 +292,10 @@ pub fn end_marked(dir: &Path) {
 }
 
 /// Copies output to the log until every writer is gone. A log that cannot be written loses lines, never blocks the child.
-fn keep_log(input: &mut impl Read, path: &Path, limit: u64, mut mask: Mask) {
-    let open = || OpenOptions::new().create(true).append(true).open(path);
+pub fn keep_log(input: &mut impl Read, path: &Path, limit: u64, mut mask: Mask) {
+    // The child may have put a pipe in its place: opening that must not wait.
+    let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
+    let open = || OpenOptions::new().create(true).append(true).custom_flags(flags).open(path);
     let mut file = open().ok();
     let mut size = file.as_ref().and_then(|f| f.metadata().ok()).map_or(0, |m| m.len());
     let mut older = path.as_os_str().to_owned();

@@ -169,6 +169,23 @@ fn memory(t: &mut Table) -> Option<u64> {
     memory
 }
 
+/// Variables that every run has already, besides those that begin with `TRIMTAB_`.
+const OWN: &[&str] = &[
+    "PATH",
+    "HOME",
+    "LANG",
+    "TZ",
+    "TMPDIR",
+    "USER",
+    "PORT",
+    "VIRTUAL_ENV",
+    "PYTHONUNBUFFERED",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+    "NVIDIA_VISIBLE_DEVICES",
+    "CUDA_VISIBLE_DEVICES",
+];
+
 fn secrets(t: &mut Table) -> Vec<String> {
     let names = t.texts("secrets").unwrap_or_default();
     let good = |n: &String| {
@@ -181,6 +198,13 @@ fn secrets(t: &mut Table) -> Vec<String> {
             "secrets",
             format!("`{bad}` is no name of an environment variable"),
             "write names, never values".into(),
+        );
+    }
+    if let Some(taken) = names.iter().find(|n| n.starts_with("TRIMTAB_") || OWN.contains(&n.as_str())) {
+        t.error_at(
+            "secrets",
+            format!("`{taken}` is a variable of trimtab's own, never a secret of a run"),
+            "give the secret another name in the daemon's environment".into(),
         );
     }
     names

@@ -169,6 +169,16 @@ fn each_mistake_is_told() {
         ),
         (
             "run = [\"python\", \"train.py\"]",
+            "run = [\"python\", \"train.py\"]\nsecrets = [\"TRIMTAB_GIT_TOKEN\"]",
+            "a variable of trimtab's own",
+        ),
+        (
+            "run = [\"python\", \"train.py\"]",
+            "run = [\"python\", \"train.py\"]\nsecrets = [\"PATH\"]",
+            "a variable of trimtab's own",
+        ),
+        (
+            "run = [\"python\", \"train.py\"]",
             "run = [\"python\", \"train.py\"]\ninputs = [\"nothing\"]",
             "which nothing makes",
         ),

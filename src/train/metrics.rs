@@ -2,23 +2,54 @@
 
 use std::collections::BTreeMap;
 
-/// Reads the lines; what is no JSON object with finite numbers is skipped and counted.
-pub fn parse(text: &str) -> (BTreeMap<String, f64>, usize) {
-    let (mut out, mut bad) = (BTreeMap::new(), 0);
+/// Metrics of one run; more are left out.
+const MOST: usize = 1000;
+const LONGEST_NAME: usize = 250;
+
+/// What a run's file of metrics holds.
+#[derive(Debug, Default, PartialEq)]
+pub struct Metrics {
+    pub values: BTreeMap<String, f64>,
+    /// Values that are no finite numbers in a JSON object.
+    pub bad: usize,
+    /// Past the most that are kept.
+    pub too_many: usize,
+    /// Names that are refused, the first few.
+    pub bad_names: Vec<String>,
+}
+
+/// The names that other trackers take too: they go to terminals, web pages and time series.
+fn is_name(name: &str) -> bool {
+    (1..=LONGEST_NAME).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_./ -".contains(&b))
+}
+
+/// Reads the lines; what is no JSON object with finite numbers, and what has a bad name, is skipped and counted.
+pub fn parse(text: &str) -> Metrics {
+    /// Enough to find the line that writes them.
+    const TOLD: usize = 5;
+    let mut out = Metrics::default();
     for line in text.lines().filter(|l| !l.trim().is_empty()) {
-        match serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(line) {
-            Ok(map) => {
-                for (name, value) in map.into_iter().filter(|(n, _)| n != "step") {
-                    match value.as_f64().filter(|v| v.is_finite()) {
-                        Some(v) => drop(out.insert(name, v)),
-                        None => bad += 1,
-                    }
+        let Ok(map) = serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(line) else {
+            out.bad += 1;
+            continue;
+        };
+        for (name, value) in map.into_iter().filter(|(n, _)| n != "step") {
+            let Some(value) = value.as_f64().filter(|v| v.is_finite()) else {
+                out.bad += 1;
+                continue;
+            };
+            if !is_name(&name) {
+                if out.bad_names.len() < TOLD && !out.bad_names.contains(&name) {
+                    out.bad_names.push(name);
                 }
+            } else if out.values.len() < MOST || out.values.contains_key(&name) {
+                out.values.insert(name, value);
+            } else {
+                out.too_many += 1;
             }
-            Err(_) => bad += 1,
         }
     }
-    (out, bad)
+    out
 }
 
 #[cfg(test)]
@@ -27,10 +58,21 @@ mod tests {
 
     #[test]
     fn the_last_value_counts_and_bad_lines_are_counted() {
-        let (m, bad) = parse(
+        let m = parse(
             "{\"step\": 1, \"loss\": 0.5}\nnot json\n{\"loss\": 0.25, \"auc\": 1}\n{\"auc\": \"x\"}\n{\"auc\": NaN}\n\n",
         );
-        assert_eq!(m, BTreeMap::from([("loss".into(), 0.25), ("auc".into(), 1.0)]));
-        assert_eq!(bad, 3);
+        assert_eq!(m.values, BTreeMap::from([("loss".into(), 0.25), ("auc".into(), 1.0)]));
+        assert_eq!((m.bad, m.too_many, m.bad_names), (3, 0, vec![]));
+    }
+
+    #[test]
+    fn bad_names_and_too_many_are_left_out() {
+        let mut text = "{\"a\\u001b[31m\": 1, \"\": 2, \"val/f1-score @5\": 3, \"val/f1-score 5\": 4}\n".to_owned();
+        assert_eq!(parse(&text).values, BTreeMap::from([("val/f1-score 5".into(), 4.0)]));
+        assert_eq!(parse(&text).bad_names, ["", "a\u{1b}[31m", "val/f1-score @5"]);
+        (0..2000).for_each(|i| text.push_str(&format!("{{\"m{i}\": {i}}}\n")));
+        text.push_str("{\"m0\": 7}\n");
+        let m = parse(&text);
+        assert_eq!((m.values.len(), m.too_many, m.values["m0"]), (1000, 1001, 7.0));
     }
 }

@@ -1,6 +1,10 @@
 //! Python environments, one for each content of a requirements file, built once.
 
-use crate::{model::*, ports::*, process::environment};
+use crate::{
+    model::*,
+    ports::*,
+    process::{Mask, environment, keep_log},
+};
 use std::{
     fs::{self, File, OpenOptions, TryLockError},
     io::Write,
@@ -9,7 +13,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-use super::workspace::io;
+use super::{stage::LOG_LIMIT, workspace::io};
 
 /// A built environment.
 #[derive(Debug, Clone)]
@@ -85,10 +89,9 @@ fn build(place: &Path, requirements: &Path, log: &Path, cancel: &Cancel) -> Port
         make.args(["-m", "venv"]).arg(place);
         install.args(["-m", "pip", "install", "--disable-pip-version-check", "--no-input", "-r"]).arg(requirements);
     }
-    run(&mut make, &file, log, cancel, "cannot make a Python environment (Debian: apt-get install python3-venv)")?;
+    run(&mut make, log, cancel, "cannot make a Python environment (Debian: apt-get install python3-venv)")?;
     run(
         &mut install,
-        &file,
         log,
         cancel,
         "cannot install the requirements (is there a network, and does every package exist?)",
@@ -99,18 +102,23 @@ fn build(place: &Path, requirements: &Path, log: &Path, cancel: &Cancel) -> Port
     fs::write(&part, packages).and_then(|()| fs::rename(&part, place.join(MARKER))).map_err(io(place))
 }
 
-fn run(command: &mut Command, log: &File, path: &Path, cancel: &Cancel, hint: &str) -> PortResult<()> {
-    let out = log.try_clone().map_err(io(path))?;
-    let err = log.try_clone().map_err(io(path))?;
+fn run(command: &mut Command, log: &Path, cancel: &Cancel, hint: &str) -> PortResult<()> {
+    let (mut output, out) = std::io::pipe().map_err(io(log))?;
+    let err = out.try_clone().map_err(io(log))?;
+    let environment = environment::clean(&[])?;
     // Packages may run code of their own while they are built: it sees what a run sees, and ends with the daemon, so that the next builder
     // has the folder to itself.
-    command.env_clear().envs(environment::clean(&[])?.variables);
+    command.env_clear().envs(environment.variables);
     // SAFETY: between fork and exec only prctl is called.
     unsafe {
         command.pre_exec(|| Ok(nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL)?));
     }
     let failed = |e: std::io::Error| PortError::retryable(format!("{hint}: {e}"));
     let mut child = command.stdin(Stdio::null()).stdout(out).stderr(err).process_group(0).spawn().map_err(failed)?;
+    // This process holds the other end no longer: the output ends with the last one that writes.
+    command.stdout(Stdio::null()).stderr(Stdio::null());
+    let (path, mask) = (log.to_owned(), Mask::new(&environment.secrets));
+    let logger = std::thread::spawn(move || keep_log(&mut output, &path, LOG_LIMIT, mask));
     let status = loop {
         if let Some(status) = child.try_wait().map_err(failed)? {
             break status;
@@ -124,8 +132,10 @@ fn run(command: &mut Command, log: &File, path: &Path, cancel: &Cancel, hint: &s
         }
         std::thread::sleep(ASK);
     };
+    // One that panicked has said so.
+    let _ = logger.join();
     if status.success() {
         return Ok(());
     }
-    Err(PortError::retryable(format!("{hint}:\n{}", super::workspace::tail(path, 6))))
+    Err(PortError::retryable(format!("{hint}:\n{}", super::workspace::tail(log, 6))))
 }

@@ -7,7 +7,7 @@ use super::{
 use crate::{
     model::*,
     ports::*,
-    process::{self, ExitRecord, ShimSpec, State, environment},
+    process::{self, ExitRecord, Mask, ShimSpec, State, environment},
     spec::pipeline::variable,
 };
 use std::{
@@ -17,8 +17,12 @@ use std::{
 };
 
 /// A run's log is kept up to this many bytes, and as many before.
-const LOG_LIMIT: u64 = 64 * 1024 * 1024;
+pub const LOG_LIMIT: u64 = 64 * 1024 * 1024;
 const GRACE_MS: u64 = 10_000;
+/// A run's metrics are read up to this many bytes.
+const MAX_METRICS_BYTES: u64 = 64 * 1024 * 1024;
+/// Characters of a refused name that the log tells.
+const LONGEST_TOLD: usize = 100;
 
 /// What a stage gets from outside: the name of an input and its content.
 #[derive(Debug, Clone)]
@@ -245,15 +249,8 @@ impl Stage<'_> {
     fn judge(&self, run: &mut Run, folder: &Path, exit: &ExitRecord, cancel: &Cancel) -> PortResult<Manifest> {
         run.exit_code = exit.code;
         run.duration = Some(Millis(exit.ran_ms));
-        let text = fs::read(folder.join("metrics.jsonl")).unwrap_or_default();
-        let bad;
-        (run.metrics, bad) = metrics::parse(&String::from_utf8_lossy(&text));
-        if bad > 0 {
-            workspace::note(
-                &folder.join("log"),
-                &format!("{bad} metrics were no finite numbers in JSON lines; left out"),
-            );
-        }
+        let secrets = environment::known_secrets(&self.spec.secrets);
+        run.metrics = take_metrics(folder, &secrets);
         let name = &self.spec.name;
         if cancel.is_cancelled() {
             return Err(cancel.error());
@@ -273,12 +270,54 @@ impl Stage<'_> {
                 missing.join(", ")
             )));
         }
-        let outputs = self.config.artifacts.put_folder(&out)?;
+        let outputs = self.config.artifacts.put_folder(&out).map_err(|e| {
+            let message = Mask::hide(&secrets, &e.message);
+            PortError { message, ..e }
+        })?;
+        // It would show wherever the version does.
+        if let Some(told) = outputs.files.iter().find_map(|f| hidden(&secrets, &f.path)) {
+            return Err(PortError::permanent(format!("stage {name}: the name of its output `{told}` holds a secret")));
+        }
         if name.as_str() == "train" && outputs.files.is_empty() {
             return Err(PortError::permanent("stage train: it left nothing in TRIMTAB_OUTPUT, so there is no model"));
         }
         Ok(outputs)
     }
+}
+
+/// A text without the secrets, if it holds any.
+fn hidden(secrets: &[String], text: &str) -> Option<String> {
+    let without = Mask::hide(secrets, text);
+    (without != text).then_some(without)
+}
+
+/// Takes up the metrics that a run left; what is left out is noted in its log.
+fn take_metrics(folder: &Path, secrets: &[String]) -> BTreeMap<String, f64> {
+    let log = folder.join("log");
+    let read = workspace::read_own(&folder.join("metrics.jsonl"), MAX_METRICS_BYTES);
+    let text = read.unwrap_or_else(|e| {
+        workspace::note(&log, &format!("the file of metrics cannot be read: {e}; left out"));
+        vec![]
+    });
+    let mut found = metrics::parse(&String::from_utf8_lossy(&text));
+    let mut told: Vec<String> = found.bad_names.iter().map(|n| Mask::hide(secrets, n)).collect();
+    found.values.retain(|name, _| {
+        let hides = hidden(secrets, name);
+        told.extend(hides.clone());
+        hides.is_none()
+    });
+    if found.bad > 0 {
+        workspace::note(&log, &format!("{} metrics were no finite numbers in JSON lines; left out", found.bad));
+    }
+    if found.too_many > 0 {
+        workspace::note(&log, &format!("{} metrics were past the first 1,000 names; left out", found.too_many));
+    }
+    for name in told {
+        let name: String = name.chars().take(LONGEST_TOLD).collect();
+        let name = visible(&name);
+        workspace::note(&log, &format!("the metric `{name}` was left out: a name has letters, digits and _./ -"));
+    }
+    found.values
 }
 
 /// The arguments to execute; a program that the environment has is taken from there.

@@ -6,8 +6,9 @@ use crate::{
     spec::{code_files, pipeline::variable},
 };
 use std::{
-    fs,
-    os::unix::fs::PermissionsExt,
+    fs::{self, File},
+    io::{Read, Seek, SeekFrom},
+    os::unix::fs::{OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
 };
 
@@ -51,15 +52,37 @@ pub fn checkout(source: &dyn GitTree, tree: &ObjectId, code_path: &str, to: &Pat
 /// Adds a line of trimtab's own to a run's log; the run stands without it.
 pub fn note(log: &Path, line: &str) {
     use std::io::Write;
-    let file = fs::OpenOptions::new().create(true).append(true).open(log);
+    let file = own(fs::OpenOptions::new().create(true).append(true), log);
     let _ = file.and_then(|mut f| writeln!(f, "trimtab: {line}"));
+}
+
+/// Opens a file that a run may have replaced: never by a link, and never waiting for the other end of a pipe.
+pub fn own(options: &mut fs::OpenOptions, path: &Path) -> std::io::Result<File> {
+    let file = options.custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path)?;
+    if file.metadata()?.is_file() { Ok(file) } else { Err(std::io::Error::other("it is no plain file any more")) }
+}
+
+/// The bytes of a file that a run wrote, if they are not too many.
+pub fn read_own(path: &Path, most: u64) -> std::io::Result<Vec<u8>> {
+    let file = own(File::options().read(true), path)?;
+    let mut bytes = Vec::new();
+    if file.take(most + 1).read_to_end(&mut bytes)? as u64 > most {
+        return Err(std::io::Error::other(format!("it is larger than {} MiB", most >> 20)));
+    }
+    Ok(bytes)
 }
 
 /// The last lines of a log, at most 4 KiB of it.
 pub fn tail(log: &Path, lines: usize) -> String {
-    let bytes = fs::read(log).unwrap_or_default();
-    let from = bytes.len().saturating_sub(4096);
-    let text = String::from_utf8_lossy(&bytes[from..]).into_owned();
+    const LONGEST: u64 = 4096;
+    let read = || {
+        let mut file = own(File::options().read(true), log)?;
+        let mut bytes = Vec::new();
+        file.seek(SeekFrom::Start(file.metadata()?.len().saturating_sub(LONGEST)))?;
+        file.take(LONGEST).read_to_end(&mut bytes)?;
+        Ok::<_, std::io::Error>(bytes)
+    };
+    let text = String::from_utf8_lossy(&read().unwrap_or_default()).into_owned();
     let all: Vec<&str> = text.lines().filter(|l| !l.trim().is_empty()).collect();
     all[all.len().saturating_sub(lines)..].join("\n")
 }

@@ -170,3 +170,80 @@ fn an_interrupt_ends_the_build_of_an_environment() {
     assert!(said.contains("stopped: interrupted"), "{said}");
     drop(held);
 }
+
+/// The log of the only run.
+fn log(dir: &Path) -> String {
+    let runs = walkdir::WalkDir::new(dir.join("state/runs")).into_iter().flatten();
+    runs.filter(|e| e.file_name() == "log").map(|e| fs::read_to_string(e.path()).unwrap()).collect()
+}
+
+fn train(script: &str) -> tempfile::TempDir {
+    let dir = world("[train]\nrun = [\"sh\", \"train.sh\"]\nsecrets = [\"DB_PASSWORD\"]\n");
+    write(dir.path(), "models/m/train.sh", &format!("echo t >> {}\n{script}", dir.path().join("count").display()));
+    dir
+}
+
+fn run_with_secrets(dir: &Path) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_trimtab"))
+        .args(["run", "m", "--json", "--path"])
+        .arg(dir)
+        .arg("--state")
+        .arg(dir.join("state"))
+        .env("DB_PASSWORD", "hunter2-5ca1ab1e")
+        .env("PIP_INDEX_URL", "https://bot:w0nderland@pypi.example/simple")
+        .output()
+        .unwrap()
+}
+
+#[test]
+fn secrets_are_kept_out_of_names_and_logs() {
+    let dir = train(
+        "echo \"index $PIP_INDEX_URL\"; touch $TRIMTAB_OUTPUT/model\n\
+         echo \"{\\\"$DB_PASSWORD\\\": 1, \\\"auc\\\": 0.5, \\\"a<b\\\": 1}\" >> $TRIMTAB_METRICS\n",
+    );
+    let out = run_with_secrets(dir.path());
+    let text = said(&out);
+    assert!(out.status.success() && text.contains("\"auc\"") && !text.contains("hunter2"), "{text}");
+    let log = log(dir.path());
+    assert!(log.contains("index https://***@pypi.example/simple"), "{log}");
+    assert!(log.contains("metric `***` was left out") && log.contains("metric `a<b` was left out"), "{log}");
+    let dir = train("touch $TRIMTAB_OUTPUT/model-$DB_PASSWORD\n");
+    let out = run_with_secrets(dir.path());
+    let text = said(&out);
+    assert!(
+        !out.status.success() && text.contains("`model-***` holds a secret") && !text.contains("hunter2"),
+        "{text}"
+    );
+}
+
+#[test]
+fn run_files_that_were_replaced_neither_hang_nor_fill_the_daemon() {
+    let run_dir = "dir=$(dirname $TRIMTAB_METRICS); touch $TRIMTAB_OUTPUT/model\n";
+    for (script, told) in [
+        ("rm $TRIMTAB_METRICS; mkfifo $TRIMTAB_METRICS", "no plain file"),
+        ("rm $TRIMTAB_METRICS; ln -s /dev/zero $TRIMTAB_METRICS", "cannot be read"),
+        ("truncate -s 100M $TRIMTAB_METRICS", "larger than 64 MiB"),
+    ] {
+        let dir = train(&format!("{run_dir}{script}\n"));
+        let out = run_with_secrets(dir.path());
+        assert!(out.status.success(), "{script}: {}", said(&out));
+        assert!(log(dir.path()).contains(told), "{script}: {}", log(dir.path()));
+    }
+    let dir = train(&format!("{run_dir}rm $dir/log; mkfifo $dir/log; exit 3\n"));
+    let out = run_with_secrets(dir.path());
+    assert!(!out.status.success() && said(&out).contains("exit 3"), "{}", said(&out));
+}
+
+#[test]
+fn an_output_that_can_never_be_taken_is_not_trained_again() {
+    for (script, told) in [
+        ("ln -s nowhere $TRIMTAB_OUTPUT/model", "leads nowhere"),
+        ("mkdir $TRIMTAB_OUTPUT/a; ln -s a $TRIMTAB_OUTPUT/model", "link to a folder"),
+        ("rmdir $TRIMTAB_OUTPUT; ln -s /usr $TRIMTAB_OUTPUT", "no folder any more"),
+    ] {
+        let dir = train(&format!("{script}\n"));
+        let out = run_with_secrets(dir.path());
+        assert!(!out.status.success() && said(&out).contains(told), "{script}: {}", said(&out));
+        assert_eq!(counted(dir.path()), 1);
+    }
+}
