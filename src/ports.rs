@@ -231,6 +231,8 @@ pub trait PipelineObserver: Send + Sync {
     fn cached(&self, key: &Digest) -> Option<Run>;
     /// Whether this run was cancelled: it is not taken up, but executed anew under another number.
     fn cancelled(&self, run: &RunId) -> bool;
+    /// A run that was recorded before, by a daemon that died meanwhile.
+    fn recorded(&self, id: &RunId) -> Option<Run>;
     /// A run is about to start (intention) or has ended (outcome).
     fn record(&self, run: &Run) -> PortResult<()>;
     /// The stages as they stand.

@@ -68,7 +68,10 @@ fn message(observed: &ObservedModel, plan: Option<&ModelPlan>) -> String {
         };
         return format!("{}; {until}", d.sentence());
     }
-    if let Some(PipelineState::Failed { reason, .. }) = observed.pipeline.as_ref().map(|p| &p.state) {
+    let untrained = plan.is_none_or(|p| p.version.is_none());
+    if let Some(PipelineState::Failed { reason, .. }) =
+        observed.pipeline.as_ref().map(|p| &p.state).filter(|_| untrained)
+    {
         return reason.clone();
     }
     let Some(plan) = plan else { return String::new() };
@@ -187,7 +190,9 @@ pub fn fleet_plan(r: &Reconciler, state: &DesiredState) -> FleetPlan {
         found.help = [found.help.take(), serves].into_iter().flatten().reduce(|a, b| format!("{a}; {b}"));
     }
     for name in names.iter().filter(|n| !held.contains(*n)) {
-        let last_good = || r.view(name).and_then(|v| v.observed.desired).filter(|_| state.broken.contains_key(name));
+        // Before Git was read, and while a spec is broken, the last good state stands.
+        let stands = state.broken.contains_key(name) || state.revision.is_none();
+        let last_good = || r.view(name).and_then(|v| v.observed.desired).filter(|_| stands);
         let desired = state.models.get(name).cloned().or_else(last_good);
         let model = r.fresh_plan(name, desired.as_deref());
         if model.actions.is_empty() && model.waiting.is_empty() {

@@ -34,6 +34,9 @@ pub struct Args {
     /// Folder that holds datasets with a `path`; the specs' own when left out
     #[arg(long, env = "TRIMTAB_DATA")]
     data: Option<PathBuf>,
+    /// Take the data as it is now, whatever the lock pins
+    #[arg(long)]
+    new_data: bool,
 }
 
 /// Shows stages as they go; keeps finished runs beside the run folders, so that stages are cached from one call to the next.
@@ -49,6 +52,9 @@ impl PipelineObserver for Screen {
     }
     fn cancelled(&self, _: &RunId) -> bool {
         false
+    }
+    fn recorded(&self, _: &RunId) -> Option<Run> {
+        None
     }
     fn record(&self, run: &Run) -> PortResult<()> {
         if run.status != RunStatus::Succeeded {
@@ -136,6 +142,17 @@ pub fn run(global: &Global, args: &Args) -> Outcome {
         Ok((input.clone(), datasets.snapshot(spec, now.wall)?))
     };
     let snapshots: BTreeMap<Name, Snapshot> = model.spec.data.iter().map(take).collect::<PortResult<_>>()?;
+    for (input, snapshot) in &snapshots {
+        let locked = model.locked(input).filter(|locked| *locked != snapshot.digest && !args.new_data);
+        if let Some(locked) = locked {
+            return Err(Failure::new(format!(
+                "{input}: trimtab.lock pins {}, but {} is {} now: bring that data back, or run with --new-data",
+                locked.short(),
+                snapshot.dataset,
+                snapshot.digest.short()
+            )));
+        }
+    }
     let digests = snapshots.iter().map(|(i, s)| (i.clone(), s.digest)).collect();
     let print = fingerprint(&model, &digests);
     let exe = std::env::current_exe()?;

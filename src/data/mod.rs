@@ -107,6 +107,34 @@ impl LocalDatasets {
     }
 }
 
+impl LocalDatasets {
+    /// Whether a layout of a snapshot holds its very files and nothing else; one that is not there yet is.
+    fn is_intact(&self, snapshot: &Snapshot, folder: &Path) -> PortResult<bool> {
+        if !folder.exists() {
+            return Ok(true);
+        }
+        let there = WalkDir::new(folder).into_iter().flatten().filter(|e| !e.file_type().is_dir()).count();
+        if there != snapshot.manifest.files.len() {
+            return Ok(false);
+        }
+        let same = |file: &FileEntry| {
+            let place = folder.join(&file.path);
+            let stat = cache::Stat::of(&place).map_err(io(&place))?;
+            if self.cache.get(&place, &stat).is_some_and(|known| known.digest == file.digest) {
+                return Ok(true);
+            }
+            let (digest, size) = crate::artifact::hash_file(&place).map_err(io(&place))?;
+            if digest == file.digest {
+                self.cache.put(&place, stat, FileEntry { size, ..file.clone() });
+            }
+            Ok(digest == file.digest)
+        };
+        // A file that cannot be read is none of the snapshot's.
+        let all: PortResult<Vec<bool>> = snapshot.manifest.files.par_iter().map(same).collect();
+        Ok(all.is_ok_and(|all| all.into_iter().all(|same| same)))
+    }
+}
+
 impl Datasets for LocalDatasets {
     fn snapshot(&self, dataset: &DatasetSpec, now: WallMs) -> PortResult<Snapshot> {
         let (manifest, single_file) = match &dataset.source {
@@ -120,7 +148,14 @@ impl Datasets for LocalDatasets {
     fn locate(&self, snapshot: &Snapshot) -> PortResult<PathBuf> {
         let folder = self.config.state.join("snapshots").join(snapshot.digest.hex());
         fs::create_dir_all(self.config.state.join("snapshots")).map_err(io(&folder))?;
-        self.artifacts.materialise(&snapshot.manifest, &folder, Lay::Linked)?;
+        if !self.is_intact(snapshot, &folder)? {
+            // A run wrote into it: what it left is put aside at once, and removed.
+            let aside = folder.with_extension("spoiled");
+            let _ = fs::remove_dir_all(&aside);
+            fs::rename(&folder, &aside).map_err(io(&folder))?;
+            fs::remove_dir_all(&aside).map_err(io(&aside))?;
+        }
+        self.artifacts.materialise(&snapshot.manifest, &folder, Lay::Copied)?;
         Ok(match snapshot.manifest.files.first() {
             Some(file) if snapshot.single_file => folder.join(&file.path),
             _ => folder,

@@ -220,9 +220,19 @@ pub struct Pin {
     pub dataset: Arc<DatasetSpec>,
     pub snapshot: Digest,
 }
+/// Names a set of inputs by their datasets and where those come from.
+pub fn data_digest(inputs: &BTreeMap<Name, DatasetSpec>) -> Digest {
+    let sources: BTreeMap<&Name, (&Name, &DataSource)> =
+        inputs.iter().map(|(input, d)| (input, (&d.name, &d.source))).collect();
+    // Plain data with string keys: serialising cannot fail.
+    Digest::of(&serde_json::to_vec(&sources).unwrap_or_default())
+}
 /// A failure that is tried again.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {
+    /// What failed: [`data_digest`] of the datasets that were asked for. Other data is not held up by it.
+    #[serde(default)]
+    pub of: Option<Digest>,
     pub reason: String,
     pub attempts: u32,
     pub retry_at: SteadyMs,

@@ -212,7 +212,7 @@ fn take_up(input: &Input, desired: &DesiredModel, version: Option<&Version>, dra
 
 fn resolve_data(input: &Input, desired: &DesiredModel, missing: BTreeMap<Name, DatasetSpec>, draft: &mut Draft) {
     match &input.observed.data_failure {
-        Some(f) if f.retry_at > input.now.steady => {
+        Some(f) if f.of == Some(data_digest(&missing)) && f.retry_at > input.now.steady => {
             draft.wait(Waiting::DataRetry { at: f.retry_at, reason: f.reason.clone() }, Some(f.retry_at));
         }
         _ => {

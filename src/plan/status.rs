@@ -40,12 +40,14 @@ fn health(input: &Input, draft: &Draft) -> Health {
     if observed.suspended {
         return Health::Suspended;
     }
-    let failed = matches!(observed.pipeline.as_ref().map(|p| &p.state), Some(PipelineState::Failed { .. }))
-        && draft.actions.is_empty();
-    let stuck = |w: &Waiting| matches!(w, Waiting::Gates { .. } | Waiting::Rejected { .. } | Waiting::DataRetry { .. });
+    // A failure of what Git no longer asks for is over.
+    let stuck = |w: &Waiting| {
+        let training = matches!(w, Waiting::TrainingFailed { .. } | Waiting::TrainingRetry { .. });
+        training || matches!(w, Waiting::Gates { .. } | Waiting::Rejected { .. } | Waiting::DataRetry { .. })
+    };
     let rolling = observed.deployments.values().any(|d| d.rollout.is_some());
     let unready = draft.waiting.iter().any(|w| matches!(w, Waiting::Ready { .. }));
-    if failed || draft.waiting.iter().any(stuck) {
+    if draft.waiting.iter().any(stuck) {
         Health::Degraded
     } else if rolling || running(observed).is_some() || !draft.actions.is_empty() {
         Health::Progressing
@@ -74,10 +76,14 @@ pub fn conditions(input: &Input, version: Option<&Version>, draft: &Draft) -> Ve
     }];
     let Some(desired) = input.desired else { return all };
     let resolving = draft.actions.iter().any(|p| matches!(p.action, Action::ResolveData { .. }));
-    all.push(match &observed.data_failure {
+    let failed = draft.waiting.iter().find_map(|w| match w {
+        Waiting::DataRetry { reason, .. } => Some(reason),
+        _ => None,
+    });
+    all.push(match failed {
         None if resolving => one("DataReady", false, "Resolving", "a snapshot is taken".into()),
         None => one("DataReady", true, "Pinned", String::new()),
-        Some(f) => one("DataReady", false, "SnapshotFailed", f.reason.clone()),
+        Some(reason) => one("DataReady", false, "SnapshotFailed", reason.clone()),
     });
     if !desired.spec.data.is_empty() && !resolving {
         let failed = draft.waiting.iter().find_map(|w| match w {

@@ -58,7 +58,8 @@ pub struct Config {
 /// Work beside the queue, at most one of a kind for each model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Task {
-    Data,
+    /// Of these datasets: a download that hangs does not hold up another.
+    Data(Digest),
     Lock,
     Pipeline,
 }

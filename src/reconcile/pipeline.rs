@@ -28,6 +28,13 @@ impl PipelineObserver for Observer<'_> {
         matches!(self.store().run(run), Ok(Some(Run { status: RunStatus::Cancelled { .. }, .. })))
     }
 
+    fn recorded(&self, id: &RunId) -> Option<Run> {
+        self.store().run(id).unwrap_or_else(|e| {
+            tracing::error!("cannot read a run: {e}");
+            None
+        })
+    }
+
     fn record(&self, run: &Run) -> PortResult<()> {
         match &run.status {
             RunStatus::Running => self.record_start(run),

@@ -10,6 +10,8 @@ struct Goal {
     lock: Option<FileChange>,
     /// What is undone, newest first.
     undone: Vec<Revision>,
+    /// The datasets that the model reads then.
+    datasets: Vec<Name>,
 }
 
 /// Commits that are looked through for the one that changed the model.
@@ -67,7 +69,17 @@ impl Reconciler {
             }
             let there = |b: &Revision| source.entry(&b.tree, &desired.file).map(|e| e.is_some());
             return match before {
-                Some(before) if there(&before)? => Ok(Goal { tree: before.tree, lock: None, undone }),
+                Some(before) if there(&before)? => {
+                    let loaded = self.load_revision(&before.commit.0)?;
+                    let then = loaded.state().models.get(&desired.spec.name).ok_or_else(|| {
+                        PortError::permanent(format!(
+                            "before that change, at {}, the spec was broken: go back with --to VERSION",
+                            before.commit.short()
+                        ))
+                    })?;
+                    let datasets = then.spec.data.values().cloned().collect();
+                    Ok(Goal { tree: before.tree, lock: None, undone, datasets })
+                }
                 _ => Err(PortError::permanent(format!(
                     "the newest change is the commit that made {}: there is nothing to go back to (delete its spec to retire it)",
                     desired.spec.name
@@ -112,7 +124,8 @@ impl Reconciler {
         });
         let undone =
             self.0.ports.source.log(Some(&version.revision.commit), &head.commit, &self.paths(desired), LOOKED_AT)?;
-        Ok(Goal { tree: version.revision.tree, lock, undone })
+        let datasets = then.spec.data.values().cloned().collect();
+        Ok(Goal { tree: version.revision.tree, lock, undone, datasets })
     }
 
     /// What must change at the head for the model's files to be as in the goal.
@@ -126,7 +139,10 @@ impl Reconciler {
             .map(|c| FileChange { path: c.path, content: content(c.new) })
             .collect();
         files.extend(goal.lock.clone());
-        for (name, path) in self.dataset_files(desired) {
+        let specs = self.source_status().path;
+        let names: std::collections::BTreeSet<&Name> = desired.datasets.keys().chain(&goal.datasets).collect();
+        for name in names {
+            let path = spec::dataset_file(&specs, name);
             let (now, then) = (source.entry(&head.tree, &path)?, source.entry(&goal.tree, &path)?);
             if now == then {
                 continue;

@@ -288,7 +288,13 @@ impl Reconciler {
     }
 
     fn follows_rewrites(&self) -> bool {
-        self.loaded().state().settings.allow_rewrite
+        let loaded = self.loaded();
+        if loaded.state().revision.is_some() {
+            return loaded.state().settings.allow_rewrite;
+        }
+        // Before the first load the settings are those that were in force when the daemon before ended.
+        let known = lock(&self.0.source.shared).last_known.clone();
+        known.filter(|k| k.state().revision.is_some()).is_none_or(|k| k.state().settings.allow_rewrite)
     }
 
     fn note_outcome(&self, outcome: PortResult<()>) {

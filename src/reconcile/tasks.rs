@@ -17,7 +17,9 @@ impl Reconciler {
             match &planned.action {
                 Action::ResolveData { inputs } => {
                     let inputs = inputs.clone();
-                    self.begin(&name, Task::Data, move |r, model, _| r.resolve_data(model, &inputs, false));
+                    self.begin(&name, Task::Data(data_digest(&inputs)), move |r, model, _| {
+                        r.resolve_data(model, &inputs, false)
+                    });
                 }
                 Action::WriteLock { snapshots } => {
                     let (snapshots, desired) = (snapshots.clone(), cell.observed.desired.clone());
@@ -76,7 +78,7 @@ impl Reconciler {
     fn resolve_data(&self, model: &Name, inputs: &BTreeMap<Name, DatasetSpec>, refresh: bool) {
         match self.take_snapshots(inputs) {
             Ok(snapshots) => self.pin(model, inputs, &snapshots, refresh),
-            Err(e) => self.note_data_failure(model, &e),
+            Err(e) => self.note_data_failure(model, inputs, &e),
         }
     }
 
@@ -117,7 +119,14 @@ impl Reconciler {
             }
             observed.data_failure = None;
             if let Some(desired) = &desired {
-                let pinned: BTreeMap<Name, Digest> = snapshots.iter().map(|(i, s)| (i.clone(), s.digest)).collect();
+                // What took long may have been asked for by a spec that names other data now.
+                let asked = |input: &Name| desired.spec.data.get(input).and_then(|d| desired.datasets.get(d));
+                let same = |(input, _): &(&Name, &Snapshot)| {
+                    let dataset = inputs.get(*input).zip(asked(input));
+                    dataset.is_some_and(|(a, b)| a.name == b.name && a.source == b.source)
+                };
+                let pinned: BTreeMap<Name, Digest> =
+                    snapshots.iter().filter(same).map(|(i, s)| (i.clone(), s.digest)).collect();
                 let before = observed.content_pins.entry(desired.content).or_default();
                 for (input, digest) in pinned {
                     if refresh {
@@ -131,12 +140,13 @@ impl Reconciler {
         });
     }
 
-    fn note_data_failure(&self, model: &Name, error: &PortError) {
+    fn note_data_failure(&self, model: &Name, inputs: &BTreeMap<Name, DatasetSpec>, error: &PortError) {
+        let of = Some(data_digest(inputs));
         let now = self.now().steady;
         self.change_model(model, |observed, batch| {
-            let attempts = observed.data_failure.as_ref().map_or(0, |f| f.attempts) + 1;
+            let attempts = observed.data_failure.as_ref().filter(|f| f.of == of).map_or(0, |f| f.attempts) + 1;
             let retry_at = now.plus(backoff(attempts));
-            observed.data_failure = Some(Failure { reason: error.message.clone(), attempts, retry_at });
+            observed.data_failure = Some(Failure { of, reason: error.message.clone(), attempts, retry_at });
             batch
         });
     }
@@ -220,7 +230,11 @@ impl Reconciler {
     /// New snapshots of all of a model's inputs, pinned by a commit where trimtab may push, else in the store. Returns the inputs
     /// that changed.
     pub fn refresh(&self, model: &Name) -> PortResult<Vec<Name>> {
-        let Some(desired) = self.loaded().state().models.get(model).cloned() else {
+        let loaded = self.loaded();
+        if loaded.state().revision.is_none() {
+            return Err(PortError::retryable("no revision is loaded yet: the source was not read since the start"));
+        }
+        let Some(desired) = loaded.state().models.get(model).cloned() else {
             return Err(PortError::permanent(format!("Git has no model `{model}`")));
         };
         let Some(cell) = self.cell(model) else {

@@ -92,7 +92,11 @@ impl GitSource {
             pool: Mutex::default(),
             folders: Folders::default(),
         };
-        source.with_repo(|_| Ok(()))?;
+        // What a work tree checks out later is not what is followed; a detached HEAD is told by the fetch.
+        let found = source.with_repo(|repo| Ok(source.local_branch(repo).ok()))?;
+        if source.remote.is_none() {
+            *source.branch.lock().unwrap_or_else(PoisonError::into_inner) = found;
+        }
         Ok(source)
     }
 

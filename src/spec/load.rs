@@ -332,7 +332,10 @@ impl Loaded {
         // Broken settings leave those that were in force.
         self.state.settings = match &self.settings {
             None => Settings::default(),
-            Some(s) => s.value.as_deref().cloned().unwrap_or(old_settings),
+            Some(Parsed { value: Some(settings), .. }) => settings.as_ref().clone(),
+            // With none to go by, nothing is written and nothing rewritten is followed: the broken file may have said so.
+            Some(_) if self.state.revision.is_none() => Settings { push: false, allow_rewrite: false, ..old_settings },
+            Some(_) => old_settings,
         };
         self.state.revision = Some(revision.clone());
         let mut touched = BTreeSet::new();

@@ -172,6 +172,10 @@ fn outcome(
         config.state.join("runs").join(format!("{}-{}-{what}", job.model.spec.name, job.fingerprint.hex()))
     };
     let code = scratch("code");
+    if code.exists() {
+        // Left behind by a daemon that was killed, perhaps while it removed it.
+        std::fs::remove_dir_all(&code).map_err(workspace::io(&code))?;
+    }
     workspace::checkout(config.source.as_ref(), &job.revision.tree, &job.model.code_path, &code)?;
     let code_files = config.artifacts.put_folder(&code)?;
     std::fs::remove_dir_all(&code).map_err(workspace::io(&code))?;

@@ -37,7 +37,7 @@ const NO_PYTHON: &str = "python3 is not installed: install it (Debian: apt-get i
 /// The environment of a requirements file; builds it when it is missing. Output of the build is appended to `log`. Others that want the same
 /// one wait for it. A cancel ends the wait and the build.
 pub fn environment(state: &Path, requirements: &Path, log: &Path, cancel: &Cancel) -> PortResult<Venv> {
-    let content = fs::read(requirements).map_err(io(requirements))?;
+    let content = contents(requirements, 0)?;
     let version = output(Command::new("python3").arg("--version")).map_err(|_| PortError::retryable(NO_PYTHON))?;
     let digest = Digest::of(&[content.as_slice(), version.as_bytes()].concat());
     let place = folder(state, &digest);
@@ -58,6 +58,30 @@ pub fn environment(state: &Path, requirements: &Path, log: &Path, cancel: &Cance
     }
     let packages = fs::read_to_string(place.join(MARKER)).map_err(io(&place))?;
     Ok(Venv { digest, bin: place.join("bin"), packages: packages.lines().map(str::to_owned).collect() })
+}
+
+/// A requirements file with those that it includes, in their order.
+fn contents(requirements: &Path, depth: usize) -> PortResult<Vec<u8>> {
+    const DEEPEST: usize = 10;
+    let mut all = fs::read(requirements).map_err(io(requirements))?;
+    let text = String::from_utf8_lossy(&all).into_owned();
+    let included = |line: &str| {
+        let line = line.trim();
+        let forms = ["--requirement", "--constraint", "-r", "-c"];
+        let rest = forms.iter().find_map(|form| line.strip_prefix(form))?;
+        Some(rest.trim_start_matches('=').trim().to_owned()).filter(|file| !file.is_empty())
+    };
+    for file in text.lines().filter_map(included) {
+        if depth == DEEPEST {
+            return Err(PortError::permanent(format!("{} includes files in a circle", requirements.display())));
+        }
+        // What is elsewhere, such as on a server, is known by its address alone.
+        let place = requirements.with_file_name(&file);
+        if place.is_file() {
+            all.extend(contents(&place, depth + 1)?);
+        }
+    }
+    Ok(all)
 }
 
 fn output(command: &mut Command) -> std::io::Result<String> {

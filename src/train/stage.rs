@@ -120,6 +120,10 @@ impl Stage<'_> {
             metrics: BTreeMap::new(),
             outputs: None,
         };
+        // One that is taken up began when it began.
+        if let Some(before) = observer.recorded(id) {
+            (run.started, run.started_steady) = (before.started, before.started_steady);
+        }
         observer.record(&run)?;
         let folder = run_folder(&self.config.state, id);
         let result = self.process(&folder, &run, cancel);

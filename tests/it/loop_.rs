@@ -456,3 +456,60 @@ fn a_suspended_model_stays_as_it_is_until_it_is_resumed() {
     let events = w.json(&["events"]).to_string();
     assert!(events.contains("train.params.seed 1 → 2"), "the reason is not lost: {events}");
 }
+
+/// What failed is over once Git asks for something else: a revert of a broken training leads back to health.
+#[test]
+fn the_revert_of_a_failed_training_is_healthy_again() {
+    let mut w = World::new();
+    let count = w.path("count");
+    w.commit_model("fraud", &model("fraud", &count, ", seed = 1", SERVED));
+    w.start();
+    w.wait_for("fraud", "healthy");
+    let bad = w.commit("fraud: a mistake", &[("specs/models/fraud/train.py", Some("raise SystemExit(3)"))]);
+    until("it fails", || w.json(&["status", "fraud"])["summary"]["health"] == "Degraded");
+    w.revert(bad);
+    w.wait_for("fraud", "healthy");
+    assert_eq!(w.trimtab(&["status"]).status.code(), Some(0));
+    assert_eq!(w.trained("count").len(), 1);
+}
+
+/// A dataset that cannot be read, and one that never ends, hold up no other dataset under the same input.
+#[test]
+fn a_dataset_that_fails_or_hangs_does_not_hold_up_its_own_fix() {
+    let mut w = World::new();
+    let count = w.path("count");
+    let server = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let source = |name: &str, source: &str| {
+        format!("schema = \"trimtab/v1\"\n[dataset]\nname = \"{name}\"\n[source]\n{source}\n")
+    };
+    let gone = source("gone", "path = \"gone.csv\"");
+    let hangs = source("hangs", &format!("url = \"http://{}/x.csv\"", server.local_addr().unwrap()));
+    w.commit("data", &[("specs/datasets/gone.toml", Some(&gone)), ("specs/datasets/hangs.toml", Some(&hangs))]);
+    let of =
+        |dataset: &str| model("fraud", &count, ", seed = 1", SERVED).replace("\"numbers\"", &format!("\"{dataset}\""));
+    w.commit_model("fraud", &of("gone"));
+    w.start();
+    until("it fails", || w.json(&["status", "fraud"])["summary"]["health"] == "Degraded");
+    w.commit_model("fraud", &of("hangs"));
+    let (_held, _) = server.accept().unwrap();
+    w.commit_model("fraud", &of("numbers"));
+    w.wait_for("fraud", "healthy");
+}
+
+/// A run that writes into its input spoils it for nobody: neither for the next run nor in the store.
+#[test]
+fn what_a_training_does_to_its_input_reaches_no_other_training() {
+    let mut w = World::new();
+    let count = w.path("count");
+    let spoil = format!(
+        "import os, stat\nplace = os.environ['TRIMTAB_INPUT_TRAIN']\nos.chmod(place, 0o644)\n{}\nopen(place, 'w').write('EVIL EVIL EVIL')\n",
+        crate::support::TRAIN
+    );
+    w.commit_model("fraud", &model("fraud", &count, ", seed = 1", SERVED));
+    w.commit("fraud: spoils", &[("specs/models/fraud/train.py", Some(&spoil))]);
+    w.start();
+    w.wait_for("fraud", "version=v1");
+    w.commit_model("fraud", &model("fraud", &count, ", seed = 2", SERVED));
+    w.wait_for("fraud", "version=v2");
+    assert!(w.get("/models/fraud/x").2.contains("\"data\": 8"), "{}", w.get("/models/fraud/x").2);
+}

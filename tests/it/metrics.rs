@@ -110,7 +110,8 @@ impl Frozen {
 }
 impl Drop for Frozen {
     fn drop(&mut self) {
-        kill(self.0, Signal::SIGCONT).unwrap();
+        // The daemon may have replaced it meanwhile.
+        let _ = kill(self.0, Signal::SIGCONT);
     }
 }
 
