@@ -64,7 +64,7 @@ impl LocalDatasets {
 
     fn take(&self, file: &Path, name: &str) -> PortResult<FileEntry> {
         let before = cache::Stat::of(file).map_err(io(file))?;
-        if let Some(known) = self.cache.get(file, &before) {
+        if let Some(known) = self.cache.get(file, &before).filter(|known| self.artifacts.has(&known.digest)) {
             return Ok(FileEntry { path: name.to_owned(), ..known });
         }
         let entry = self.artifacts.put_file(file, name)?;

@@ -34,19 +34,21 @@ fn the_same_content_is_the_same_snapshot_and_new_content_another() {
 }
 
 #[test]
-fn an_unchanged_file_is_not_read_again() {
+fn an_unchanged_file_is_not_read_again_unless_its_content_was_removed() {
     let dir = tempfile::tempdir().unwrap();
     let all = datasets(dir.path());
-    let file = dir.path().join("data/x.csv");
-    fs::write(&file, "1").unwrap();
-    let first = all.snapshot(&path("x.csv"), WallMs(1)).unwrap();
+    fs::write(dir.path().join("data/x.csv"), "1").unwrap();
+    fs::write(dir.path().join("data/y.csv"), "2").unwrap();
+    let digest = |all: &LocalDatasets, name| all.snapshot(&path(name), WallMs(1)).unwrap().manifest.files[0].digest;
+    let (x, y) = (digest(&all, "x.csv"), digest(&all, "y.csv"));
     drop(all);
-    // With the stored content gone a second reading would put it back.
-    let stored = dir.path().join("state/artifacts").join(&first.manifest.files[0].digest.hex()[..2]);
+    // What is remembered is made to differ from what a second reading would find.
+    let known = dir.path().join("state/data-cache.json");
+    fs::write(&known, fs::read_to_string(&known).unwrap().replace(&x.hex(), &y.hex())).unwrap();
+    assert_eq!(digest(&datasets(dir.path()), "x.csv"), y);
+    let stored = dir.path().join("state/artifacts").join(&y.hex()[..2]);
     fs::remove_dir_all(&stored).unwrap();
-    let again = datasets(dir.path());
-    assert_eq!(again.snapshot(&path("x.csv"), WallMs(2)).unwrap().digest, first.digest);
-    assert!(!stored.exists());
+    assert_eq!(digest(&datasets(dir.path()), "x.csv"), x);
 }
 
 #[test]

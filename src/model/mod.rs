@@ -1,11 +1,13 @@
 //! The words: identifiers, specs, desired and observed state, plan, rollout. Plain data; imports nothing of ours.
 
+mod gc;
 mod id;
 mod observed;
 mod plan;
 mod spec;
 mod version;
 
+pub use gc::*;
 pub use id::*;
 pub use observed::*;
 pub use plan::*;
