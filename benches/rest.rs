@@ -95,6 +95,28 @@ impl Target for Instantly {
     }
 }
 
+/// Nothing lies anywhere.
+impl Disk for Instantly {
+    fn each(&self, _: Place, _: &mut dyn FnMut(Stored)) -> PortResult<()> {
+        Ok(())
+    }
+    fn size(&self, _: &Stored) -> u64 {
+        0
+    }
+    fn remove(&self, _: &Stored) -> PortResult<bool> {
+        Ok(false)
+    }
+    fn is_alive(&self, _: &Stored) -> bool {
+        false
+    }
+    fn remembered(&self, _: &Stored) -> Option<Run> {
+        None
+    }
+    fn alone(&self) -> PortResult<Option<Box<dyn Send>>> {
+        Ok(None)
+    }
+}
+
 /// A fleet that is trained and at rest, with its state in the fleet's folder.
 struct AtRest {
     fleet: Fleet,
@@ -109,9 +131,17 @@ impl AtRest {
         let source = Arc::new(fleet.source(&state));
         let stub = Arc::new(Instantly);
         let clock = Arc::new(SystemClock::continuing(None));
-        let ports = Ports { source, trainer: stub.clone(), target: stub.clone(), datasets: stub, clock };
+        let ports = Ports {
+            source,
+            trainer: stub.clone(),
+            target: stub.clone(),
+            datasets: stub.clone(),
+            clock,
+            disk: stub,
+            claims: Arc::default(),
+        };
         // The loop asks only when it is told to.
-        let config = Config { poll: Millis(3_600_000), workers: 8, random: || 0 };
+        let config = Config { poll: Millis(3_600_000), workers: 8, gc_every: Millis(0), random: || 0 };
         let reconciler = Reconciler::open(Store::open(&state).unwrap(), ports, config).unwrap();
         let threads = reconciler.run().unwrap();
         let rested = || {

@@ -8,7 +8,7 @@
 //! ```
 //!
 //! Imports run downward only, as the table in `ARCHITECTURE.md` says and a test holds: [`model`] imports nothing of ours, and [`ports`] only it;
-//! [`rollout`], [`plan`] (which asks `rollout`) and [`spec`] (which reads Git's tree through a port) are pure; adapters ([`source`], [`store`], [`artifact`],
+//! [`gc`], [`rollout`], [`plan`] (which asks `rollout`) and [`spec`] (which reads Git's tree through a port) are pure; adapters ([`source`], [`store`], [`artifact`],
 //! [`data`], [`train`], [`deploy`], [`route`]) do not see each other, but for `deploy`, which drives `route`, and `train`, which asks `spec` for the order of stages;
 //! [`reconcile`] sees the pure modules, the ports and the store, and no adapter; [`api`] adds a handle to `reconcile`; [`tui`] sees `api`'s client and types;
 //! [`cli`] wires it all.
@@ -33,6 +33,7 @@ pub mod artifact;
 pub mod cli;
 pub mod data;
 pub mod deploy;
+pub mod gc;
 pub mod model;
 pub mod plan;
 pub mod ports;

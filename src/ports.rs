@@ -3,9 +3,9 @@
 
 use crate::model::*;
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet, HashMap},
     path::{Path, PathBuf},
-    sync::{Arc, OnceLock},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
 };
 
 /// An error at an adapter, told to people; `retryable` when the same call may go through later.
@@ -136,6 +136,8 @@ pub trait Source: GitTree {
         new: &ObjectId,
         paths: &[(Name, Vec<String>)],
     ) -> PortResult<Vec<(Name, Revision)>>;
+    /// The commits that lead to `new` and were made at `since` or later, and those right before them; without `new` itself. Newest first.
+    fn recent(&self, new: &ObjectId, since: WallMs) -> PortResult<Vec<Revision>>;
     /// Commits on the newest head and pushes; on a lost race fetches and reapplies.
     fn push(&self, commit: &BotCommit) -> PortResult<Pushed>;
     /// Calls `wake` when the remote may have moved (local repos: file notifications). Returns a guard; polling is the caller's.
@@ -162,14 +164,136 @@ pub trait ArtifactStore: Send + Sync {
     fn put_file(&self, file: &Path, name: &str) -> PortResult<FileEntry>;
     /// Takes bytes in.
     fn put_bytes(&self, bytes: &[u8], name: &str) -> PortResult<FileEntry>;
+    /// The digest and size of any file, taken in or not.
+    fn digest(&self, file: &Path) -> PortResult<(Digest, u64)>;
     /// Lays the manifest out below `folder`, complete or not at all. A file whose content no longer has its digest is refused.
     fn materialise(&self, manifest: &Manifest, folder: &Path, how: Lay) -> PortResult<()>;
     /// Puts one file in the place of whatever is there, whole or not at all; refused as above.
     fn replace(&self, file: &FileEntry, place: &Path, how: Lay) -> PortResult<()>;
-    /// Whether the content is here.
-    fn has(&self, digest: &Digest) -> bool;
     /// The content of one file.
     fn read(&self, digest: &Digest) -> PortResult<Vec<u8>>;
+    /// Whether the content is here. What is, is claimed: see [`Claims`].
+    fn has(&self, digest: &Digest) -> bool;
+}
+
+/// Where in the state folder something lies that only a record, or a claim, keeps there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// A content-addressed file.
+    File,
+    /// The folder of a run.
+    Run,
+    /// A snapshot as runs see it.
+    Layout,
+    /// A Python environment.
+    Environment,
+    /// What `trimtab run` remembers of a stage.
+    Memory,
+}
+
+/// Something in the state folder.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stored {
+    pub place: Place,
+    /// Of the file or folder.
+    pub name: String,
+    /// What a claim on it names: the digest in its name, or the hash of a run's id.
+    pub key: Digest,
+    /// When it was last written; for an order only.
+    pub modified: WallMs,
+}
+
+/// The state folder, for those who tidy it up.
+pub trait Disk: Send + Sync {
+    /// Everything at a place.
+    fn each(&self, place: Place, visit: &mut dyn FnMut(Stored)) -> PortResult<()>;
+    /// Bytes that removing it frees, its links to content-addressed files left aside.
+    fn size(&self, stored: &Stored) -> u64;
+    /// Removes it whole or not at all; `false` when it is claimed or in use.
+    fn remove(&self, stored: &Stored) -> PortResult<bool>;
+    /// Whether a process of the run lives.
+    fn is_alive(&self, run: &Stored) -> bool;
+    /// The run that was remembered; `None` when it cannot be read.
+    fn remembered(&self, memory: &Stored) -> Option<Run>;
+    /// Keeps other processes from taking anything in while the guard lives; `None` while one does.
+    fn alone(&self) -> PortResult<Option<Box<dyn Send>>>;
+}
+
+/// What tasks rely on though no record says so yet: files that they put, or found and will use again; snapshots; runs.
+///
+/// Guarantee: what is claimed while a [`Hold`] lives is not removed before that hold, and every clean-up that overlaps with it, ended. A task
+/// takes a hold first, claims before it looks whether something is there, and commits the record that refers to it before it lets go.
+#[derive(Debug, Default)]
+pub struct Claims(Mutex<Claimed>);
+
+#[derive(Debug, Default)]
+struct Claimed {
+    /// Of the next claim or hold; 0 is for holds that let nothing go.
+    next: u64,
+    keys: HashMap<Digest, u64>,
+    holds: BTreeSet<u64>,
+}
+
+/// Keeps every claim that is made while it lives.
+#[derive(Debug)]
+pub struct Hold {
+    claims: Arc<Claims>,
+    since: u64,
+}
+
+/// Claims as they are; nobody can claim while this lives.
+pub struct Frozen<'a>(MutexGuard<'a, Claimed>);
+impl Frozen<'_> {
+    /// Whether somebody relies on it.
+    pub fn has(&self, key: &Digest) -> bool {
+        self.0.keys.contains_key(key)
+    }
+}
+
+impl Claims {
+    /// For a task, which keeps what is claimed from now on.
+    pub fn hold(self: &Arc<Self>) -> Hold {
+        let mut all = self.lock();
+        all.next += 1;
+        let since = all.next;
+        all.holds.insert(since);
+        Hold { claims: self.clone(), since }
+    }
+
+    /// For a clean-up, which keeps every claim that stands now or comes. One at a time.
+    pub fn hold_all(self: &Arc<Self>) -> Hold {
+        self.lock().holds.insert(0);
+        Hold { claims: self.clone(), since: 0 }
+    }
+
+    /// Says that these are relied on. Without a hold anywhere there is nobody to say it for.
+    pub fn claim(&self, keys: impl IntoIterator<Item = Digest>) {
+        let mut all = self.lock();
+        if all.holds.is_empty() {
+            return;
+        }
+        all.next += 1;
+        let now = all.next;
+        all.keys.extend(keys.into_iter().map(|key| (key, now)));
+    }
+
+    /// To look and act in one.
+    pub fn freeze(&self) -> Frozen<'_> {
+        Frozen(self.lock())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Claimed> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        let mut all = self.claims.lock();
+        all.holds.remove(&self.since);
+        let oldest = all.holds.first().copied().unwrap_or(u64::MAX);
+        all.keys.retain(|_, at| *at >= oldest);
+    }
 }
 
 /// Datasets to snapshots.

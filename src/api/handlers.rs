@@ -91,6 +91,11 @@ pub(super) async fn sync(State(api): State<Shared>, bytes: Bytes) -> Answer<Done
     .await
 }
 
+pub(super) async fn gc(State(api): State<Shared>, bytes: Bytes) -> Answer<GcReport> {
+    let asked: GcBody = body(&bytes)?;
+    blocking(move || Ok(Json(api.reconciler.gc(asked.dry_run)?))).await
+}
+
 /// On the socket to any file that the daemon's user names; over TCP, where the caller is another, only as the answer.
 pub(super) async fn backup(
     State(api): State<Shared>,

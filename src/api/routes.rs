@@ -114,6 +114,7 @@ pub(super) fn table() -> Vec<Route> {
         read("/api/v1/fleet", "All models", handlers::fleet),
         read("/api/v1/plan", "What would be done now", handlers::plan).query::<PlanQuery>(),
         change("/api/v1/sync", "Fetch and reconcile now", handlers::sync).body::<SyncBody>(),
+        change("/api/v1/gc", "Remove what is beyond the limits from the state folder", handlers::gc).body::<GcBody>(),
         Route::new("post", "/api/v1/backup", "A backup of the store, as the answer or as a file", backup)
             .body::<BackupBody>()
             .answer::<Done>(JSON)

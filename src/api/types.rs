@@ -174,6 +174,14 @@ pub struct RollbackBody {
     pub to: Option<VersionNumber>,
 }
 
+/// `POST /api/v1/gc`, answered with a [`GcReport`].
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct GcBody {
+    /// Only say what would be removed.
+    pub dry_run: bool,
+}
+
 /// `POST /api/v1/backup`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]

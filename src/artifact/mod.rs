@@ -1,5 +1,9 @@
 //! Content-addressed files below `state/artifacts/`: `ab/cdef…` holds the bytes with that blake3 hash, once.
 
+mod disk;
+
+pub use disk::StateDisk;
+
 use crate::{model::*, ports::*};
 use rayon::prelude::*;
 use std::{
@@ -18,10 +22,14 @@ pub struct FileStore {
     root: PathBuf,
     /// Files that had their digest when they were last given away, as they were then.
     sound: Arc<Mutex<HashMap<Digest, Stat>>>,
+    claims: Arc<Claims>,
 }
 
 /// What changes when a file is written to; not its `ctime`, which a link moves as well.
 type Stat = (u64, u64, i64, i64);
+
+/// Held shared by a process beside the daemon that takes files in, and alone by a clean-up.
+const LOCK: &str = "lock";
 
 fn failed(path: &Path) -> impl FnOnce(io::Error) -> PortError {
     let path = path.display().to_string();
@@ -54,12 +62,34 @@ pub fn hash_file(path: &Path) -> io::Result<(Digest, u64)> {
     hash_each(path, |_| Ok(()))
 }
 
+/// Deletes a file or folder; what stays is told.
+fn remove_all(path: &Path) {
+    let removed = if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
+    match removed {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => tracing::warn!("cannot remove {}: {e}", path.display()),
+        _ => {}
+    }
+}
+
 impl FileStore {
     /// Opens the folder, made if it is missing.
     pub fn open(state: &Path) -> PortResult<Self> {
         let root = state.join("artifacts");
         fs::create_dir_all(root.join("tmp")).map_err(failed(&root))?;
-        Ok(Self { root, sound: Arc::default() })
+        Ok(Self { root, sound: Arc::default(), claims: Arc::default() })
+    }
+
+    /// What is relied on in this process, and so not removed.
+    pub fn claims(&self) -> Arc<Claims> {
+        self.claims.clone()
+    }
+
+    /// Keeps the daemon of this state folder from removing anything while the file is open: its claims tell it nothing of this process.
+    pub fn share(&self) -> PortResult<File> {
+        let path = self.root.join(LOCK);
+        let lock = File::create(&path).map_err(failed(&path))?;
+        lock.lock_shared().map_err(failed(&path))?;
+        Ok(lock)
     }
 
     fn path(&self, digest: &Digest) -> PathBuf {
@@ -113,6 +143,7 @@ impl FileStore {
         let mut out = File::create(&part)?;
         let (digest, size) = hash_each(file, |piece| out.write_all(piece))?;
         out.sync_all()?;
+        self.claims.claim([digest]);
         self.settle(&part, &digest)?;
         Ok((digest, size))
     }
@@ -184,6 +215,10 @@ impl ArtifactStore for FileStore {
         Ok(FileEntry { path: name.to_owned(), size: bytes.len() as u64, digest, executable: false })
     }
 
+    fn digest(&self, file: &Path) -> PortResult<(Digest, u64)> {
+        hash_file(file).map_err(failed(file))
+    }
+
     fn materialise(&self, manifest: &Manifest, folder: &Path, how: Lay) -> PortResult<()> {
         if folder.exists() {
             return Ok(());
@@ -220,10 +255,6 @@ impl ArtifactStore for FileStore {
         lay(&from, &part, file.executable, how).and_then(|()| fs::rename(&part, place)).map_err(failed(place))
     }
 
-    fn has(&self, digest: &Digest) -> bool {
-        self.path(digest).exists()
-    }
-
     fn read(&self, digest: &Digest) -> PortResult<Vec<u8>> {
         let path = self.path(digest);
         let bytes = fs::read(&path).map_err(failed(&path))?;
@@ -231,6 +262,11 @@ impl ArtifactStore for FileStore {
             return Err(damaged(&path, digest));
         }
         Ok(bytes)
+    }
+
+    fn has(&self, digest: &Digest) -> bool {
+        self.claims.claim([*digest]);
+        self.path(digest).exists()
     }
 }
 

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     api::{self, Api, ServerConfig},
-    artifact::FileStore,
+    artifact::{FileStore, StateDisk},
     data::{DatasetsConfig, LocalDatasets},
     deploy::local::{LocalTarget, LocalTargetConfig},
     model::*,
@@ -51,6 +51,9 @@ pub struct Args {
     /// Time limit of one conversation with the remote
     #[arg(long, default_value = "60s", value_parser = crate::spec::duration)]
     pub git_timeout: Millis,
+    /// Least pause between two clean-ups of the state folder; 0s: only by `trimtab gc`
+    #[arg(long, default_value = "1h", value_parser = crate::spec::duration)]
+    pub gc_every: Millis,
 }
 
 /// Where datasets lie when nobody says.
@@ -79,7 +82,7 @@ fn random() -> u64 {
     getrandom::u64().unwrap_or_default()
 }
 
-/// The Python environment that a version was trained in; built again from its recorded requirements is not needed, as environments stay.
+/// The Python environment that a version was trained in; it stays as long as the version does.
 fn python_bin(state: &Path, digest: &Digest) -> PortResult<PathBuf> {
     let bin = python::folder(state, digest).join("bin");
     bin.is_dir().then_some(bin).ok_or_else(|| {
@@ -111,7 +114,9 @@ fn open(store: Store, state: &Path, args: &Args) -> Result<Daemon, Failure> {
         ca: std::env::var_os("TRIMTAB_GIT_CA").map(PathBuf::from),
         random,
     })?);
-    let artifacts: Arc<dyn ArtifactStore> = Arc::new(FileStore::open(state)?);
+    let files = FileStore::open(state)?;
+    let (disk, claims) = (Arc::new(StateDisk::new(state, files.clone())), files.claims());
+    let artifacts: Arc<dyn ArtifactStore> = Arc::new(files);
     let data =
         DatasetsConfig { state: state.to_owned(), root: data_root(args, state), timeout: Duration::from_secs(3600) };
     std::fs::create_dir_all(&data.root)?;
@@ -138,8 +143,10 @@ fn open(store: Store, state: &Path, args: &Args) -> Result<Daemon, Failure> {
         artifacts,
         datasets: datasets.clone(),
     });
-    let ports = Ports { source, trainer: Arc::new(trainer), target: target.clone(), datasets, clock: clock.clone() };
-    let reconciler = Reconciler::open(store.clone(), ports, Config { poll: args.poll, workers: 4, random })?;
+    let (trainer, target_port, clock_port) = (Arc::new(trainer), target.clone(), clock.clone());
+    let ports = Ports { source, trainer, target: target_port, datasets, clock: clock_port, disk, claims };
+    let config = Config { poll: args.poll, workers: 4, gc_every: args.gc_every, random };
+    let reconciler = Reconciler::open(store.clone(), ports, config)?;
     // Set once, here.
     let _ = woken.set(reconciler.clone());
     Ok(Daemon { reconciler, store, clock, target })

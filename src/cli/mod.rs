@@ -4,6 +4,7 @@ mod check;
 mod daemon;
 mod demo;
 mod fail;
+mod gc;
 mod global;
 mod init;
 mod observe;
@@ -115,6 +116,9 @@ enum Verb {
     /// Put a backup in the place of the store; the daemon must be stopped
     #[command(after_help = "Example: trimtab restore /backup/trimtab-monday")]
     Restore(store::Args),
+    /// Remove versions, runs, snapshots and environments beyond the limits of trimtab.toml
+    #[command(after_help = GC_HELP)]
+    Gc(gc::Args),
     /// Print completions for a shell
     #[command(after_help = "Example: trimtab completions bash > /etc/bash_completion.d/trimtab")]
     Completions { shell: clap_complete::Shell },
@@ -128,6 +132,20 @@ enum Verb {
     #[command(hide = true)]
     InternalRouter { dir: PathBuf },
 }
+
+const GC_HELP: &str = "Never removed is what is live, warm or under rollout, what was live last, what runs, and what a commit of the last \
+`keep` asks for. Beyond that trimtab.toml says how many of the newest stay (these are the defaults):
+
+  [gc]
+  keep = \"30d\"
+  versions = 50       # of each model
+  runs = 100          # of each model
+  snapshots = 10      # of each dataset
+  environments = 5
+
+The daemon does it by itself at most once an hour (`trimtab daemon --gc-every`).
+
+Example: trimtab gc --dry-run";
 
 /// Parses the arguments, runs the command and returns its exit code.
 pub fn main() -> ExitCode {
@@ -182,6 +200,7 @@ pub fn main() -> ExitCode {
         Verb::Predict(args) => predict::run(global, &args),
         Verb::Backup(args) => store::backup(global, &args),
         Verb::Restore(args) => store::restore(global, &args),
+        Verb::Gc(args) => gc::run(global, &args),
         Verb::Completions { shell } => {
             let mut text = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "trimtab", &mut text);

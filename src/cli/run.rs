@@ -126,7 +126,9 @@ pub fn run(global: &Global, args: &Args) -> Outcome {
     let folder = global.state.canonicalize()?;
     let root = if args.path.join("models").is_dir() { args.path.clone() } else { args.path.join("specs") };
     let clock = Arc::new(SystemClock::continuing(None));
-    let artifacts: Arc<dyn ArtifactStore> = Arc::new(FileStore::open(&folder)?);
+    let files = FileStore::open(&folder)?;
+    let _sharing = files.share()?;
+    let artifacts: Arc<dyn ArtifactStore> = Arc::new(files);
     let data = DatasetsConfig {
         state: folder.clone(),
         root: args.data.clone().unwrap_or_else(|| root.clone()),

@@ -123,7 +123,7 @@ impl LocalDatasets {
             if self.cache.get(&place, &stat).is_some_and(|known| known.digest == file.digest) {
                 return Ok(true);
             }
-            let (digest, size) = crate::artifact::hash_file(&place).map_err(io(&place))?;
+            let (digest, size) = self.artifacts.digest(&place)?;
             if digest == file.digest {
                 self.cache.put(&place, stat, FileEntry { size, ..file.clone() });
             }

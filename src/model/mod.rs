@@ -1,5 +1,6 @@
 //! The words: identifiers, specs, desired and observed state, plan, rollout. Plain data; imports nothing of ours.
 
+mod gc;
 mod id;
 mod observed;
 mod plan;
@@ -7,6 +8,7 @@ mod spec;
 mod text;
 mod version;
 
+pub use gc::*;
 pub use id::*;
 pub use observed::*;
 pub use plan::*;

@@ -309,6 +309,8 @@ pub enum EventKind {
     Suspended,
     Resumed,
     DaemonStarted,
+    /// Old versions, runs and what belonged to them were removed.
+    CleanedUp,
     /// Something of a model moved that is worth no record: a wake-up with `seq` 0, never stored. Without a model: requests come in.
     ModelChanged,
 }

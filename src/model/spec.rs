@@ -203,8 +203,7 @@ pub struct Settings {
     pub max_concurrent_training: usize,
     /// Share of models (0 to 1) that one commit may retire without `trimtab sync --prune`.
     pub prune_share: f64,
-    /// Versions of each model that stay beyond the protected ones.
-    pub keep_versions: usize,
+    pub gc: GcSettings,
 }
 impl Default for Settings {
     fn default() -> Self {
@@ -215,8 +214,28 @@ impl Default for Settings {
             bot_email: "trimtab@localhost".into(),
             max_concurrent_training: 2,
             prune_share: 0.5,
-            keep_versions: 50,
+            gc: GcSettings::default(),
         }
+    }
+}
+
+/// `[gc]` in `trimtab.toml`: what stays on disk beside that which is in use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GcSettings {
+    /// What a commit of this time asks for stays.
+    pub keep: Millis,
+    /// Versions of each model that stay beyond the protected ones.
+    pub versions: usize,
+    /// Runs of each model, likewise.
+    pub runs: usize,
+    /// Snapshots of each dataset, likewise.
+    pub snapshots: usize,
+    /// Python environments, likewise.
+    pub environments: usize,
+}
+impl Default for GcSettings {
+    fn default() -> Self {
+        Self { keep: Millis(30 * 86_400_000), versions: 50, runs: 100, snapshots: 10, environments: 5 }
     }
 }
 

@@ -131,6 +131,14 @@ impl RunId {
     pub fn new(model: &Name, stage: &Name, key: Digest, attempt: u32) -> Self {
         Self(format!("{model}-{stage}-{}-{attempt}", &key.hex()[..12]))
     }
+    /// What a pipeline as a whole works under, beside its stages' runs.
+    pub fn of_pipeline(model: &Name, fingerprint: &Digest) -> Self {
+        Self(format!("{model}-{}", fingerprint.hex()))
+    }
+    /// What a claim on the run's folder names.
+    pub fn key(&self) -> Digest {
+        Digest::of(self.0.as_bytes())
+    }
 }
 
 /// How a run stands.

@@ -4,6 +4,7 @@
 //! intention to the store, then acts; it ends when a look finds nothing to do.
 
 mod execute;
+mod gc;
 mod look;
 mod meters;
 mod pause;
@@ -42,6 +43,9 @@ pub struct Ports {
     pub target: Arc<dyn Target>,
     pub datasets: Arc<dyn Datasets>,
     pub clock: Arc<dyn Clock>,
+    pub disk: Arc<dyn Disk>,
+    /// What tasks rely on, which `disk` does not remove.
+    pub claims: Arc<Claims>,
 }
 
 /// How the loop behaves, from the daemon's flags.
@@ -51,6 +55,8 @@ pub struct Config {
     pub poll: Millis,
     /// Looks at once.
     pub workers: usize,
+    /// Least time between two clean-ups of the state folder by itself; zero for none.
+    pub gc_every: Millis,
     /// Any number, to spread retries by.
     pub random: fn() -> u64,
 }
@@ -87,6 +93,9 @@ struct Inner {
     slots: Slots,
     tasks: Tasks<(Name, Task), Cancel>,
     source: source::State,
+    gc: gc::Due,
+    /// Held by a clean-up: one at a time.
+    collecting: Mutex<()>,
     meters: Meters,
     events: tokio::sync::broadcast::Sender<Event>,
 }
@@ -129,6 +138,8 @@ impl Reconciler {
             slots: Slots::new(),
             tasks: Tasks::new(),
             source: state,
+            gc: gc::Due::new(),
+            collecting: Mutex::default(),
             meters: Meters::new(),
             events,
         };
@@ -140,6 +151,10 @@ impl Reconciler {
         let mut threads = vec![self.spawn_thread("source", |r| r.follow_source())?];
         for _ in 0..self.0.config.workers.max(1) {
             threads.push(self.spawn_thread("reconcile", |r| r.work())?);
+        }
+        let every = self.0.config.gc_every;
+        if every > Millis(0) {
+            threads.push(self.spawn_thread("gc", move |r| r.keep_within_limits(every))?);
         }
         Ok(threads)
     }
@@ -153,6 +168,7 @@ impl Reconciler {
     pub fn stop(&self) {
         self.0.queue.close();
         self.0.source.close();
+        self.0.gc.close();
     }
 
     /// Looks at a model as soon as a worker is free.
@@ -221,6 +237,7 @@ impl Reconciler {
         let committed = self.0.store.commit(batch)?;
         for event in committed.events {
             self.0.meters.happened(&event);
+            self.0.gc.happened(event.kind);
             // No subscriber is no error.
             let _ = self.0.events.send(event);
         }

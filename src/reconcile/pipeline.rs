@@ -56,6 +56,8 @@ impl Observer<'_> {
     /// Refused once the pipeline was cancelled: what runs is always known to a pipeline or is in `stopping`. No event: the start of the
     /// pipeline was told already, and a stage's own start shows in its progress.
     fn record_start(&self, run: &Run) -> PortResult<()> {
+        // A clean-up may be about to forget an earlier run of this name.
+        self.reconciler.0.ports.claims.claim([run.id.key()]);
         let mut ours = false;
         let kept = self.reconciler.change_model(self.model, |observed, batch| {
             ours = observed.pipeline.as_ref().is_some_and(|p| p.fingerprint == self.fingerprint);
@@ -81,6 +83,7 @@ impl Reconciler {
         else {
             return;
         };
+        self.0.ports.claims.claim([RunId::of_pipeline(model, &pipeline.fingerprint).key()]);
         let result = self.asked_by(model, pipeline).and_then(|desired| {
             let snapshots = self.pinned_snapshots(model, &desired)?;
             let digests = snapshots.iter().map(|(input, s)| (input.clone(), s.digest)).collect();

@@ -60,6 +60,7 @@ impl Reconciler {
         let started = self.spawn_thread("task", {
             let key = key.clone();
             move |r| {
+                let _hold = r.0.ports.claims.hold();
                 body(&r, &key.0, &cancel);
                 r.0.tasks.end(&key);
                 // What could not be kept is tried again, but not in a circle.
@@ -82,12 +83,24 @@ impl Reconciler {
         }
     }
 
+    /// The caller holds its claims until a record refers to them.
     fn take_snapshots(&self, inputs: &BTreeMap<Name, DatasetSpec>) -> PortResult<BTreeMap<Name, Snapshot>> {
-        let now = self.now().wall;
-        inputs
-            .iter()
-            .map(|(input, dataset)| Ok((input.clone(), self.0.ports.datasets.snapshot(dataset, now)?)))
-            .collect()
+        inputs.iter().map(|(input, dataset)| Ok((input.clone(), self.take_snapshot(dataset)?))).collect()
+    }
+
+    fn take_snapshot(&self, dataset: &DatasetSpec) -> PortResult<Snapshot> {
+        let snapshot = self.0.ports.datasets.snapshot(dataset, self.now().wall)?;
+        self.0.ports.claims.claim([snapshot.digest]);
+        Ok(snapshot)
+    }
+
+    /// A snapshot that the store knows, claimed with its files.
+    fn known_snapshot(&self, dataset: &Name, digest: &Digest) -> PortResult<Option<Snapshot>> {
+        let read = || self.0.store.snapshot(dataset, digest).map_err(|e| PortError::retryable(e.to_string()));
+        let Some(snapshot) = read()? else { return Ok(None) };
+        self.0.ports.claims.claim(snapshot.manifest.files.iter().map(|f| f.digest).chain([*digest]));
+        // A clean-up may have come between: what is here now stays.
+        read()
     }
 
     fn pin(
@@ -240,6 +253,7 @@ impl Reconciler {
         let Some(cell) = self.cell(model) else {
             return Err(PortError::retryable(format!("`{model}` was not looked at yet")));
         };
+        let _hold = self.0.ports.claims.hold();
         let before = pins::resolve(&desired, &lock(&cell).observed).pinned;
         let of =
             |(input, dataset): (&Name, &Name)| Some((input.clone(), desired.datasets.get(dataset)?.as_ref().clone()));
@@ -287,13 +301,11 @@ impl Reconciler {
         let find = |(input, digest): (Name, Digest)| {
             let dataset = desired.spec.data.get(&input).and_then(|d| desired.datasets.get(d));
             let dataset = dataset.ok_or_else(|| PortError::permanent(format!("input `{input}` names no dataset")))?;
-            let found =
-                self.0.store.snapshot(&dataset.name, &digest).map_err(|e| PortError::retryable(e.to_string()))?;
-            if let Some(snapshot) = found {
+            if let Some(snapshot) = self.known_snapshot(&dataset.name, &digest)? {
                 return Ok((input, snapshot));
             }
-            // A lock made elsewhere: the data is the same if its content is.
-            let now = self.0.ports.datasets.snapshot(dataset, self.now().wall)?;
+            // A lock made elsewhere, or one so old that its snapshot was removed: the data is the same if its content is.
+            let now = self.take_snapshot(dataset)?;
             if now.digest == digest {
                 return Ok((input, now));
             }

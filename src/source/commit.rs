@@ -7,6 +7,7 @@ use super::{
 };
 use crate::{model::*, ports::*};
 use git2::{Oid, Repository, Signature, build::TreeUpdateBuilder};
+use std::collections::BTreeSet;
 
 /// What became of the making.
 pub enum Made {
@@ -162,6 +163,32 @@ pub fn log(
         }
         if out.len() >= limit {
             break;
+        }
+    }
+    Ok(out)
+}
+
+/// The commits that lead to `new` and were made at `since` or later, and those right before them; without `new` itself.
+pub fn recent(repo: &Repository, new: &ObjectId, since: WallMs) -> PortResult<Vec<Revision>> {
+    /// Older commits in a row after which no younger one is expected behind them, whatever the clocks of their makers.
+    const OLDER: usize = 100;
+    let new = oid(new)?;
+    let mut walk = repo.revwalk().map_err(|e| failed(&e))?;
+    walk.set_sorting(git2::Sort::TOPOLOGICAL | git2::Sort::TIME).map_err(|e| failed(&e))?;
+    walk.push(new).map_err(|e| failed(&e))?;
+    let (mut out, mut before, mut older) = (Vec::new(), BTreeSet::from([new]), 0);
+    for next in walk {
+        let commit = next.and_then(|o| repo.find_commit(o)).map_err(|e| failed(&e))?;
+        let young = commit.time().seconds().saturating_mul(1000) >= since.0;
+        older = if young { 0 } else { older + 1 };
+        if young {
+            before.extend(commit.parent_ids());
+        }
+        if older > OLDER {
+            break;
+        }
+        if commit.id() != new && (young || before.contains(&commit.id())) {
+            out.push(revision(&commit));
         }
     }
     Ok(out)

@@ -303,6 +303,10 @@ impl Source for GitSource {
         self.with_repo(|repo| commit::blame(&self.folders, repo, old, new, paths))
     }
 
+    fn recent(&self, new: &ObjectId, since: WallMs) -> PortResult<Vec<Revision>> {
+        self.with_repo(|repo| commit::recent(repo, new, since))
+    }
+
     fn push(&self, bot: &BotCommit) -> PortResult<Pushed> {
         self.write(|repo, head| commit::files(&self.folders, repo, head, bot))
     }

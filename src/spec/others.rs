@@ -109,6 +109,15 @@ pub fn settings(path: &str, bytes: &[u8]) -> Parsed<Settings> {
             s.prune_share = share.unwrap_or(s.prune_share);
             t.finish();
         }
+        if let Some(mut t) = root.table("gc") {
+            s.gc.keep = t.parsed("keep", duration).unwrap_or(s.gc.keep);
+            let mut count = |key, to: &mut usize| *to = t.whole(key, 0, 1_000_000).map_or(*to, |n| n as usize);
+            count("versions", &mut s.gc.versions);
+            count("runs", &mut s.gc.runs);
+            count("snapshots", &mut s.gc.snapshots);
+            count("environments", &mut s.gc.environments);
+            t.finish();
+        }
         s
     })
 }

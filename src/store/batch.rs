@@ -99,9 +99,19 @@ impl Batch {
 
     /// Forgets a version and its fingerprint.
     pub fn delete_version(mut self, v: &Version) -> Self {
-        self.ops.push(Op::Delete(key::version(&v.model, v.number)));
-        self.ops.push(Op::Delete(key::fingerprint(&v.model, &v.fingerprint)));
+        self.delete(key::version(&v.model, v.number));
+        self.delete(key::fingerprint(&v.model, &v.fingerprint));
         self
+    }
+
+    /// Forgets a snapshot.
+    pub fn delete_snapshot(mut self, dataset: &Name, digest: &Digest) -> Self {
+        self.delete(key::snapshot(dataset, digest));
+        self
+    }
+
+    pub(super) fn delete(&mut self, key: Vec<u8>) {
+        self.ops.push(Op::Delete(key));
     }
 
     /// Something that happened.

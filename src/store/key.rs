@@ -7,6 +7,7 @@ pub const SOURCE: &[u8] = b"s/source";
 pub const CONTENT: &[u8] = b"_/content";
 pub const EVENTS: &[u8] = b"e/";
 pub const MODELS: &[u8] = b"m/";
+pub const SNAPSHOTS: &[u8] = b"d/";
 
 pub fn model(name: &Name) -> Vec<u8> {
     format!("m/{name}").into_bytes()

@@ -10,6 +10,7 @@ mod error;
 mod journal;
 mod key;
 mod lockfile;
+mod prune;
 mod record;
 mod writer;
 

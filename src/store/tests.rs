@@ -182,3 +182,44 @@ fn copy_folder(from: &Path, to: &Path) {
         }
     }
 }
+
+/// A run that succeeded at this steady time.
+fn run(key: u32, started: u64) -> Run {
+    let name = |text: &str| Name::new(text).unwrap();
+    let key = Digest::of(&key.to_le_bytes());
+    Run {
+        id: RunId::new(&name("fraud"), &name("train"), key, 1),
+        model: name("fraud"),
+        stage: name("train"),
+        fingerprint: key,
+        key,
+        attempt: 1,
+        command: Command::Shell("true".into()),
+        status: RunStatus::Succeeded,
+        started: WallMs(0),
+        started_steady: SteadyMs(started),
+        ended: None,
+        duration: None,
+        exit_code: Some(0),
+        metrics: Default::default(),
+        outputs: Some(Manifest::default()),
+    }
+}
+
+#[test]
+fn a_run_is_forgotten_with_every_way_to_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    let fraud = Name::new("fraud").unwrap();
+    // The first was taken up again by a later daemon, and so stands twice in the order.
+    for run in [run(1, 10), run(2, 20), run(1, 30)] {
+        store.commit(Batch::new().put_run(&run)).unwrap();
+    }
+    let all = store.all_runs(&fraud).unwrap();
+    assert_eq!(all.iter().map(|r| r.started_steady.0).collect::<Vec<_>>(), [30, 20]);
+    store.commit(store.forget_runs(&fraud, &all[..1]).unwrap()).unwrap();
+    assert_eq!(store.all_runs(&fraud).unwrap(), [run(2, 20)]);
+    assert_eq!(store.run_by_key(&run(1, 0).key).unwrap(), None);
+    assert_eq!(store.run_by_key(&run(2, 0).key).unwrap(), Some(run(2, 20)));
+    assert_eq!(store.all::<RunId>(&key::runs_of_model(&fraud)).unwrap().len(), 1);
+}

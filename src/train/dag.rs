@@ -169,7 +169,8 @@ fn outcome(
     }
     // Of the model: another may have this very fingerprint, at this very time.
     let scratch = |what: &str| {
-        config.state.join("runs").join(format!("{}-{}-{what}", job.model.spec.name, job.fingerprint.hex()))
+        let id = RunId::of_pipeline(&job.model.spec.name, &job.fingerprint);
+        config.state.join("runs").join(format!("{id}.{what}"))
     };
     let code = scratch("code");
     if code.exists() {

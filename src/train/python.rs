@@ -15,9 +15,10 @@ use std::{
 
 use super::{stage::LOG_LIMIT, workspace::io};
 
-/// A built environment.
-#[derive(Debug, Clone)]
+/// A built environment. It is not removed while this lives.
+#[derive(Debug)]
 pub struct Venv {
+    _held: File,
     pub digest: Digest,
     pub bin: PathBuf,
     /// `name==version` of everything in it.
@@ -44,20 +45,35 @@ pub fn environment(state: &Path, requirements: &Path, log: &Path, cancel: &Cance
     let parent = state.join("env");
     fs::create_dir_all(&parent).map_err(io(&parent))?;
     let lock_path = parent.join(format!("{}.lock", digest.hex()));
+    // Held by the kernel: a builder or a user that is killed lets go.
     let lock = File::create(&lock_path).map_err(io(&lock_path))?;
-    // Held until this function returns, by the kernel: a builder that is killed lets go.
-    while let Err(held) = lock.try_lock() {
+    loop {
+        wait(&lock, &lock_path, cancel, File::try_lock_shared)?;
+        if place.join(MARKER).exists() {
+            let packages = fs::read_to_string(place.join(MARKER)).map_err(io(&place))?;
+            let packages = packages.lines().map(str::to_owned).collect();
+            return Ok(Venv { _held: lock, digest, bin: place.join("bin"), packages });
+        }
+        // Alone for building; whoever came first has built it then.
+        lock.unlock().map_err(io(&lock_path))?;
+        wait(&lock, &lock_path, cancel, File::try_lock)?;
+        if !place.join(MARKER).exists() {
+            build(&place, requirements, log, cancel)?;
+        }
+        lock.unlock().map_err(io(&lock_path))?;
+    }
+}
+
+/// Takes a lock, unless it is cancelled first.
+fn wait(lock: &File, path: &Path, cancel: &Cancel, take: fn(&File) -> Result<(), TryLockError>) -> PortResult<()> {
+    while let Err(held) = take(lock) {
         match held {
-            TryLockError::Error(e) => return Err(io(&lock_path)(e)),
+            TryLockError::Error(e) => return Err(io(path)(e)),
             TryLockError::WouldBlock if cancel.is_cancelled() => return Err(cancel.error()),
             TryLockError::WouldBlock => std::thread::sleep(ASK),
         }
     }
-    if !place.join(MARKER).exists() {
-        build(&place, requirements, log, cancel)?;
-    }
-    let packages = fs::read_to_string(place.join(MARKER)).map_err(io(&place))?;
-    Ok(Venv { digest, bin: place.join("bin"), packages: packages.lines().map(str::to_owned).collect() })
+    Ok(())
 }
 
 /// A requirements file with those that it includes, in their order.

@@ -75,6 +75,7 @@ impl Stage<'_> {
         let key = self.key();
         if let Some(run) = observer.cached(&key)
             && let Some(outputs) = run.outputs.clone()
+            && outputs.files.iter().all(|f| self.config.artifacts.has(&f.digest))
         {
             return Ok(Done { run, outputs, cached: true, venv: None });
         }

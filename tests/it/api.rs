@@ -69,6 +69,7 @@ fn the_document_is_valid_and_real_answers_are_what_it_says() {
         ),
         ("post", "/api/v1/sync", "/api/v1/sync", Some("{}"), 200),
         ("post", "/api/v1/sync", "/api/v1/sync", Some("[]"), 400),
+        ("post", "/api/v1/gc", "/api/v1/gc", Some("{\"dry_run\": true}"), 200),
         ("post", "/api/v1/backup", "/api/v1/backup", Some("{\"file\": \"/x\"}"), 403),
         ("post", "/api/v1/models/{name}/refresh", "/api/v1/models/fraud/refresh", None, 200),
         ("post", "/api/v1/models/{name}/suspend", "/api/v1/models/weak/suspend", None, 200),

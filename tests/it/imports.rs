@@ -12,16 +12,17 @@ const MAY_SEE: &[(&str, &[&str])] = &[
     ("ports", &["model"]),
     ("rollout", &["model"]),
     ("plan", &["model", "rollout"]),
+    ("gc", &["model"]),
     ("spec", &["model", "ports"]),
     ("process", &["model", "ports"]),
     ("store", &["model"]),
     ("source", &["model", "ports", "process::Mask"]),
-    ("artifact", &["model", "ports"]),
+    ("artifact", &["model", "ports", "process"]),
     ("data", &["model", "ports"]),
     ("train", &["model", "ports", "process", "spec::pipeline", "spec::code_files"]),
-    ("route", &["model"]),
+    ("route", &["model", "process"]),
     ("deploy", &["model", "ports", "process", "route"]),
-    ("reconcile", &["model", "ports", "spec", "plan", "rollout", "store"]),
+    ("reconcile", &["model", "ports", "spec", "plan", "rollout", "gc", "store"]),
     ("api", &["model", "ports", "plan", "rollout", "store", "reconcile"]),
     ("tui", &["model", "plan::render", "api::client", "api::types"]),
     (
@@ -31,6 +32,7 @@ const MAY_SEE: &[(&str, &[&str])] = &[
             "ports",
             "rollout",
             "plan",
+            "gc",
             "spec",
             "process",
             "store",
@@ -50,7 +52,7 @@ const MAY_SEE: &[(&str, &[&str])] = &[
 /// Crates that only these parts name.
 const OUTSIDE: &[(&str, &[&str])] = &[("sled", &["store"]), ("git2", &["source", "cli"]), ("ratatui", &["tui"])];
 /// The pure parts, and what would make them depend on more than their arguments.
-const PURE: &[&str] = &["model", "ports", "rollout", "plan", "spec"];
+const PURE: &[&str] = &["model", "ports", "rollout", "plan", "gc", "spec"];
 const IMPURE: &[&str] = &[
     "tokio",
     "reqwest",

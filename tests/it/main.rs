@@ -8,6 +8,7 @@ mod demo;
 mod deploy;
 mod fleet;
 mod forge;
+mod gc;
 mod hostile;
 mod imports;
 mod load;

@@ -126,6 +126,8 @@ fn while_the_router_does_not_answer_the_daemon_still_tells_its_own() {
     drop(frozen);
     assert_eq!(a.status, 200, "{}", a.body);
     let m = Scraped(serde_json::from_str(&judge(PARSE, &a.body)).unwrap());
-    assert_eq!(m.value("trimtab_router_up", "trimtab_router_up", &[]), 0.0);
+    // On a busy machine the daemon may have replaced it before it answered: that one is up.
+    let replaced = || runtime.block_on(router.identity()).is_ok_and(|now| now.pid as i32 != pid.as_raw());
+    assert!(m.value("trimtab_router_up", "trimtab_router_up", &[]) == 0.0 || replaced());
     assert!(m.value("trimtab_reconciles", "trimtab_reconciles_total", &[("result", "changed")]) > 0.0);
 }

@@ -91,6 +91,8 @@ pub struct World {
     pub url: Option<String>,
     /// The binary of the daemon.
     pub exe: PathBuf,
+    /// Days ago that commits are dated.
+    pub days_ago: i64,
 }
 
 impl World {
@@ -101,7 +103,7 @@ impl World {
         let repo =
             Repository::init_opts(dir.path().join("models.git"), options.bare(true).initial_head("main")).unwrap();
         let exe = env!("CARGO_BIN_EXE_trimtab").into();
-        let world = Self { dir, repo, daemon: None, url: None, exe };
+        let world = Self { dir, repo, daemon: None, url: None, exe, days_ago: 0 };
         fs::create_dir_all(world.path("data")).unwrap();
         fs::write(world.path("data/numbers.csv"), "1,2\n3,4\n").unwrap();
         let files: Vec<(&str, Option<&str>)> = SPECS.iter().map(|(p, t)| (*p, Some(*t))).collect();
@@ -147,7 +149,9 @@ impl World {
     }
 
     fn publish(&self, tree: &git2::Tree, message: &str, parent: Option<&git2::Commit>) -> Option<Oid> {
-        let ada = Signature::now("Ada", "ada@example.com").unwrap();
+        let now = Signature::now("Ada", "ada@example.com").unwrap();
+        let time = git2::Time::new(now.when().seconds() - self.days_ago * 86_400, 0);
+        let ada = Signature::new("Ada", "ada@example.com", &time).unwrap();
         let parents: Vec<&git2::Commit> = parent.into_iter().collect();
         let id = self.repo.commit(None, &ada, &ada, message, tree, &parents).unwrap();
         let moved = match parent {
@@ -200,7 +204,8 @@ impl World {
         (format!("http://{}", said("listen")), said("token"))
     }
 
-    fn start_args(&mut self, env: &[(&str, &str)], args: &[&str]) {
+    /// Starts the daemon with more flags.
+    pub fn start_args(&mut self, env: &[(&str, &str)], args: &[&str]) {
         let log = fs::OpenOptions::new().create(true).append(true).open(self.path("daemon.log")).unwrap();
         let mut command = Command::new(&self.exe);
         let repo = self.url.clone().map_or_else(|| self.path("models.git"), PathBuf::from);
