@@ -20,7 +20,7 @@ lint:
     cargo clippy --all-targets -- -D warnings
     cargo deny check
 
-# Measure every budget
+# Measure every budget beside its limit (about half an hour)
 bench:
     cargo bench
 

@@ -1,5 +1,6 @@
 //! What rest costs. In one process: a round of the loop when nothing changed, and when a commit touches no spec, for 100 to 100,000
-//! trained models; beside it git2's own answer to "where is the branch". Then the real daemon on the 10,000: its memory and processor time.
+//! trained models; beside it git2's own answer to "where is the branch". Then, for as many, a commit that changes one spec, from the branch's
+//! move until the running loop has that model's new plan. Then the real daemon on the 10,000: its memory and processor time.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a bench that cannot run says so by panicking")]
 
@@ -9,14 +10,15 @@ use criterion::{BenchmarkId, Criterion};
 use std::{
     collections::BTreeMap,
     io::{BufRead, BufReader},
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::{Child, Command, Stdio},
     sync::Arc,
     thread::sleep,
     time::{Duration, Instant},
 };
-use support::Fleet;
+use support::{Fleet, spec};
 use trimtab::{
+    deploy::local::stop_everything,
     model::*,
     ports::*,
     process::SystemClock,
@@ -161,6 +163,29 @@ impl AtRest {
         self.reconciler.sync(&SyncRequest::default()).unwrap();
     }
 
+    /// Gives model 7 a param that it never had, as a push does; how long until the loop has a plan for it.
+    fn planned(&self, depth: u32) -> Duration {
+        let model = Name::new("m7").unwrap();
+        let commit = self.fleet.make(&[spec(7, depth, false)]);
+        let plan = || {
+            let view = self.reconciler.view(&model)?;
+            let of = view.observed.observed_revision.filter(|r| *r.commit.0 == commit.to_string());
+            view.plan.filter(|_| of.is_some())
+        };
+        let begun = Instant::now();
+        self.fleet.publish(commit);
+        while plan().is_none() {
+            assert!(begun.elapsed() < Duration::from_secs(60), "no plan for the commit");
+            sleep(Duration::from_micros(50));
+        }
+        let took = begun.elapsed();
+        while plan().is_none_or(|p| p.sync != SyncStatus::Synced) {
+            assert!(begun.elapsed() < Duration::from_secs(60), "the model does not come to rest");
+            sleep(Duration::from_millis(1));
+        }
+        took
+    }
+
     /// Ends the loop and gives the folder with the repository and the state.
     fn stop(self) -> Fleet {
         self.reconciler.stop();
@@ -172,36 +197,43 @@ impl AtRest {
 }
 
 /// The daemon of the binary.
-struct Daemon(Child);
+struct Daemon {
+    child: Child,
+    state: PathBuf,
+}
 
 impl Drop for Daemon {
     fn drop(&mut self) {
         // Fails when it has ended by itself.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        // The router outlives its daemon by design.
+        stop_everything(&self.state);
     }
 }
 
 impl Daemon {
     fn start(fleet: &Fleet) -> Self {
+        let state = fleet.folder.path().join("state");
         let child = Command::new(env!("CARGO_BIN_EXE_trimtab"))
             .args(["daemon", "--repo"])
             .arg(&fleet.path)
             .arg("--state")
-            .arg(fleet.folder.path().join("state"))
+            .arg(&state)
             .args(["--router", "127.0.0.1:0"])
             .stdout(Stdio::null())
-            .stderr(std::fs::File::create(fleet.folder.path().join("state/daemon.log")).unwrap())
+            .stderr(std::fs::File::create(state.join("daemon.log")).unwrap())
             .spawn()
             .unwrap();
-        Self(child)
+        Self { child, state }
     }
 
     /// Waits until the API says that every model was looked at.
-    fn wait_ready(&mut self, socket: &Path) {
+    fn wait_ready(&mut self) {
+        let socket = self.state.join("trimtab.sock");
         let begun = Instant::now();
         let ready = || {
-            let mut stream = std::os::unix::net::UnixStream::connect(socket).ok()?;
+            let mut stream = std::os::unix::net::UnixStream::connect(&socket).ok()?;
             std::io::Write::write_all(&mut stream, b"GET /readyz HTTP/1.1\r\nhost: t\r\nconnection: close\r\n\r\n")
                 .ok()?;
             let mut first = String::new();
@@ -210,7 +242,7 @@ impl Daemon {
         };
         while ready().is_none() {
             let log = || std::fs::read_to_string(socket.with_file_name("daemon.log")).unwrap_or_default();
-            assert!(self.0.try_wait().unwrap().is_none(), "the daemon ended: {}", log());
+            assert!(self.child.try_wait().unwrap().is_none(), "the daemon ended: {}", log());
             assert!(begun.elapsed() < Duration::from_secs(120), "the daemon is not ready after 120 s");
             sleep(Duration::from_millis(100));
         }
@@ -219,7 +251,7 @@ impl Daemon {
 
     /// Resident memory in MiB, and processor time since the start.
     fn usage(&self) -> (f64, Duration) {
-        let proc = PathBuf::from(format!("/proc/{}", self.0.id()));
+        let proc = PathBuf::from(format!("/proc/{}", self.child.id()));
         let status = std::fs::read_to_string(proc.join("status")).unwrap();
         let rss = status.lines().find_map(|l| l.strip_prefix("VmRSS:")).unwrap();
         let kib: f64 = rss.trim().trim_end_matches(" kB").parse().unwrap();
@@ -232,14 +264,14 @@ impl Daemon {
 }
 
 fn rounds(c: &mut Criterion) -> Fleet {
-    let mut group = c.benchmark_group("a round with nothing changed");
+    let mut group = c.benchmark_group("at rest");
     group.sample_size(20);
     let mut kept = None;
     for models in [100, 1_000, 10_000, 100_000] {
         let rest = AtRest::new(models);
-        group.bench_function(BenchmarkId::new("the branch did not move", models), |b| b.iter(|| rest.sync()));
+        group.bench_function(BenchmarkId::new("a round, the branch did not move", models), |b| b.iter(|| rest.sync()));
         let mut n = 0;
-        group.bench_function(BenchmarkId::new("a commit that touches no spec", models), |b| {
+        group.bench_function(BenchmarkId::new("a round, a commit that touches no spec", models), |b| {
             let commit = || {
                 n += 1;
                 rest.fleet.commit(&[("README.md".into(), format!("{n}"))]);
@@ -248,6 +280,14 @@ fn rounds(c: &mut Criterion) -> Fleet {
         });
         let main = || rest.fleet.repo.refname_to_id("refs/heads/main").unwrap();
         group.bench_function(BenchmarkId::new("git2: where is the branch", models), |b| b.iter(main));
+        let mut depth = 2;
+        group.bench_function(BenchmarkId::new("one spec changed: branch moved to new plan", models), |b| {
+            let mut next = || {
+                depth += 1;
+                rest.planned(depth)
+            };
+            b.iter_custom(|n| (0..n).map(|_| next()).sum());
+        });
         let fleet = rest.stop();
         if models == 10_000 {
             kept = Some(fleet);
@@ -260,7 +300,7 @@ fn rounds(c: &mut Criterion) -> Fleet {
 fn daemon(fleet: &Fleet) {
     const OBSERVED: Duration = Duration::from_secs(20);
     let mut daemon = Daemon::start(fleet);
-    daemon.wait_ready(&fleet.folder.path().join("state/trimtab.sock"));
+    daemon.wait_ready();
     // What the start left to be done is no rest.
     sleep(Duration::from_secs(5));
     let (_, before) = daemon.usage();

@@ -12,6 +12,10 @@ use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_m
 use http_body_util::{BodyExt, Full};
 use hyper::{Request, Response, body::Bytes, service::service_fn};
 use hyper_util::rt::TokioIo;
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
 use std::{
     convert::Infallible,
     io::{BufRead, BufReader},
@@ -33,8 +37,8 @@ const ANSWER: &[u8] = br#"{"outputs":[{"name":"y","shape":[1],"datatype":"FP64",
 struct Process(Child);
 impl Drop for Process {
     fn drop(&mut self) {
-        // Fails when it has ended by itself.
-        let _ = self.0.kill();
+        // Killed, nginx would leave its workers behind. Fails when it has ended by itself.
+        let _ = kill(Pid::from_raw(self.0.id() as i32), Signal::SIGTERM);
         let _ = self.0.wait();
     }
 }

@@ -30,6 +30,8 @@ pub fn spec(n: usize, depth: u32, served: bool) -> (String, String) {
     (format!("specs/models/m{n}/model.toml"), if served { text } else { trained.to_owned() })
 }
 
+const MAIN: &str = "refs/heads/main";
+
 /// A bare repository with the fleet in its first commit, packed as a clone and a push of many files leave it.
 pub struct Fleet {
     /// Goes with the fleet.
@@ -55,8 +57,15 @@ impl Fleet {
     }
 
     pub fn commit(&self, files: &[(String, String)]) -> Oid {
+        let commit = self.make(files);
+        self.publish(commit);
+        commit
+    }
+
+    /// A commit on the newest one that the branch does not have yet.
+    pub fn make(&self, files: &[(String, String)]) -> Oid {
         let repo = &self.repo;
-        let parent = repo.find_reference("refs/heads/main").ok().map(|r| r.peel_to_commit().unwrap());
+        let parent = repo.find_reference(MAIN).ok().map(|r| r.peel_to_commit().unwrap());
         let mut update = TreeUpdateBuilder::new();
         for (path, text) in files {
             update.upsert(path.as_str(), repo.blob(text.as_bytes()).unwrap(), git2::FileMode::Blob);
@@ -66,7 +75,12 @@ impl Fleet {
         let tree = repo.find_tree(update.create_updated(repo, &base).unwrap()).unwrap();
         let who = Signature::now("Ada", "ada@example.com").unwrap();
         let parents: Vec<&git2::Commit> = parent.iter().collect();
-        repo.commit(Some("refs/heads/main"), &who, &who, "change", &tree, &parents).unwrap()
+        repo.commit(None, &who, &who, "change", &tree, &parents).unwrap()
+    }
+
+    /// Moves the branch there.
+    pub fn publish(&self, commit: Oid) {
+        self.repo.reference(MAIN, commit, true, "push").unwrap();
     }
 
     pub fn source(&self, state: &Path) -> GitSource {
