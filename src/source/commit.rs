@@ -108,6 +108,11 @@ pub fn blame(
     const SEEN: usize = 500;
     let mut open: Vec<&(Name, Vec<String>)> = paths.iter().collect();
     let mut out = Vec::new();
+    let head = repo.find_commit(oid(new)?).map_err(|e| failed(&e))?;
+    if head.parent_count() == 1 && old.map(oid).transpose()? == head.parent_id(0).ok() {
+        // The one commit that came is to blame for all that changed.
+        return Ok(paths.iter().map(|(name, _)| (name.clone(), revision(&head))).collect());
+    }
     for next in walk(repo, old, new)?.take(SEEN) {
         if open.is_empty() {
             break;

@@ -188,7 +188,8 @@ fn outcome(
         if let Some(entry) = requirements {
             let place = scratch("requirements");
             std::fs::write(&place, config.artifacts.read(&entry.digest)?).map_err(workspace::io(&place))?;
-            let venv = super::python::environment(&config.state, &place, &place.with_extension("log"), cancel)?;
+            let venv =
+                super::python::environment(&config.state, &config.exe, &place, &place.with_extension("log"), cancel)?;
             std::fs::remove_file(&place).map_err(workspace::io(&place))?;
             (python, packages) = (Some(venv.digest), venv.packages);
         }

@@ -3,17 +3,18 @@
 use crate::{
     model::*,
     ports::*,
-    process::{Mask, environment, keep_log},
+    process::{self, Handle, ShimSpec, State, environment},
 };
 use std::{
-    fs::{self, File, OpenOptions, TryLockError},
-    io::Write,
-    os::unix::process::CommandExt,
+    fs::{self, File, TryLockError},
     path::{Path, PathBuf},
     process::{Command, Stdio},
 };
 
-use super::{stage::LOG_LIMIT, workspace::io};
+use super::{
+    stage::LOG_LIMIT,
+    workspace::{self, io},
+};
 
 /// A built environment. It is not removed while this lives.
 #[derive(Debug)]
@@ -37,7 +38,7 @@ const NO_PYTHON: &str = "python3 is not installed: install it (Debian: apt-get i
 
 /// The environment of a requirements file; builds it when it is missing. Output of the build is appended to `log`. Others that want the same
 /// one wait for it. A cancel ends the wait and the build.
-pub fn environment(state: &Path, requirements: &Path, log: &Path, cancel: &Cancel) -> PortResult<Venv> {
+pub fn environment(state: &Path, exe: &Path, requirements: &Path, log: &Path, cancel: &Cancel) -> PortResult<Venv> {
     let content = contents(requirements, 0)?;
     let version = output(Command::new("python3").arg("--version")).map_err(|_| PortError::retryable(NO_PYTHON))?;
     let digest = Digest::of(&[content.as_slice(), version.as_bytes()].concat());
@@ -58,7 +59,7 @@ pub fn environment(state: &Path, requirements: &Path, log: &Path, cancel: &Cance
         lock.unlock().map_err(io(&lock_path))?;
         wait(&lock, &lock_path, cancel, File::try_lock)?;
         if !place.join(MARKER).exists() {
-            build(&place, requirements, log, cancel)?;
+            build(exe, &place, requirements, log, cancel)?;
         }
         lock.unlock().map_err(io(&lock_path))?;
     }
@@ -110,72 +111,83 @@ fn output(command: &mut Command) -> std::io::Result<String> {
     }
 }
 
-/// Builds in place, since an environment cannot be moved; the marker at the end says that it is whole.
-fn build(place: &Path, requirements: &Path, log: &Path, cancel: &Cancel) -> PortResult<()> {
-    if place.exists() {
-        fs::remove_dir_all(place).map_err(io(place))?;
-    }
-    let mut file = OpenOptions::new().create(true).append(true).open(log).map_err(io(log))?;
-    let uv = output(Command::new("uv").arg("--version")).is_ok();
-    let with = if uv { "uv" } else { "venv and pip" };
-    writeln!(file, "trimtab: building the Python environment with {with}").map_err(io(log))?;
+/// Builds in place, since an environment cannot be moved; the marker at the end says that it is whole. Each step runs under a shim, so that
+/// nothing that a package starts outlives it, and one that a killed daemon left behind is seen to its end.
+fn build(exe: &Path, place: &Path, requirements: &Path, log: &Path, cancel: &Cancel) -> PortResult<()> {
     let python = place.join("bin/python");
-    let (mut make, mut install) =
-        (Command::new(if uv { "uv" } else { "python3" }), Command::new(if uv { Path::new("uv") } else { &python }));
-    if uv {
-        make.args(["venv", "--quiet", "--python", "python3"]).arg(place);
-        install.args(["pip", "install", "--python"]).arg(&python).arg("-r").arg(requirements);
-    } else {
-        make.args(["-m", "venv"]).arg(place);
-        install.args(["-m", "pip", "install", "--disable-pip-version-check", "--no-input", "-r"]).arg(requirements);
-    }
-    run(&mut make, log, cancel, "cannot make a Python environment (Debian: apt-get install python3-venv)")?;
-    run(
-        &mut install,
-        log,
-        cancel,
-        "cannot install the requirements (is there a network, and does every package exist?)",
-    )?;
+    let shims = place.with_extension("build");
+    let install_shim = shims.join("install");
+    let goes_on = process::adopt(&install_shim).filter(|handle| handle.state() == State::Running);
+    let installing = match goes_on {
+        Some(handle) => handle,
+        None => {
+            for step in ["make", "install"] {
+                if let Some(left) = process::adopt(&shims.join(step)) {
+                    left.kill();
+                }
+            }
+            for folder in [place, &shims].into_iter().filter(|f| f.exists()) {
+                fs::remove_dir_all(folder).map_err(io(folder))?;
+            }
+            let uv = output(Command::new("uv").arg("--version")).is_ok();
+            workspace::note(
+                log,
+                &format!("building the Python environment with {}", if uv { "uv" } else { "venv and pip" }),
+            );
+            let text = |path: &Path| path.display().to_string();
+            let (make, install) = if uv {
+                let make = ["uv", "venv", "--quiet", "--python", "python3"].map(str::to_owned).to_vec();
+                let install = ["uv", "pip", "install", "--python"].map(str::to_owned).to_vec();
+                (make, [install, vec![text(&python)]].concat())
+            } else {
+                let make = ["python3", "-m", "venv"].map(str::to_owned).to_vec();
+                let pip = ["-m", "pip", "install", "--disable-pip-version-check", "--no-input"].map(str::to_owned);
+                (make, [vec![text(&python)], pip.to_vec()].concat())
+            };
+            let made = start(exe, &shims.join("make"), [make, vec![text(place)]].concat(), requirements, log)?;
+            finish(&made, log, cancel, "cannot make a Python environment (Debian: apt-get install python3-venv)")?;
+            start(exe, &install_shim, [install, vec!["-r".into(), text(requirements)]].concat(), requirements, log)?
+        }
+    };
+    let hint = "cannot install the requirements (is there a network, and does every package exist?)";
+    finish(&installing, log, cancel, hint)?;
     let freeze = "import importlib.metadata as m; print('\\n'.join(sorted({f'{d.metadata[\"Name\"]}=={d.version}' for d in m.distributions()})))";
     let packages = output(Command::new(&python).args(["-c", freeze])).map_err(io(&python))?;
     let part = place.join(".part");
-    fs::write(&part, packages).and_then(|()| fs::rename(&part, place.join(MARKER))).map_err(io(place))
+    fs::write(&part, packages).and_then(|()| fs::rename(&part, place.join(MARKER))).map_err(io(place))?;
+    fs::remove_dir_all(&shims).map_err(io(&shims))
 }
 
-fn run(command: &mut Command, log: &Path, cancel: &Cancel, hint: &str) -> PortResult<()> {
-    let (mut output, out) = std::io::pipe().map_err(io(log))?;
-    let err = out.try_clone().map_err(io(log))?;
+/// Packages may run code of their own while they are built: it sees what a run sees.
+fn start(exe: &Path, shim: &Path, argv: Vec<String>, requirements: &Path, log: &Path) -> PortResult<Handle> {
     let environment = environment::clean(&[])?;
-    // Packages may run code of their own while they are built: it sees what a run sees, and ends with the daemon, so that the next builder
-    // has the folder to itself.
-    command.env_clear().envs(environment.variables);
-    // SAFETY: between fork and exec only prctl is called.
-    unsafe {
-        command.pre_exec(|| Ok(nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL)?));
-    }
-    let failed = |e: std::io::Error| PortError::retryable(format!("{hint}: {e}"));
-    let mut child = command.stdin(Stdio::null()).stdout(out).stderr(err).process_group(0).spawn().map_err(failed)?;
-    // This process holds the other end no longer: the output ends with the last one that writes.
-    command.stdout(Stdio::null()).stderr(Stdio::null());
-    let (path, mask) = (log.to_owned(), Mask::new(&environment.secrets));
-    let logger = std::thread::spawn(move || keep_log(&mut output, &path, LOG_LIMIT, mask));
-    let status = loop {
-        if let Some(status) = child.try_wait().map_err(failed)? {
-            break status;
-        }
-        if cancel.is_cancelled() {
-            // With what it started: compilers of packages that are built here.
-            let group = nix::unistd::Pid::from_raw(child.id() as i32);
-            let _ = nix::sys::signal::killpg(group, nix::sys::signal::Signal::SIGKILL);
-            child.wait().map_err(failed)?;
-            return Err(cancel.error());
-        }
-        std::thread::sleep(ASK);
+    let spec = ShimSpec {
+        argv,
+        env: environment.variables,
+        mask: environment.secrets,
+        cwd: requirements.parent().unwrap_or(Path::new("/")).to_owned(),
+        log: log.to_owned(),
+        log_limit: LOG_LIMIT,
+        timeout_ms: None,
+        memory: None,
+        grace_ms: 1_000,
     };
-    // One that panicked has said so.
-    let _ = logger.join();
-    if status.success() {
-        return Ok(());
+    process::spawn(exe, shim, &spec)
+}
+
+fn finish(step: &Handle, log: &Path, cancel: &Cancel, hint: &str) -> PortResult<()> {
+    match step.wait(|| cancel.is_cancelled()) {
+        None => {
+            step.stop();
+            step.wait(|| false);
+            Err(cancel.error())
+        }
+        Some(State::Ended(exit)) if exit.succeeded() => Ok(()),
+        Some(State::Ended(_)) => Err(PortError::retryable(format!("{hint}:\n{}", workspace::tail(log, 6)))),
+        Some(_) => {
+            // Its descendants have nobody else to end them.
+            step.kill();
+            Err(PortError::retryable(format!("{hint}: it was killed from outside")))
+        }
     }
-    Err(PortError::retryable(format!("{hint}:\n{}", super::workspace::tail(log, 6))))
 }

@@ -156,7 +156,9 @@ impl Stage<'_> {
         let shim = folder.join("shim");
         workspace::checkout(self.config.source.as_ref(), &self.job.revision.tree, &self.job.model.code_path, &code)?;
         let venv = match &self.spec.python {
-            Some(file) => Some(python::environment(&self.config.state, &code.join(file), &log, cancel)?),
+            Some(file) => {
+                Some(python::environment(&self.config.state, &self.config.exe, &code.join(file), &log, cancel)?)
+            }
             None => None,
         };
         let handle = match process::adopt(&shim) {

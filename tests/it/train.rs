@@ -247,3 +247,51 @@ fn an_output_that_can_never_be_taken_is_not_trained_again() {
         assert_eq!(counted(dir.path()), 1);
     }
 }
+
+/// A daemon that is killed while an environment is built: the next one sees that very build to its end, and starts no second one.
+#[test]
+fn a_build_of_an_environment_is_taken_up_by_the_next_daemon() {
+    use crate::support::{TRAIN, World, model};
+    let mut w = World::new();
+    let count = w.path("count");
+    let index = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let requirements = format!("--index-url http://{}/simple\nno-such-package-here\n", index.local_addr().unwrap());
+    let spec = model("fraud", &count, ", seed = 1", "python = \"requirements.txt\"\n");
+    w.commit(
+        "fraud",
+        &[
+            ("specs/models/fraud/model.toml", Some(&spec)),
+            ("specs/models/fraud/train.py", Some(TRAIN)),
+            ("specs/models/fraud/requirements.txt", Some(&requirements)),
+        ],
+    );
+    w.start();
+    // The installer asks for the package and gets no answer yet.
+    let (held, _) = index.accept().unwrap();
+    w.kill();
+    w.start();
+    // There is none: the installation that goes on fails, and with it the training.
+    std::thread::spawn(move || {
+        use std::io::{Read, Write};
+        for mut caller in std::iter::once(held).chain(index.incoming().flatten()) {
+            let mut request = [0; 4096];
+            while caller.read(&mut request).is_ok_and(|n| n > 0 && !request[..n].ends_with(b"\r\n\r\n")) {}
+            // Whoever went away meanwhile asks again or not.
+            let _ = caller.write_all(b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+        }
+    });
+    let until = Instant::now() + Duration::from_secs(60);
+    let said = loop {
+        let said = w.json(&["status", "fraud"])["summary"]["message"].as_str().unwrap_or_default().to_owned();
+        if said.contains("cannot install the requirements") {
+            break said;
+        }
+        assert!(Instant::now() < until, "{said}\n{}", w.log());
+        std::thread::sleep(Duration::from_millis(50));
+    };
+    assert!(said.contains("no-such-package-here"), "{said}");
+    let log = String::from_utf8(w.trimtab(&["logs", "fraud"]).stdout).unwrap();
+    // Whether it is tried again afterwards is another matter.
+    let first = log.split("ERROR: No matching").next().unwrap_or_default();
+    assert_eq!(first.matches("building the Python environment").count(), 1, "{log}");
+}
