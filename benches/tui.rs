@@ -72,6 +72,7 @@ fn summary(n: usize) -> ModelSummary {
         name: name(&format!("m{n}")),
         sync: if health == Health::Degraded { SyncStatus::OutOfSync } else { SyncStatus::Synced },
         health,
+        spec_broken: false,
         message: said.into(),
         environments: vec![environment],
         training: None,
