@@ -176,7 +176,11 @@ impl State {
 
     /// Place of the selected model among those shown.
     pub fn place(&self) -> usize {
-        let shown = self.shown();
+        self.place_among(&self.shown())
+    }
+
+    /// The same, of what was filtered already: ten thousand models are asked once a frame.
+    pub(super) fn place_among(&self, shown: &[&ModelSummary]) -> usize {
         self.selected.as_ref().and_then(|s| shown.iter().position(|m| m.name == *s)).unwrap_or(0)
     }
 
@@ -189,7 +193,10 @@ impl State {
     pub(super) fn subject(&self) -> Option<Name> {
         match &self.screen {
             Screen::Model(m) | Screen::Log(m, _) | Screen::Diff(m) => Some(m.clone()),
-            Screen::Fleet => self.shown().get(self.place()).map(|m| m.name.clone()),
+            Screen::Fleet => {
+                let shown = self.shown();
+                shown.get(self.place_among(&shown)).map(|m| m.name.clone())
+            }
             Screen::Events | Screen::Plan | Screen::Help => None,
         }
     }

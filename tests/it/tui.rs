@@ -60,6 +60,20 @@ impl Screen {
             self.seen.push_str(&String::from_utf8_lossy(&piece[..n]));
         }
     }
+    /// Reads until nothing was written for so long: each frame writes something, if only the cursor's state.
+    fn until_quiet(&mut self, quiet_ms: u16) {
+        let until = Instant::now() + Duration::from_secs(30);
+        let mut piece = [0; 4096];
+        loop {
+            let mut waiting = [PollFd::new(self.master.as_fd(), PollFlags::POLLIN)];
+            if poll(&mut waiting, quiet_ms).unwrap() == 0 {
+                return;
+            }
+            let n = self.master.read(&mut piece).unwrap();
+            self.seen.push_str(&String::from_utf8_lossy(&piece[..n]));
+            assert!(Instant::now() < until, "it draws on and on: {:?}", self.seen);
+        }
+    }
     fn press(&mut self, keys: &str) {
         self.master.write_all(keys.as_bytes()).unwrap();
     }
@@ -159,4 +173,19 @@ fn a_log_goes_on_when_the_daemon_comes_back() {
     screen.press("\x03");
     assert_eq!(screen.end(), Some(0));
     assert_eq!(w.trained("count").len(), 1);
+}
+
+#[test]
+fn nothing_is_drawn_while_nothing_changes() {
+    let mut w = World::new();
+    w.start();
+    let mut screen = Screen::open(&w);
+    screen.until("No models yet");
+    // Its own clock ticks every second.
+    screen.until_quiet(2500);
+    screen.press("?");
+    screen.until("keys");
+    screen.press("q");
+    screen.press("q");
+    assert_eq!(screen.end(), Some(0));
 }

@@ -39,7 +39,7 @@ pub fn draw(frame: &mut Frame, area: Rect, state: &State) -> Extent {
     let columns = Columns::new(width, &shown);
     lines.push(Line::from(strong(&columns.heading())));
     let height = usize::from(area.height).saturating_sub(lines.len()).max(1);
-    let (place, now, top) = (state.place(), state.now(), lines.len());
+    let (place, now, top) = (state.place_among(&shown), state.now(), lines.len());
     let first = first(&shown, place, height, now);
     let mut rows = 0;
     for (i, m) in shown.iter().enumerate().skip(first) {
