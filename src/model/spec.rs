@@ -161,6 +161,9 @@ impl std::fmt::Display for DataSource {
     }
 }
 
+/// What `trimtab.lock` says, by input. Boxed, since a map keeps room for eleven of what it holds, and each model of a fleet has one.
+pub type Lock = BTreeMap<Name, Box<LockedInput>>;
+
 /// One input in `trimtab.lock`: the snapshot, and the data that it was taken of.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LockedInput {
@@ -255,7 +258,7 @@ pub struct DesiredModel {
     pub datasets: BTreeMap<Name, Arc<DatasetSpec>>,
     pub environments: BTreeMap<Name, Arc<EnvironmentSpec>>,
     /// What `trimtab.lock` says of each input; empty without one.
-    pub lock: BTreeMap<Name, LockedInput>,
+    pub lock: Lock,
     /// Line (1-based) of each dotted field in the spec file, for reasons: `train.params.depth` -> 14.
     pub lines: Arc<Lines>,
     /// The newest commit that touched this model, as far as it was seen.
@@ -271,11 +274,11 @@ impl DesiredModel {
     }
 
     /// The lock that pins the inputs to these snapshots.
-    pub fn lock_for(&self, snapshots: &BTreeMap<Name, Digest>) -> BTreeMap<Name, LockedInput> {
+    pub fn lock_for(&self, snapshots: &BTreeMap<Name, Digest>) -> Lock {
         let pin = |(input, snapshot): (&Name, &Digest)| {
             let dataset = self.datasets.get(self.spec.data.get(input)?)?;
             let (dataset, source) = (dataset.name.clone(), dataset.source.clone());
-            Some((input.clone(), LockedInput { dataset, source, snapshot: *snapshot }))
+            Some((input.clone(), Box::new(LockedInput { dataset, source, snapshot: *snapshot })))
         };
         snapshots.iter().filter_map(pin).collect()
     }

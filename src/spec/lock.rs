@@ -5,16 +5,16 @@ use super::{
     paths,
 };
 use crate::model::*;
-use std::collections::BTreeMap;
 
 const SCHEMA: &str = "trimtab/lock/v1";
 
 /// The lock's text; the same pins give the same bytes.
-pub fn render(pins: &BTreeMap<Name, LockedInput>) -> String {
+pub fn render(pins: &Lock) -> String {
     let mut out = format!(
         "# Written by trimtab: pins this model's data, so that a revert brings the data back too.\nschema = \"{SCHEMA}\"\n"
     );
-    for (input, LockedInput { dataset, source, snapshot }) in pins {
+    for (input, pin) in pins {
+        let LockedInput { dataset, source, snapshot } = pin.as_ref();
         let source = toml::Value::String(source.to_string());
         out.push_str(&format!(
             "\n[inputs.{input}]\ndataset = \"{dataset}\"\nsource = {source}\nsnapshot = \"{snapshot}\"\n"
@@ -24,13 +24,13 @@ pub fn render(pins: &BTreeMap<Name, LockedInput>) -> String {
 }
 
 /// Reads a lock.
-pub fn parse(path: &str, bytes: &[u8]) -> Result<BTreeMap<Name, LockedInput>, Vec<Diagnostic>> {
+pub fn parse(path: &str, bytes: &[u8]) -> Result<Lock, Vec<Diagnostic>> {
     File::read(path, bytes, SCHEMA, |root| {
-        let mut pins = BTreeMap::new();
+        let mut pins = Lock::new();
         if let Some(mut inputs) = root.table("inputs") {
             for (key, mut table) in inputs.named_tables() {
                 let name = inputs.checked_key(&key, |k| Name::new(k).map_err(|e| e.to_string()));
-                pins.extend(name.zip(input(&mut table)));
+                pins.extend(name.zip(input(&mut table).map(Box::new)));
                 table.finish();
             }
         }

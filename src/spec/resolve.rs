@@ -192,7 +192,7 @@ impl Resolver<'_> {
         out
     }
 
-    fn lock(&self, folder: &str, found: &mut Vec<Diagnostic>) -> PortResult<BTreeMap<Name, LockedInput>> {
+    fn lock(&self, folder: &str, found: &mut Vec<Diagnostic>) -> PortResult<Lock> {
         let path = join(folder, "trimtab.lock");
         let Some(entry) = self.tree.entry(&self.revision.tree, &path)? else { return Ok(BTreeMap::new()) };
         let bytes = match self.tree.blob(&entry.id, MAX_BYTES) {

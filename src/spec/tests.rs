@@ -445,7 +445,7 @@ fn a_lock_is_read_as_it_was_written() {
     for source in [DataSource::Path("odd \"name\".csv".into()), DataSource::Url("https://example.com/a.csv?v=1".into())]
     {
         let pin = LockedInput { dataset: Name::new("transactions").unwrap(), source, snapshot: Digest::of(b"data") };
-        let pins = BTreeMap::from([(Name::new("train").unwrap(), pin)]);
+        let pins = BTreeMap::from([(Name::new("train").unwrap(), Box::new(pin))]);
         let files = base().with("models/fraud/trimtab.lock", &super::lock::render(&pins));
         assert_eq!(files.load().state().models["fraud"].lock, pins);
     }
