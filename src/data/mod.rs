@@ -7,9 +7,10 @@ use crate::{model::*, ports::*};
 use cache::StatCache;
 use rayon::prelude::*;
 use std::{
+    collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 use walkdir::WalkDir;
@@ -29,6 +30,8 @@ pub struct LocalDatasets {
     config: DatasetsConfig,
     artifacts: Arc<dyn ArtifactStore>,
     cache: StatCache,
+    /// Held while a snapshot is laid out, by its digest: models that read the same one come at once.
+    laying: Mutex<BTreeMap<Digest, Arc<Mutex<()>>>>,
 }
 
 fn io(path: &Path) -> impl FnOnce(std::io::Error) -> PortError {
@@ -40,7 +43,7 @@ impl LocalDatasets {
     /// Datasets below `config.root` and on the web, with snapshots in `artifacts`.
     pub fn new(config: DatasetsConfig, artifacts: Arc<dyn ArtifactStore>) -> Self {
         let cache = StatCache::open(&config.state.join("data-cache.json"));
-        Self { config, artifacts, cache }
+        Self { config, artifacts, cache, laying: Mutex::default() }
     }
 
     /// The real place of a dataset; links that lead out of the root are refused.
@@ -148,6 +151,9 @@ impl Datasets for LocalDatasets {
     fn locate(&self, snapshot: &Snapshot) -> PortResult<PathBuf> {
         let folder = self.config.state.join("snapshots").join(snapshot.digest.hex());
         fs::create_dir_all(self.config.state.join("snapshots")).map_err(io(&folder))?;
+        let one =
+            self.laying.lock().unwrap_or_else(PoisonError::into_inner).entry(snapshot.digest).or_default().clone();
+        let _laying = one.lock().unwrap_or_else(PoisonError::into_inner);
         if !self.is_intact(snapshot, &folder)? {
             // A run wrote into it: what it left is put aside at once, and removed.
             let aside = folder.with_extension("spoiled");
