@@ -39,6 +39,12 @@ impl Disk {
     }
 }
 
+/// The world is dropped first: what it stops is found on the disk.
+fn world_on_a_disk(size: &str) -> (Disk, World) {
+    let w = World::new();
+    (Disk::mount(&w.state(), size), w)
+}
+
 impl Drop for Disk {
     fn drop(&mut self) {
         // Lazily: processes that hold files there are ended by whoever is dropped after this.
@@ -62,8 +68,7 @@ fn served(w: &World) -> String {
 
 #[test]
 fn a_full_disk_is_said_serves_on_loses_nothing_and_once_there_is_room_all_goes_on() {
-    let mut w = World::new();
-    let disk = Disk::mount(&w.state(), "48m");
+    let (disk, mut w) = world_on_a_disk("48m");
     let count = w.path("count");
     w.commit_model("fraud", &model("fraud", &count, ", seed = 1", SERVED));
     w.start();
@@ -89,8 +94,7 @@ fn a_full_disk_is_said_serves_on_loses_nothing_and_once_there_is_room_all_goes_o
 
 #[test]
 fn a_state_that_turns_read_only_is_said_and_serves_on() {
-    let mut w = World::new();
-    let disk = Disk::mount(&w.state(), "48m");
+    let (disk, mut w) = world_on_a_disk("48m");
     let count = w.path("count");
     w.commit_model("fraud", &model("fraud", &count, ", seed = 1", SERVED));
     w.start();
