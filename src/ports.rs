@@ -147,8 +147,6 @@ pub trait Source: GitTree {
 /// How a file of the store is given away.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Lay {
-    /// Read-only; a hard link where that goes, for what is read by processes of a short life.
-    Linked,
     /// Read-only, a copy: whatever happens to it, the store keeps its own.
     Copied,
     /// A copy that may be written to.

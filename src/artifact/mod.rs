@@ -277,19 +277,16 @@ fn damaged(path: &Path, digest: &Digest) -> PortError {
     ))
 }
 
-/// Linked files are hard links, unless they must be executable; the others share their blocks where the file system can.
+/// A copy, which shares its blocks with the store where the file system can.
 fn lay(from: &Path, to: &Path, executable: bool, how: Lay) -> io::Result<()> {
     if let Some(dir) = to.parent() {
         fs::create_dir_all(dir)?;
-    }
-    if how == Lay::Linked && !executable && fs::hard_link(from, to).is_ok() {
-        return Ok(());
     }
     fs::copy(from, to)?;
     let mode = match how {
         _ if executable => 0o755,
         Lay::Writable => 0o644,
-        Lay::Linked | Lay::Copied => 0o444,
+        Lay::Copied => 0o444,
     };
     fs::set_permissions(to, fs::Permissions::from_mode(mode))
 }
@@ -316,7 +313,7 @@ mod tests {
             .filter(|e| e.file_type().is_file())
             .count();
         assert_eq!(stored, 2, "equal contents are stored once");
-        for (n, how) in [("r", Lay::Linked), ("c", Lay::Copied), ("w", Lay::Writable)] {
+        for (n, how) in [("c", Lay::Copied), ("w", Lay::Writable)] {
             store.materialise(&manifest, &dir.path().join(n), how).unwrap();
             assert_eq!(store.put_folder(&dir.path().join(n)).unwrap(), manifest);
         }
@@ -359,9 +356,14 @@ mod tests {
         let place = dir.path().join("laid");
         let entry = store.put_bytes(b"sound", "x").unwrap();
         let manifest = Manifest { files: vec![entry.clone()] };
-        store.materialise(&manifest, &place, Lay::Linked).unwrap();
+        store.materialise(&manifest, &place, Lay::Copied).unwrap();
+        // What is done to the copy does not reach the store.
         fs::set_permissions(place.join("x"), fs::Permissions::from_mode(0o644)).unwrap();
-        fs::write(place.join("x"), "written through the link").unwrap();
+        fs::write(place.join("x"), "written to the copy").unwrap();
+        assert_eq!(store.read(&entry.digest).unwrap(), b"sound");
+        let stored = store.path(&entry.digest);
+        fs::set_permissions(&stored, fs::Permissions::from_mode(0o644)).unwrap();
+        fs::write(&stored, "written to the store").unwrap();
         for refused in [
             store.materialise(&manifest, &dir.path().join("again"), Lay::Copied).unwrap_err(),
             store.replace(&entry, &place.join("x"), Lay::Copied).unwrap_err(),

@@ -246,7 +246,7 @@ impl Stage<'_> {
                 if let Some(parent) = place.parent() {
                     fs::create_dir_all(parent).map_err(io(parent))?;
                 }
-                self.config.artifacts.materialise(files, &place, Lay::Linked)?;
+                self.config.artifacts.materialise(files, &place, Lay::Copied)?;
                 Ok(path.as_ref().map_or(place.clone(), |p| place.join(p)))
             }
         }
