@@ -173,7 +173,7 @@ pub fn run(global: &Global, args: &Args) -> Outcome {
     let job = PipelineJob { model: model.clone(), revision, fingerprint: print, attempt, snapshots };
     let outcome =
         trainer.execute(&job, &screen, &stopped_by_a_signal()?).map_err(|e| Failure::new(visible_lines(&e.message)))?;
-    let results = gates::judge(&model.spec.gates, &outcome.metrics, None, &[]);
+    let results = gates::judge(&model.spec.gates, &outcome.metrics, None);
     let failed = gates::failures(&results);
     if global.json {
         global.print(&serde_json::json!({

@@ -33,6 +33,7 @@ fn version(number: u32) -> Version {
         stages: vec![],
         artifact: Manifest::default(),
         gates: vec![],
+        opponent: None,
         created: WallMs(0),
         duration: Millis(0),
     }

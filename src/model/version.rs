@@ -70,8 +70,13 @@ pub struct GateResult {
     pub passed: bool,
     /// The version it was compared with, when it was a comparison.
     pub opponent: Option<VersionNumber>,
-    /// Whether the gate compares with live: such a verdict is never judged again.
-    pub comparison: bool,
+}
+
+/// What was live when a version was made: whom gates of this version compare it with, for ever.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Opponent {
+    pub version: VersionNumber,
+    pub metrics: BTreeMap<String, f64>,
 }
 
 /// An immutable trained artifact with its lineage.
@@ -95,6 +100,8 @@ pub struct Version {
     pub stages: Vec<StageOutcome>,
     pub artifact: Manifest,
     pub gates: Vec<GateResult>,
+    /// `None` when nothing was live.
+    pub opponent: Option<Opponent>,
     pub created: WallMs,
     /// Milliseconds of all stages that ran.
     pub duration: Millis,

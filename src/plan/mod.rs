@@ -148,7 +148,7 @@ fn pursue(input: &Input, desired: &DesiredModel, draft: &mut Draft) -> (Option<D
         deploy::keep(input, desired, draft);
         return (Some(fingerprint), None);
     };
-    let results = gates::judge(&desired.spec.gates, &version.metrics, input.live, &version.gates);
+    let results = gates::judge(&desired.spec.gates, &version.metrics, version.opponent.as_ref());
     let failed = gates::failures(&results);
     if results != version.gates {
         let judged = || reasons::asked(desired, "gate", None, Some("judged anew".into()));

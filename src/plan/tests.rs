@@ -280,7 +280,8 @@ fn version(
         python: None,
         packages: vec![],
         host: String::new(),
-        gates: gates::judge(&desired.spec.gates, &metrics, None, &[]),
+        gates: gates::judge(&desired.spec.gates, &metrics, None),
+        opponent: None,
         metrics,
         stages: vec![],
         artifact: Manifest::default(),
@@ -349,6 +350,38 @@ fn a_failed_gate_keeps_the_version_out_with_its_figure() {
     spec(&mut w.desired).gates[0].min = Some(0.9);
     assert_eq!(trains(&w.settle()), 0);
     assert_eq!(stable(&w, "production"), Some(VersionNumber(1)));
+}
+
+#[test]
+fn a_comparison_stays_with_the_version_that_was_live_whatever_becomes_of_the_gate() {
+    let mut w = world();
+    w.settle();
+    spec(&mut w.desired).stages[0].params.insert("depth".into(), 8.into());
+    let bounds = w.desired.spec.gates.clone();
+    let comparison = |tolerance| GateSpec { no_worse_than_live: true, min: None, tolerance, ..bounds[0].clone() };
+    spec(&mut w.desired).gates = vec![comparison(0.01)];
+    w.settle();
+    // It was made when one of 0.97 was live, which serves on.
+    let metrics = BTreeMap::from([("recall".to_owned(), 0.97)]);
+    w.versions[1].opponent = Some(Opponent { version: VersionNumber(1), metrics });
+    let failed = vec!["recall no worse than live v1 (0.97) by more than 0.01: 0.95".to_owned()];
+    let waits = Waiting::Gates { version: VersionNumber(2), failed };
+    w.settle();
+    assert!(w.plan(Some(&w.desired)).waiting.contains(&waits), "{:?}", w.plan(Some(&w.desired)).waiting);
+
+    // A gate that went and came back, while the version itself was live, does not compare it with itself.
+    spec(&mut w.desired).gates = vec![];
+    w.settle();
+    assert_eq!(stable(&w, "production"), Some(VersionNumber(2)));
+    spec(&mut w.desired).gates = vec![comparison(0.01)];
+    w.settle();
+    assert!(w.plan(Some(&w.desired)).waiting.contains(&waits));
+
+    // Another tolerance is another verdict on the same figures.
+    spec(&mut w.desired).gates = vec![comparison(0.02)];
+    assert_eq!(trains(&w.settle()), 0);
+    assert_eq!(stable(&w, "production"), Some(VersionNumber(2)));
+    assert!(w.versions[1].gates[0].passed);
 }
 
 #[test]

@@ -177,11 +177,13 @@ impl Reconciler {
         });
     }
 
-    /// Gates are judged here, once, against the version that is live now; version, verdicts and the end of the pipeline are one write.
+    /// The version that is live now is the one that gates compare this one with; version, verdicts and the end of the pipeline are one
+    /// write.
     fn register(&self, job: PipelineJob, outcome: PipelineOutcome) {
         let name = job.model.spec.name.clone();
         let live = self.cell(&name).and_then(|c| self.live_version(&lock(&c).observed, Some(&job.model)));
-        let results = gates::judge(&job.model.spec.gates, &outcome.metrics, live.as_ref(), &[]);
+        let opponent = live.map(|l| Opponent { version: l.number, metrics: l.metrics });
+        let results = gates::judge(&job.model.spec.gates, &outcome.metrics, opponent.as_ref());
         let failed = gates::failures(&results);
         let duration = outcome.duration;
         let mut past = None;
@@ -193,7 +195,7 @@ impl Reconciler {
             }
             observed.last_version += 1;
             let number = VersionNumber(observed.last_version);
-            let version = version(&job, outcome, number, results, self.now().wall);
+            let version = Version { opponent, ..version(&job, outcome, number, results, self.now().wall) };
             past = version.expected();
             let message = format!("{number} registered, trained in {duration}: {}", figures(&version.metrics));
             let mut batch =
@@ -245,6 +247,7 @@ fn version(
         stages: outcome.stages,
         artifact: outcome.artifact,
         gates,
+        opponent: None,
         created,
         duration: outcome.duration,
     }

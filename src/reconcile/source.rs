@@ -1,7 +1,7 @@
 //! Following the source: fetch, load what changed, wake the models that it touches.
 
 use super::{Reconciler, lock, pause::pause};
-use crate::{model::*, ports::*, spec::Loaded, store::Batch};
+use crate::{model::*, plan::pins, ports::*, spec::Loaded, store::Batch};
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{Arc, Condvar, Mutex, PoisonError},
@@ -366,16 +366,38 @@ impl Reconciler {
         /// Past this a change is of the whole fleet, and the newest commit stands for it.
         const MANY: usize = 256;
         let old = base.state().revision.as_ref().map(|r| &r.commit);
-        if touched.is_empty() || touched.len() > MANY {
+        let mut open: BTreeSet<&Name> = touched.iter().collect();
+        // The lock that a plan assumed is no change of anybody's: the model stays as whose it was.
+        open.retain(|name| match self.whose_lock_it_is(base, next, name) {
+            Some(before) => {
+                next.set_blame(name, before);
+                false
+            }
+            None => true,
+        });
+        if open.is_empty() || open.len() > MANY {
             return Ok(());
         }
         let folder = self.0.source.status().path;
         let paths: Vec<(Name, Vec<String>)> =
-            touched.iter().map(|name| (name.clone(), next.paths_of(base, name, &folder))).collect();
+            open.iter().map(|name| ((*name).clone(), next.paths_of(base, name, &folder))).collect();
         for (name, revision) in self.0.ports.source.blame(old, &head.commit, &paths)? {
             next.set_blame(&name, revision);
         }
         Ok(())
+    }
+
+    /// The commit that a model was asked for by, when all that became another is its lock and that is the one which the plan of that
+    /// commit assumed: told by its content, whoever committed it.
+    fn whose_lock_it_is(&self, base: &Loaded, next: &Loaded, name: &Name) -> Option<Revision> {
+        let (before, now) = (base.state().models.get(name)?, next.state().models.get(name)?);
+        let assumed = {
+            let cell = self.cell(name)?;
+            let cell = lock(&cell);
+            before.lock_for(&pins::resolve(before, &cell.observed).pinned)
+        };
+        let as_assumed = DesiredModel { lock: assumed, ..DesiredModel::clone(before) };
+        (before.lock != now.lock && as_assumed.asks_the_same(now)).then(|| before.changed_by.clone())
     }
 
     /// How many models Git asked for before this commit.

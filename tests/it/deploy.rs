@@ -1,6 +1,9 @@
 //! The local target: real replicas in Python behind a real router, under load, through deaths of everything.
 
-use crate::load::{Client, Load, eventually};
+use crate::{
+    load::{Client, Load},
+    support::eventually,
+};
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
@@ -104,6 +107,7 @@ fn version(store: &dyn ArtifactStore, number: u32, weights: &str) -> Version {
         stages: vec![],
         artifact: manifest(store, "weights", weights),
         gates: vec![],
+        opponent: None,
         created: WallMs(0),
         duration: Millis(0),
     }

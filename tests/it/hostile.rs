@@ -1,15 +1,7 @@
 //! Hostile input through the whole daemon: refused with a reason, while everything else goes on.
 
-use crate::support::{SERVED, World, model};
+use crate::support::{SERVED, World, model, until};
 use std::{fs, os::unix::fs::PermissionsExt, process::Command, time::Duration};
-
-fn until(what: &str, mut done: impl FnMut() -> bool) {
-    let end = std::time::Instant::now() + Duration::from_secs(60);
-    while !done() {
-        assert!(std::time::Instant::now() < end, "{what}");
-        std::thread::sleep(Duration::from_millis(30));
-    }
-}
 
 #[test]
 fn a_poison_commit_is_told_while_the_other_model_goes_on() {

@@ -167,15 +167,3 @@ async fn connection(counts: Arc<Counts>, address: SocketAddr, path: String) {
         counts.grew.notify_all();
     }
 }
-
-/// Waits for something that has no event to wait for.
-pub fn eventually<T>(what: &str, within: Duration, mut look: impl FnMut() -> Option<T>) -> T {
-    let until = Instant::now() + within;
-    loop {
-        if let Some(found) = look() {
-            return found;
-        }
-        assert!(Instant::now() < until, "not within {within:?}: {what}");
-        std::thread::sleep(Duration::from_millis(10));
-    }
-}

@@ -1,9 +1,6 @@
 //! The main job through the binary: a commit to a served version, and back.
 
-use crate::{
-    load::eventually,
-    support::{SERVED, World, model},
-};
+use crate::support::{SERVED, World, eventually, model, until};
 use std::time::Duration;
 
 const CANARY: &str = "[serve]\nrun = [\"python3\", \"serve.py\"]\n[[deploy]]\nenvironment = \"production\"\nstrategy = \"canary\"\n\
@@ -209,6 +206,60 @@ fn a_failed_gate_and_a_failed_training_say_why_and_their_fix_goes_through() {
     assert!(plan.contains("1 model waits"), "{plan}");
     w.commit_model("fraud", &model("fraud", &count, ", seed = 1, score = 0.95", &gated));
     w.wait_for("fraud", "healthy");
+}
+
+/// A version is compared with what was live when it was made: its fix goes through, and a revert is judged by no comparison.
+#[test]
+fn a_version_worse_than_live_stays_out_and_a_wider_tolerance_lets_it_in_without_training() {
+    let mut w = World::new();
+    let count = w.path("count");
+    let gated = |score: f64, tolerance: f64| {
+        let gate = format!("[[gate]]\nmetric = \"score\"\nno_worse_than = \"live\"\ntolerance = {tolerance}\n{SERVED}");
+        model("fraud", &count, &format!(", seed = 1, score = {score}"), &gate)
+    };
+    let good = gated(0.95, 0.005);
+    w.commit_model("fraud", &good);
+    w.start();
+    w.wait_for("fraud", "version=v1");
+    w.wait_for("fraud", "healthy");
+    w.commit_model("fraud", &gated(0.9, 0.005));
+    until("the verdict", || {
+        let status = w.json(&["status", "fraud"]);
+        let message = status["summary"]["message"].as_str();
+        message.is_some_and(|m| m.contains("score no worse than live v1 (0.95) by more than 0.005: 0.9"))
+    });
+    assert!(w.get("/models/fraud/x").1.contains("v1"));
+    // The same figures under another tolerance; v1, in its turn, was made when nothing was live.
+    w.commit_model("fraud", &gated(0.9, 0.05));
+    w.wait_for("fraud", "version=v2");
+    w.commit_model("fraud", &good);
+    w.wait_for("fraud", "version=v1");
+    assert_eq!(w.trained("count").len(), 2);
+}
+
+/// The lock commit that follows from a person's commit is that person's change still.
+#[test]
+fn what_a_commit_leads_to_is_its_own_after_the_lock_commit_too() {
+    let mut w = World::new();
+    let count = w.path("count");
+    w.start();
+    let asked = w.commit_model("fraud", &model("fraud", &count, ", seed = 1", SERVED));
+    w.wait_for("fraud", "version=v1");
+    w.wait_for("fraud", "synced");
+    let events = w.json(&["events"]);
+    let commits_of = |kind: &str| {
+        let all = events.as_array().unwrap().iter().filter(|e| e["kind"] == kind && e["model"] == "fraud");
+        all.map(|e| e["commit"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(commits_of("promoted"), [asked.to_string()], "{events}");
+    let lock = w.head().unwrap().id();
+    assert_ne!(lock, asked);
+    // New data is the refresh's: its lock commit is the change.
+    std::fs::write(w.path("data/numbers.csv"), "1,2\n3,4\n5,6\n").unwrap();
+    assert!(w.trimtab(&["refresh", "fraud"]).status.success());
+    w.wait_for("fraud", "version=v2");
+    let plan = w.json(&["status", "fraud"]);
+    assert_eq!(plan["summary"]["changed_by"]["commit"], w.head().unwrap().id().to_string(), "{plan}");
 }
 
 #[test]
@@ -426,15 +477,6 @@ fn a_spec_that_was_never_valid_leaves_nothing_behind() {
     w.commit("no ghost", &[("specs/models/ghost/model.toml", None)]);
     until("the ghost goes", || names(&w) == ["fraud"]);
     assert_eq!(w.trimtab(&["status"]).status.code(), Some(0));
-}
-
-/// For what `trimtab wait` has no word for.
-fn until(what: &str, holds: impl Fn() -> bool) {
-    let until = std::time::Instant::now() + std::time::Duration::from_secs(60);
-    while !holds() {
-        assert!(std::time::Instant::now() < until, "{what}");
-        std::thread::sleep(std::time::Duration::from_millis(20));
-    }
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! `/metrics`, read by the parser of Prometheus's own Python client.
 
-use crate::{fleet::busy, python::judge};
+use crate::{fleet::busy, python::judge, support::until};
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
@@ -105,6 +105,9 @@ struct Frozen(Pid);
 impl Frozen {
     fn new(pid: Pid) -> Self {
         kill(pid, Signal::SIGSTOP).unwrap();
+        // Its threads stop one by one; until the last has, it may answer.
+        let stopped = || std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap().contains(") T ");
+        until("the router to be stopped", stopped);
         Self(pid)
     }
 }
@@ -127,7 +130,14 @@ fn while_the_router_does_not_answer_the_daemon_still_tells_its_own() {
     assert_eq!(a.status, 200, "{}", a.body);
     let m = Scraped(serde_json::from_str(&judge(PARSE, &a.body)).unwrap());
     // On a busy machine the daemon may have replaced it before it answered: that one is up.
-    let replaced = || runtime.block_on(router.identity()).is_ok_and(|now| now.pid as i32 != pid.as_raw());
+    let replaced = || {
+        let mut now = runtime.block_on(router.identity());
+        until("a router to answer", || {
+            now = runtime.block_on(router.identity());
+            now.is_ok()
+        });
+        now.unwrap().pid as i32 != pid.as_raw()
+    };
     assert!(m.value("trimtab_router_up", "trimtab_router_up", &[]) == 0.0 || replaced());
     assert!(m.value("trimtab_reconciles", "trimtab_reconciles_total", &[("result", "changed")]) > 0.0);
 }

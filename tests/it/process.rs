@@ -1,6 +1,6 @@
 //! Shims with real children: their end, their log, their adoption.
 
-use crate::load::eventually;
+use crate::support::eventually;
 use std::{collections::BTreeMap, fs, path::Path, time::Duration};
 use trimtab::process::{self, Handle, Identity, ShimSpec, State};
 

@@ -1,6 +1,9 @@
 //! The router process: real binary, real sockets; replicas are servers of this process.
 
-use crate::load::{Client, Load, eventually};
+use crate::{
+    load::{Client, Load},
+    support::eventually,
+};
 use axum::{Router as Replica, body::Body, http::HeaderMap, routing};
 use futures::StreamExt;
 use http_body_util::BodyExt;

@@ -296,3 +296,20 @@ impl Drop for World {
         trimtab::deploy::local::stop_everything(&self.state());
     }
 }
+
+/// Waits for something that has no event to wait for.
+pub fn eventually<T>(what: &str, within: Duration, mut look: impl FnMut() -> Option<T>) -> T {
+    let until = Instant::now() + within;
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(Instant::now() < until, "not within {within:?}: {what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// For what `trimtab wait` has no word for.
+pub fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    eventually(what, Duration::from_secs(60), || holds().then_some(()));
+}

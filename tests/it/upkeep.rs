@@ -1,8 +1,8 @@
 //! What serves stays what was released: changed files, dying replicas, a hung router, upgrades, and requests through all of it.
 
 use crate::{
-    load::{Load, eventually},
-    support::{TRAIN, World, model},
+    load::Load,
+    support::{TRAIN, World, eventually, model},
 };
 use nix::{
     sys::signal::{Signal, kill},
