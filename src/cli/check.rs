@@ -94,7 +94,7 @@ pub fn run(global: &Global, args: &Args) -> Outcome {
             args.path.display()
         );
     } else {
-        print!("{}", render::text(found));
+        print!("{}", super::text::highlight(&render::text(found)));
         println!("{}", render::summary(found, state.files));
     }
     Ok(ExitCode::from(u8::from(errors)))

@@ -4,7 +4,7 @@ use super::{
     fail::{Failure, Outcome},
     global::Global,
     steer::ModelArgs,
-    text::{Output, ago, paint, table, visible, visible_lines},
+    text::{Output, ago, paint, table, table_in_colour, visible, visible_lines},
 };
 use crate::{api::types::*, model::*};
 use futures::StreamExt;
@@ -60,14 +60,19 @@ pub struct EventsArgs {
     limit: usize,
 }
 
-fn health(h: Health) -> String {
-    let colour = match h {
-        Health::Healthy => 32,
-        Health::Progressing => 36,
-        Health::Degraded | Health::Missing => 31,
-        Health::Suspended | Health::Unknown => 33,
-    };
-    paint(&h.to_string(), colour)
+/// The colour of a word of health or sync.
+fn colour_of(word: &str) -> Option<u8> {
+    Some(match word {
+        "Healthy" | "Synced" => 32,
+        "Progressing" => 36,
+        "Degraded" | "Missing" => 31,
+        "Suspended" | "Unknown" | "OutOfSync" => 33,
+        _ => return None,
+    })
+}
+
+fn coloured(word: &str) -> String {
+    colour_of(word).map_or(word.to_owned(), |sgr| paint(word, sgr))
 }
 
 /// `v6 → v7 25 %`, or the version alone.
@@ -143,14 +148,20 @@ fn print_fleet(fleet: &Fleet) {
         ]
     };
     let rows: Vec<Vec<String>> = fleet.models.iter().map(row).collect();
-    print!("{}", table(&["MODEL", "SYNC", "HEALTH", "VERSION", "CHANGED", ""], &rows));
+    let sgr = |column: usize, word: &str| colour_of(word).filter(|_| column == 1 || column == 2);
+    print!("{}", table_in_colour(&["MODEL", "SYNC", "HEALTH", "VERSION", "CHANGED", ""], &rows, sgr));
     for name in &fleet.held {
         println!("{name}: its spec was deleted; `trimtab sync --prune` retires it");
     }
 }
 
 fn print_model(m: &ModelDetail) {
-    println!("{}   {}   {}", m.summary.name, m.summary.sync, health(m.summary.health));
+    println!(
+        "{}   {}   {}",
+        m.summary.name,
+        coloured(&m.summary.sync.to_string()),
+        coloured(&m.summary.health.to_string())
+    );
     if !m.summary.message.is_empty() {
         println!("  {}", visible_lines(&m.summary.message));
     }

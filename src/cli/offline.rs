@@ -38,8 +38,8 @@ pub fn plan(global: &Global, args: &Args) -> Outcome {
     if global.json {
         global.print(&plan)?;
     } else {
-        print!("{}", crate::spec::render::text(&plan.diagnostics));
-        print!("{}", render::fleet(&plan, plan.at));
+        print!("{}", super::text::highlight(&crate::spec::render::text(&plan.diagnostics)));
+        print!("{}", super::text::highlight(&render::fleet(&plan, plan.at)));
     }
     let broken = plan.diagnostics.iter().any(|d| d.severity == Severity::Error);
     Ok(ExitCode::from(match args.detailed_exitcode {

@@ -59,7 +59,39 @@ pub fn colour() -> bool {
 
 /// Paints when colours are wanted: an SGR number such as 32 for green.
 pub fn paint(text: &str, sgr: u8) -> String {
-    if colour() { format!("\x1b[{sgr}m{text}\x1b[0m") } else { text.to_owned() }
+    if colour() { painted(text, sgr) } else { text.to_owned() }
+}
+
+fn painted(text: &str, sgr: u8) -> String {
+    format!("\x1b[{sgr}m{text}\x1b[0m")
+}
+
+/// A plan or diagnostics, its signs and words painted when colours are wanted.
+pub fn highlight(text: &str) -> String {
+    if !colour() {
+        return text.to_owned();
+    }
+    text.split_inclusive('\n').map(highlight_line).collect()
+}
+
+/// By the sign or word that the line begins with.
+fn highlight_line(line: &str) -> String {
+    let body = line.trim_start();
+    let begin = &line[..line.len() - body.len()];
+    let head = body.split(' ').next().unwrap_or_default().trim_end();
+    let rest = &body[head.len()..];
+    let sgr = match head {
+        "+" => 32,
+        "~" | "warning:" => 33,
+        "-" | "error:" => 31,
+        "↺" => 36,
+        "because" | "·" | "┌─" | "│" | "=" => 2,
+        "waiting" => 33,
+        // The number of a line that is shown.
+        _ if head.bytes().all(|b| b.is_ascii_digit()) && rest.starts_with(" │") => 2,
+        _ => return line.to_owned(),
+    };
+    format!("{begin}{}{rest}", painted(head, sgr))
 }
 
 /// Milliseconds ago, for people.
@@ -69,15 +101,20 @@ pub fn ago(ms: i64) -> String {
 
 /// Columns as wide as their widest cell.
 pub fn table(head: &[&str], rows: &[Vec<String>]) -> String {
+    table_in_colour(head, rows, |_, _| None)
+}
+
+/// As [`table`]; `sgr` names the colour of a cell, given its column and text, for when colours are wanted.
+pub fn table_in_colour(head: &[&str], rows: &[Vec<String>], sgr: impl Fn(usize, &str) -> Option<u8>) -> String {
     let width = |i: usize| {
         rows.iter().filter_map(|r| r.get(i)).map(|c| c.width()).chain(head.get(i).map(|h| h.width())).max().unwrap_or(0)
     };
     let line = |cells: Vec<&str>| {
-        let padded: Vec<String> = cells
-            .iter()
-            .enumerate()
-            .map(|(i, c)| format!("{c}{}", " ".repeat(width(i).saturating_sub(c.width()))))
-            .collect();
+        let cell = |(i, c): (usize, &&str)| {
+            let text = sgr(i, c).map_or((*c).to_owned(), |sgr| paint(c, sgr));
+            text + &" ".repeat(width(i).saturating_sub(c.width()))
+        };
+        let padded: Vec<String> = cells.iter().enumerate().map(cell).collect();
         format!("{}\n", padded.join("  ").trim_end())
     };
     let mut out = line(head.to_vec());
@@ -99,6 +136,21 @@ mod tests {
                 let parts = out.push(&text[..cut]) + &out.push(&text[cut..]);
                 assert_eq!(parts + &out.finish(), whole, "{cut}");
             }
+        }
+    }
+
+    #[test]
+    fn the_signs_of_a_plan_and_the_words_of_a_diagnostic_are_painted() {
+        for (line, shown) in [
+            ("  + fraud  train\n", "  \x1b[32m+\x1b[0m fraud  train\n"),
+            ("  - old  retire\n", "  \x1b[31m-\x1b[0m old  retire\n"),
+            ("      because  x\n", "      \x1b[2mbecause\x1b[0m  x\n"),
+            ("error: no such dataset\n", "\x1b[31merror:\x1b[0m no such dataset\n"),
+            ("12 │ x = 1\n", "\x1b[2m12\x1b[0m │ x = 1\n"),
+            ("1 model changes\n", "1 model changes\n"),
+            ("\n", "\n"),
+        ] {
+            assert_eq!(highlight_line(line), shown);
         }
     }
 

@@ -1,7 +1,8 @@
 //! What may be removed from the state folder, and what stays whatever the limits say. Pure.
 
 use crate::model::*;
-use std::collections::{BTreeMap, BTreeSet};
+use litemap::LiteMap;
+use std::collections::BTreeSet;
 
 /// Of the releases that served an environment, so many of the newest keep their version: the live one and those that were live last.
 pub const LIVE_LAST: usize = 3;
@@ -56,10 +57,10 @@ pub fn versions(protected: &BTreeSet<VersionNumber>, versions: &[Version], limit
 /// The contents whose pins go: nobody asks for them and no version that stays was made from these snapshots. They have no age, so beyond
 /// the limit any of them go.
 pub fn content_pins(observed: &ObservedModel, asked: &Asked, kept: &[&Version], limit: usize) -> BTreeSet<Digest> {
-    let made: BTreeSet<&BTreeMap<Name, Digest>> = kept.iter().map(|v| &v.snapshots).collect();
-    let stays = |(content, pins): &(&Digest, &BTreeMap<Name, Digest>)| {
+    let made: BTreeSet<Vec<(&Name, &Digest)>> = kept.iter().map(|v| v.snapshots.iter().collect()).collect();
+    let stays = |(content, pins): &(&Digest, &LiteMap<Name, Digest>)| {
         let current = observed.desired.as_ref().is_some_and(|d| d.content == **content);
-        current || asked.contents.contains(*content) || made.contains(pins)
+        current || asked.contents.contains(*content) || made.contains(&pins.iter().collect::<Vec<_>>())
     };
     beyond(&observed.content_pins, limit, stays).into_iter().map(|(content, _)| *content).collect()
 }

@@ -1,5 +1,6 @@
 use super::*;
 use proptest::prelude::{Strategy, prop, prop_assert_eq, prop_compose, proptest};
+use std::collections::BTreeMap;
 
 fn digest(n: u32) -> Digest {
     Digest::of(&n.to_le_bytes())
@@ -94,7 +95,7 @@ fn what_goes_and_what_stays() {
 fn pins_of_a_content_stay_while_it_is_asked_for_or_a_version_of_it_is_kept() {
     let mut observed = model(&[]);
     for content in 1..=4 {
-        observed.content_pins.insert(digest(content), BTreeMap::from([(name("train"), digest(1000 + content))]));
+        observed.content_pins.insert(digest(content), LiteMap::from_iter([(name("train"), digest(1000 + content))]));
     }
     let asked = Asked { contents: BTreeSet::from([digest(1)]), ..Asked::default() };
     let kept = version(2);

@@ -1,9 +1,10 @@
 //! Observed state: what the store last saw to be true of one model.
 
 use super::*;
+use litemap::LiteMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use std::{collections::BTreeMap, fmt, sync::Arc};
+use std::{borrow::Cow, collections::BTreeMap, fmt, sync::Arc};
 
 /// Whether live is what Git says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -49,10 +50,10 @@ impl fmt::Display for Health {
 pub struct Condition {
     /// `SpecValid`, `DataReady`, `Trained`, `GatesPassed`, `Deployed`, `LockPushed`.
     #[serde(rename = "type")]
-    pub kind: String,
+    pub kind: Cow<'static, str>,
     pub status: bool,
     /// One CamelCase word.
-    pub reason: String,
+    pub reason: Cow<'static, str>,
     pub message: String,
     /// When `status` last changed.
     pub since: WallMs,
@@ -198,9 +199,9 @@ pub struct ObservedModel {
     pub suspended: bool,
     pub retired: bool,
     /// Current pin of each input: used when content is new and no lock says otherwise.
-    pub pins: BTreeMap<Name, Pin>,
+    pub pins: LiteMap<Name, Pin>,
     /// Pins by the content (`DesiredModel::content`) that first resolved them.
-    pub content_pins: BTreeMap<Digest, BTreeMap<Name, Digest>>,
+    pub content_pins: LiteMap<Digest, LiteMap<Name, Digest>>,
     /// A failure to resolve data, with the time of the next try.
     pub data_failure: Option<Failure>,
     pub pipeline: Option<Pipeline>,
@@ -243,7 +244,7 @@ impl ObservedModel {
         if let Some(desired) = self.desired.as_mut().filter(|d| d.asks_the_same(loaded)) {
             *desired = desired.sharing(loaded);
         }
-        for pin in self.pins.values_mut() {
+        for (_, pin) in &mut self.pins {
             if let Some(same) = loaded.datasets.get(&pin.dataset.name).filter(|d| **d == pin.dataset) {
                 pin.dataset = same.clone();
             }
@@ -259,8 +260,8 @@ impl ObservedModel {
             broken: vec![],
             suspended: false,
             retired: false,
-            pins: BTreeMap::new(),
-            content_pins: BTreeMap::new(),
+            pins: LiteMap::new(),
+            content_pins: LiteMap::new(),
             data_failure: None,
             pipeline: None,
             stopping: vec![],

@@ -63,7 +63,7 @@ fn health(input: &Input, draft: &Draft) -> Health {
 /// The model's conditions; `since` is left 0 for who stores them.
 pub fn conditions(input: &Input, version: Option<&Version>, draft: &Draft) -> Vec<Condition> {
     let observed = input.observed;
-    let one = |kind: &str, status: bool, reason: &str, message: String| Condition {
+    let one = |kind: &'static str, status: bool, reason: &'static str, message: String| Condition {
         kind: kind.into(),
         status,
         reason: reason.into(),

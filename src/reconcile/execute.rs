@@ -238,5 +238,7 @@ impl<'a> Change<'a> {
 /// `since` is when the status last changed.
 fn merge(old: &[Condition], new: Vec<Condition>, now: WallMs) -> Vec<Condition> {
     let since = |c: &Condition| old.iter().find(|o| o.kind == c.kind && o.status == c.status).map_or(now, |o| o.since);
-    new.into_iter().map(|c| Condition { since: since(&c), ..c }).collect()
+    let mut merged: Vec<Condition> = new.into_iter().map(|c| Condition { since: since(&c), ..c }).collect();
+    merged.shrink_to_fit();
+    merged
 }

@@ -8,6 +8,7 @@ use crate::{
     reconcile::{Reconciler, lock},
     store::Batch,
 };
+use litemap::LiteMap;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 /// Something whose record goes, with what it referred to.
@@ -137,7 +138,7 @@ impl<'a> Round<'a> {
         self.made.extend(cell.observed.stopping.iter().cloned());
         self.snapshots.extend(&asked.snapshots);
         self.snapshots.extend(observed.pins.values().map(|p| p.snapshot));
-        self.snapshots.extend(observed.content_pins.values().flat_map(BTreeMap::values));
+        self.snapshots.extend(observed.content_pins.values().flat_map(LiteMap::values));
         let changes = !gone.is_empty() || !pins.is_empty();
         if changes && !self.dry_run {
             let batch = gone.iter().fold(Batch::new().put_model(&observed), |batch, v| batch.delete_version(v));

@@ -244,7 +244,7 @@ fn conditions(m: &ModelDetail, width: usize) -> Vec<Line<'static>> {
     }
     let mut out = vec![Line::from(line)];
     for c in m.conditions.iter().filter(|c| !c.status) {
-        let why = [c.reason.as_str(), c.message.lines().next().unwrap_or_default()];
+        let why = [&*c.reason, c.message.lines().next().unwrap_or_default()];
         let why: Vec<String> = why.iter().filter(|w| !w.is_empty()).map(|w| visible(w)).collect();
         let text = format!("{}: {}", visible(&c.kind), why.join(": "));
         for (i, row) in told(&text, width.saturating_sub(16), 0).into_iter().enumerate() {
