@@ -180,6 +180,7 @@ pub(super) async fn diff(State(api): State<Shared>, Path(name): Path<String>) ->
 pub(super) async fn refresh(State(api): State<Shared>, Path(name): Path<String>) -> Answer<Done> {
     let name = model_name(&name)?;
     blocking(move || {
+        api.reconciler.known(&name)?;
         let changed = api.reconciler.refresh(&name)?;
         let list: Vec<&str> = changed.iter().map(Name::as_str).collect();
         let message = if list.is_empty() {
@@ -216,6 +217,7 @@ pub(super) async fn rollback(State(api): State<Shared>, Path(name): Path<String>
     let name = model_name(&name)?;
     let asked: RollbackBody = body(&bytes)?;
     blocking(move || {
+        api.reconciler.known(&name)?;
         let revision = api.reconciler.rollback(&name, asked.to)?;
         Ok(Json(Done { message: format!("reverted by {}", revision.commit.short()), revision: Some(revision) }))
     })

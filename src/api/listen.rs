@@ -219,7 +219,9 @@ async fn authorise(token: Arc<String>, request: Request, next: Next) -> Response
         .headers()
         .get(header::AUTHORIZATION)
         .and_then(|v| v.to_str().ok())
-        .and_then(|v| v.strip_prefix("Bearer "));
+        .and_then(|v| v.split_once(' '))
+        // The scheme's case means nothing (RFC 9110, 11.1).
+        .and_then(|(scheme, token)| scheme.eq_ignore_ascii_case("bearer").then(|| token.trim_start()));
     let good = given.is_some_and(|g| bool::from(g.as_bytes().ct_eq(token.as_bytes())));
     if open || good {
         return next.run(request).await;

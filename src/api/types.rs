@@ -23,6 +23,17 @@ pub struct Fleet {
     pub now: Now,
 }
 
+impl Fleet {
+    /// What is wrong with specs that no model's row tells of, such as the settings: the first in a sentence, and how many more there are.
+    pub fn specs_trouble(&self) -> Option<String> {
+        let all: Vec<&Diagnostic> =
+            self.diagnostics.iter().filter(|d| d.severity == Severity::Error && d.model.is_none()).collect();
+        let first = all.first()?.sentence();
+        let more = all.len() - 1;
+        Some(if more > 0 { format!("{first}; {more} more, `trimtab plan` has all") } else { first })
+    }
+}
+
 /// How many models are how.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Counts {

@@ -128,6 +128,9 @@ fn print_fleet(fleet: &Fleet) {
         println!("{}", paint(&format!("state: {}", visible(e)), 31));
     }
     print_source(&fleet.source, fleet.now.wall);
+    if let Some(e) = fleet.specs_trouble() {
+        println!("{}", paint(&format!("specs: {}", visible(&e)), 31));
+    }
     if fleet.models.is_empty() {
         println!("No models yet: `trimtab new NAME` makes one; commit it and it is trained.");
         return;
@@ -496,6 +499,7 @@ pub fn events(global: &Global, args: &EventsArgs) -> Outcome {
                     show(&e)?;
                 }
             }
+            return Err(Failure::with(69, "the daemon ended; run this again when one is up"));
         }
         Ok(ExitCode::SUCCESS)
     })

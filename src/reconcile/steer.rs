@@ -38,7 +38,8 @@ impl Reconciler {
         done.then_some(()).ok_or_else(|| SteerError::Store("the store refused the change; see the daemon's log".into()))
     }
 
-    fn known(&self, model: &Name) -> Result<(), SteerError> {
+    /// Refuses a model that neither Git nor the store ever had.
+    pub fn known(&self, model: &Name) -> Result<(), SteerError> {
         let missing = || SteerError::NotFound(format!("there is no model `{model}`; `trimtab status` lists them"));
         self.cell(model).map(drop).ok_or_else(missing)
     }

@@ -302,7 +302,7 @@ fn help_events_and_the_empty_fleet() {
     held.source.reason = Some(SourceReason::Timeout);
     update(&mut empty, Message::Fleet(Box::new(held)));
     let text = screen(&empty, 100, 12);
-    assert!(text.contains("source: the remote hangs") && text.contains("1 specs deleted, held: old"), "{text}");
+    assert!(text.contains("source: the remote hangs") && text.contains("1 spec deleted, held: old"), "{text}");
 }
 
 #[test]

@@ -245,6 +245,8 @@ fn the_api_over_tcp_asks_for_its_token_and_the_socket_is_private() {
     };
     assert_eq!(status("/api/v1/fleet", "wrong"), 401);
     assert_eq!(status("/api/v1/fleet", token.trim()), 200);
+    let lower = client.get(format!("{url}/api/v1/fleet")).header("authorization", format!("bearer {}", token.trim()));
+    assert_eq!(lower.send().unwrap().status().as_u16(), 200);
     assert_eq!(status("/healthz", ""), 200);
     assert_eq!(status("/api/v1/models/none", token.trim()), 404);
     assert_eq!(status("/api/v1/openapi.json", token.trim()), 200);

@@ -39,6 +39,26 @@ fn a_poison_commit_is_told_while_the_other_model_goes_on() {
     }
 }
 
+/// What no model's row can tell of is said above them all, and the settings that were in force stay.
+#[test]
+fn broken_settings_show_in_the_status_of_the_fleet() {
+    let mut w = World::new();
+    let count = w.path("count");
+    w.commit_model("good", &model("good", &count, ", seed = 1", SERVED));
+    w.start();
+    w.wait_for("good", "version=v1");
+    w.commit("settings", &[("specs/trimtab.toml", Some("schema = \"trimtab/v1\"\n[reconcile]\nprune_shore = 1\n"))]);
+    assert!(w.trimtab(&["sync"]).status.success());
+    let status = || String::from_utf8(w.trimtab(&["status"]).stdout).unwrap();
+    let said = "specs: specs/trimtab.toml:3: unknown key `prune_shore`";
+    assert!(status().contains(said), "{}", status());
+    w.commit_model("good", &model("good", &count, ", seed = 2", SERVED));
+    w.wait_for("good", "version=v2");
+    w.commit("settings", &[("specs/trimtab.toml", Some("schema = \"trimtab/v1\"\n"))]);
+    assert!(w.trimtab(&["sync"]).status.success());
+    assert!(!status().contains("specs:"), "{}", status());
+}
+
 #[test]
 fn a_secret_shows_nowhere() {
     const SECRET: &str = "hunter2-5ca1ab1e-c0ffee";

@@ -290,6 +290,67 @@ fn deleting_the_last_model_waits_for_prune_and_suspended_models_are_left_alone()
     assert_eq!(w.json(&["history", "fraud"]).as_array().unwrap().len(), 2, "versions are kept");
 }
 
+/// More than the share that the settings allow, though not all: held, also by the next daemon, until it is less.
+#[test]
+fn deletions_of_a_share_of_the_fleet_are_held_across_a_restart() {
+    let mut w = World::new();
+    let settings = "schema = \"trimtab/v1\"\n[reconcile]\nprune_share = 0.4\n";
+    w.commit("settings", &[("specs/trimtab.toml", Some(settings))]);
+    let count = w.path("count");
+    for (name, seed) in [("churn", 1), ("fraud", 2), ("pricing", 3)] {
+        w.commit_model(name, &model(name, &count, &format!(", seed = {seed}"), SERVED));
+    }
+    w.start();
+    for name in ["churn", "fraud", "pricing"] {
+        w.wait_for(name, "version=v1");
+        w.wait_for(name, "synced");
+    }
+    let spec = |name: &str| format!("specs/models/{name}/model.toml");
+    w.commit("two go", &[(&spec("churn"), None), (&spec("fraud"), None)]);
+    assert!(w.trimtab(&["sync"]).status.success());
+    let held =
+        |w: &World| w.json(&["status"])["held"].as_array().unwrap().iter().map(|n| n.to_string()).collect::<Vec<_>>();
+    assert_eq!(held(&w), ["\"churn\"", "\"fraud\""]);
+    assert_eq!(w.stop(), Some(0));
+    w.start();
+    until("the next daemon holds them too", || held(&w).len() == 2);
+    assert_eq!((w.get("/models/churn/x").0, w.get("/models/fraud/x").0), (200, 200));
+    let text = String::from_utf8(w.trimtab(&["status"]).stdout).unwrap();
+    assert!(text.contains("fraud: its spec was deleted; `trimtab sync --prune` retires it"), "{text}");
+    // One comes back: the other alone is within the share.
+    w.commit_model("fraud", &model("fraud", &count, ", seed = 2", SERVED));
+    until("the other one is retired", || w.get("/models/churn/x").0 == 404);
+    assert_eq!(w.get("/models/fraud/x").0, 200);
+    assert_eq!(held(&w), [""; 0]);
+    assert_eq!(w.trained("count").len(), 3);
+}
+
+/// Where trimtab may not push, a content keeps the data that it was first given, and a refresh gives it other data for good.
+#[test]
+fn without_pushing_pins_stay_with_their_content_through_refresh_revert_and_restart() {
+    let mut w = World::new();
+    w.commit("settings", &[("specs/trimtab.toml", Some("schema = \"trimtab/v1\"\n[bot]\npush = false\n"))]);
+    let count = w.path("count");
+    w.commit_model("fraud", &model("fraud", &count, ", seed = 1", SERVED));
+    w.start();
+    w.wait_for("fraud", "version=v1");
+    std::fs::write(w.path("data/numbers.csv"), "1,2\n3,4\n5,6\n").unwrap();
+    assert!(w.trimtab(&["refresh", "fraud"]).status.success());
+    w.wait_for("fraud", "version=v2");
+    let other = w.commit_model("fraud", &model("fraud", &count, ", seed = 2", SERVED));
+    w.wait_for("fraud", "version=v3");
+    // Newer data yet, which nobody asked for.
+    std::fs::write(w.path("data/numbers.csv"), "7\n").unwrap();
+    assert_eq!(w.stop(), Some(0));
+    w.start();
+    w.wait_for("fraud", "synced");
+    let revert = w.revert(other);
+    w.wait_for("fraud", "version=v2");
+    assert!(w.get("/models/fraud/x").2.contains("\"data\": 12"), "the data of the refresh");
+    assert_eq!(w.trained("count").len(), 3);
+    assert_eq!(w.head().unwrap().id(), revert, "nothing was pushed");
+}
+
 #[test]
 fn a_rejected_release_is_tried_again_when_a_person_says_so() {
     let mut w = World::new();

@@ -59,6 +59,8 @@ fn every_refusal_has_one_shape() {
         ("GET", "/api/v1/models/none/versions/x", "", 404),
         ("GET", "/api/v1/runs/..%2F..%2Ftoken/log", "", 404),
         ("POST", "/api/v1/models/none/suspend", "", 404),
+        ("POST", "/api/v1/models/none/refresh", "", 404),
+        ("POST", "/api/v1/models/none/rollback", "{}", 404),
         ("POST", "/api/v1/models/none/rollout/explode", "", 404),
         ("DELETE", "/api/v1/fleet", "", 405),
         ("GET", "/api/v1/sync", "", 405),
@@ -99,6 +101,28 @@ fn a_stream_resumes_after_the_last_event_that_was_seen_and_goes_on_live() {
     let seen: Vec<u64> = seen.into_iter().chain(ids(&mut stream, 1)).collect();
     let expected: Vec<u64> = (from + 1..).take(MISSED + 1).collect();
     assert_eq!(seen, expected, "none missed, none twice, in order");
+}
+
+#[test]
+fn who_follows_is_told_that_the_daemon_ended() {
+    let mut w = World::new();
+    w.start();
+    let mut follower = std::process::Command::new(env!("CARGO_BIN_EXE_trimtab"))
+        .args(["events", "-f", "--state"])
+        .arg(w.state())
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(follower.stdout.take().unwrap()).lines();
+    assert!(lines.next().unwrap().unwrap().contains("daemon_started"));
+    w.commit("words", &[("README.md", Some("hello"))]);
+    let live = lines.find(|l| l.as_ref().unwrap().contains("words"));
+    assert!(live.is_some(), "it follows");
+    assert_eq!(w.stop(), Some(0));
+    let out = follower.wait_with_output().unwrap();
+    assert_eq!(out.status.code(), Some(69), "{}", String::from_utf8_lossy(&out.stderr));
+    assert!(String::from_utf8_lossy(&out.stderr).contains("the daemon ended"));
 }
 
 #[test]

@@ -84,13 +84,20 @@ fn banner(state: &State, width: usize) -> Vec<Line<'static>> {
     source.error.iter().for_each(|e| say(format!("source: {}", gist(e)), bad));
     source.pins_in_store.iter().for_each(|why| say(format!("lock commits: {}", gist(why)), dim));
     source.push_error.iter().for_each(|e| say(format!("lock commits: {}", gist(e)), bad));
+    fleet
+        .specs_trouble()
+        .iter()
+        .filter(|_| !fleet.models.is_empty())
+        .for_each(|e| say(format!("specs: {}", gist(e)), bad));
     if !fleet.held.is_empty() {
         let names: Vec<&str> = fleet.held.iter().map(Name::as_str).take(5).collect();
-        let text = format!(
-            "{} specs deleted, held: {}. `trimtab sync --prune` retires them; or restore them",
-            fleet.held.len(),
-            names.join(", ")
-        );
+        let (specs, them) = if fleet.held.len() == 1 {
+            ("1 spec".into(), "it")
+        } else {
+            (format!("{} specs", fleet.held.len()), "them")
+        };
+        let names = names.join(", ");
+        let text = format!("{specs} deleted, held: {names}. `trimtab sync --prune` retires {them}; or restore {them}");
         say(text, warn);
     }
     out
