@@ -129,11 +129,7 @@ pub fn run(global: &Global, args: &Args) -> Outcome {
     let files = FileStore::open(&folder)?;
     let _sharing = files.share()?;
     let artifacts: Arc<dyn ArtifactStore> = Arc::new(files);
-    let data = DatasetsConfig {
-        state: folder.clone(),
-        root: args.data.clone().unwrap_or_else(|| root.clone()),
-        timeout: Duration::from_secs(3600),
-    };
+    let data = DatasetsConfig::new(folder.clone(), args.data.clone().unwrap_or_else(|| root.clone()));
     let datasets: Arc<dyn Datasets> = Arc::new(LocalDatasets::new(data, artifacts.clone()));
     let now = clock.now();
     let take = |(input, dataset): (&Name, &Name)| {

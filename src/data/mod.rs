@@ -21,8 +21,19 @@ pub struct DatasetsConfig {
     pub state: PathBuf,
     /// Datasets with a `path` lie below this folder.
     pub root: PathBuf,
-    /// Time limit of one download.
-    pub timeout: Duration,
+    /// A download is given up when its server says nothing for so long.
+    pub idle: Duration,
+    /// Time limit of one download as a whole, however steadily it trickles.
+    pub longest: Duration,
+}
+
+impl DatasetsConfig {
+    /// With the usual limits of downloads.
+    pub fn new(state: PathBuf, root: PathBuf) -> Self {
+        const IDLE: Duration = Duration::from_secs(60);
+        const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
+        Self { state, root, idle: IDLE, longest: LONGEST }
+    }
 }
 
 /// Datasets on local disks and web servers.

@@ -7,7 +7,11 @@ use std::{
 fn datasets(dir: &Path) -> LocalDatasets {
     fs::create_dir_all(dir.join("data")).unwrap();
     let artifacts = Arc::new(crate::artifact::FileStore::open(&dir.join("state")).unwrap());
-    let config = DatasetsConfig { state: dir.join("state"), root: dir.join("data"), timeout: Duration::from_secs(2) };
+    let config = DatasetsConfig {
+        idle: Duration::from_millis(500),
+        longest: Duration::from_secs(2),
+        ..DatasetsConfig::new(dir.join("state"), dir.join("data"))
+    };
     LocalDatasets::new(config, artifacts)
 }
 
@@ -99,31 +103,51 @@ fn links_out_of_the_root_are_refused_and_missing_data_says_where_it_was_sought()
     assert!(e.message.contains("none.csv") && e.message.contains("--data"), "{e}");
 }
 
-/// Serves one answer to one request.
-fn serve(answer: &'static [u8]) -> String {
+/// Serves one request: the pieces of its answer, with a pause after each. Then it says nothing until the client gives up, unless `ends`.
+fn serve(pieces: &'static [&'static [u8]], pause: Duration, ends: bool) -> DatasetSpec {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     std::thread::spawn(move || {
         let (mut stream, _) = listener.accept().unwrap();
         let _ = stream.read(&mut [0; 4096]);
-        let _ = stream.write_all(answer);
-        if answer.is_empty() {
-            // Says nothing until the client gives up.
+        for piece in pieces {
+            let _ = stream.write_all(piece);
+            std::thread::sleep(pause);
+        }
+        if !ends {
             let _ = stream.read(&mut [0; 1]);
         }
     });
-    format!("http://{address}/set.csv")
+    dataset(DataSource::Url(format!("http://{address}/set.csv")))
 }
 
 #[test]
 fn downloads_that_fail_say_why() {
     let dir = tempfile::tempdir().unwrap();
     let all = datasets(dir.path());
-    let get = |answer| all.snapshot(&dataset(DataSource::Url(serve(answer))), WallMs(1));
-    let good = get(b"HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\n1,2").unwrap();
+    let get = |answer| all.snapshot(&serve(answer, Duration::ZERO, true), WallMs(1));
+    let good = get(&[b"HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\n1,2"]).unwrap();
     assert_eq!(good.manifest.files[0].path, "set.csv");
     assert_eq!(good.manifest.files[0].digest, Digest::of(b"1,2"));
-    assert!(get(b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n").unwrap_err().message.contains("404"));
-    assert!(get(b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n1,2").is_err(), "cut short");
-    assert!(get(b"").unwrap_err().message.contains("127.0.0.1"), "hangs");
+    assert!(get(&[b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n"]).unwrap_err().message.contains("404"));
+    assert!(get(&[b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n1,2"]).is_err(), "cut short");
+}
+
+#[test]
+fn a_server_that_falls_silent_is_given_up_and_one_that_is_slow_is_not() {
+    const HEAD: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 12\r\n\r\n";
+    let dir = tempfile::tempdir().unwrap();
+    let all = datasets(dir.path());
+    for silent in [&[][..], &[HEAD], &[HEAD, b"1,2"]] {
+        let begun = std::time::Instant::now();
+        let e = all.snapshot(&serve(silent, Duration::ZERO, false), WallMs(1)).unwrap_err();
+        assert!(e.retryable && e.message.contains("127.0.0.1") && e.message.contains("sent nothing for 500ms"), "{e}");
+        assert!(begun.elapsed() < all.config.longest);
+    }
+    let slow = serve(&[HEAD, b"1,2\n", b"3,4\n", b"5,6\n"], Duration::from_millis(300), true);
+    assert_eq!(all.snapshot(&slow, WallMs(1)).unwrap().manifest.size(), 12, "longer in all than the limit of one wait");
+    let trickle =
+        serve(&[HEAD, b"1", b"1", b"1", b"1", b"1", b"1", b"1", b"1", b"1"], Duration::from_millis(300), false);
+    let e = all.snapshot(&trickle, WallMs(1)).unwrap_err();
+    assert!(e.retryable && e.message.contains("not done after 2s"), "{e}");
 }

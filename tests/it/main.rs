@@ -4,6 +4,7 @@
 
 mod api;
 mod cli;
+mod data;
 mod demo;
 mod deploy;
 mod fleet;

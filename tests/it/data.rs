@@ -1,0 +1,70 @@
+//! Datasets through the whole loop.
+
+use crate::support::{SERVED, World, model};
+use std::{
+    fs,
+    io::{BufRead, BufReader},
+    path::Path,
+    process::{Child, Command, Stdio},
+};
+
+/// A web server of a folder's files; ends with the test.
+struct Files {
+    server: Child,
+    url: String,
+}
+
+impl Files {
+    fn serve(folder: &Path) -> Self {
+        let mut command = Command::new("python3");
+        command.args(["-u", "-m", "http.server", "0", "--bind", "127.0.0.1", "--directory"]).arg(folder);
+        let mut server = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let mut said = String::new();
+        BufReader::new(server.stdout.take().unwrap()).read_line(&mut said).unwrap();
+        let port = said.split_whitespace().skip_while(|w| *w != "port").nth(1).unwrap();
+        Self { server, url: format!("http://127.0.0.1:{port}") }
+    }
+}
+
+impl Drop for Files {
+    fn drop(&mut self) {
+        self.server.kill().unwrap();
+        self.server.wait().unwrap();
+    }
+}
+
+fn dataset(name: &str, source: &str) -> String {
+    format!("schema = \"trimtab/v1\"\n[dataset]\nname = \"{name}\"\n[source]\n{source}\n")
+}
+
+#[test]
+fn data_of_a_web_server_is_trained_on_and_new_data_enters_by_a_refresh() {
+    let mut w = World::new();
+    let count = w.path("count");
+    fs::create_dir_all(w.path("web")).unwrap();
+    fs::write(w.path("web/n.csv"), "1,2\n").unwrap();
+    let files = Files::serve(&w.path("web"));
+    let numbers = dataset("numbers", &format!("url = \"{}/n.csv\"", files.url));
+    w.commit("data", &[("specs/datasets/numbers.toml", Some(&numbers))]);
+    w.commit_model("fraud", &model("fraud", &count, ", seed = 1", SERVED));
+    w.start();
+    w.wait_for("fraud", "version=v1");
+    assert!(w.get("/models/fraud/x").2.contains("\"data\": 4"));
+    w.wait_for("fraud", "synced");
+
+    assert!(w.trimtab(&["refresh", "fraud"]).status.success());
+    assert_eq!(w.trained("count").len(), 1, "the same content is the same snapshot");
+    fs::write(w.path("web/n.csv"), "1,2\n3,4\n").unwrap();
+    assert!(w.trimtab(&["refresh", "fraud"]).status.success());
+    w.wait_for("fraud", "version=v2");
+    assert!(w.get("/models/fraud/x").2.contains("\"data\": 8"));
+
+    // The server is gone: what was taken from it is not needed again.
+    drop(files);
+    w.revert(w.head().unwrap().id());
+    w.wait_for("fraud", "version=v1");
+    let out = w.trimtab(&["refresh", "fraud"]);
+    let said = String::from_utf8_lossy(&out.stderr).into_owned();
+    assert!(!out.status.success() && said.contains("cannot download http://127.0.0.1"), "{said}");
+    assert_eq!(w.trained("count").len(), 2);
+}
