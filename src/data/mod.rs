@@ -156,7 +156,7 @@ impl Datasets for LocalDatasets {
             DataSource::Url(address) => (url::download(address, &self.config, self.artifacts.as_ref())?, true),
         };
         self.cache.save();
-        Ok(Snapshot { dataset: dataset.name.clone(), digest: manifest.digest(), manifest, single_file, taken: now })
+        Ok(Snapshot::new(dataset.name.clone(), manifest, single_file, now))
     }
 
     fn locate(&self, snapshot: &Snapshot) -> PortResult<PathBuf> {

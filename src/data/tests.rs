@@ -38,6 +38,21 @@ fn the_same_content_is_the_same_snapshot_and_new_content_another() {
 }
 
 #[test]
+fn a_file_and_a_folder_that_holds_it_are_two_snapshots() {
+    let dir = tempfile::tempdir().unwrap();
+    let all = datasets(dir.path());
+    fs::create_dir_all(dir.path().join("data/folder")).unwrap();
+    fs::write(dir.path().join("data/folder/x.csv"), "1").unwrap();
+    let folder = all.snapshot(&path("folder"), WallMs(1)).unwrap();
+    let file = all.snapshot(&path("folder/x.csv"), WallMs(1)).unwrap();
+    assert_eq!(folder.manifest, file.manifest);
+    assert_ne!(folder.digest, file.digest);
+    assert_eq!(folder.digest, folder.manifest.digest(), "folders keep the names that they have in locks");
+    assert_eq!(fs::read_to_string(all.locate(&file).unwrap()).unwrap(), "1");
+    assert_eq!(fs::read_to_string(all.locate(&folder).unwrap().join("x.csv")).unwrap(), "1");
+}
+
+#[test]
 fn an_unchanged_file_is_read_again_only_when_its_content_is_gone() {
     let dir = tempfile::tempdir().unwrap();
     let all = datasets(dir.path());

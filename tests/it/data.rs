@@ -1,6 +1,6 @@
 //! Datasets through the whole loop.
 
-use crate::support::{SERVED, World, model};
+use crate::support::{SERVED, TRAIN, World, model};
 use std::{
     fs,
     io::{BufRead, BufReader},
@@ -66,5 +66,33 @@ fn data_of_a_web_server_is_trained_on_and_new_data_enters_by_a_refresh() {
     let out = w.trimtab(&["refresh", "fraud"]);
     let said = String::from_utf8_lossy(&out.stderr).into_owned();
     assert!(!out.status.success() && said.contains("cannot download http://127.0.0.1"), "{said}");
+    assert_eq!(w.trained("count").len(), 2);
+}
+
+/// What a run sees is part of what it is named by: a folder of one file is not that file.
+#[test]
+fn a_dataset_that_becomes_a_folder_of_its_one_file_is_trained_on_anew() {
+    let mut w = World::new();
+    let count = w.path("count");
+    fs::create_dir_all(w.path("data/folder")).unwrap();
+    fs::write(w.path("data/folder/n.csv"), "1,2\n").unwrap();
+    let of = |path: &str| dataset("numbers", &format!("path = \"{path}\""));
+    let train = TRAIN.replace(
+        "data = open(os.environ[\"TRIMTAB_INPUT_TRAIN\"]).read()",
+        "place = os.environ[\"TRIMTAB_INPUT_TRAIN\"]\n\
+         data = \"folder\" if os.path.isdir(place) else open(place).read()",
+    );
+    w.commit("data", &[("specs/datasets/numbers.toml", Some(&of("folder/n.csv")))]);
+    w.commit_model("fraud", &model("fraud", &count, ", seed = 1", SERVED));
+    w.commit("fraud: either", &[("specs/models/fraud/train.py", Some(&train))]);
+    w.start();
+    w.wait_for("fraud", "version=v1");
+    assert!(w.get("/models/fraud/x").2.contains("\"data\": 4"));
+    w.wait_for("fraud", "synced");
+    let change = w.commit("data", &[("specs/datasets/numbers.toml", Some(&of("folder")))]);
+    w.wait_for("fraud", "version=v2");
+    assert!(w.get("/models/fraud/x").2.contains("\"data\": 6"));
+    w.revert(change);
+    w.wait_for("fraud", "version=v1");
     assert_eq!(w.trained("count").len(), 2);
 }
