@@ -296,8 +296,9 @@ impl Drop for Hold {
 
 /// Datasets to snapshots.
 pub trait Datasets: Send + Sync {
-    /// The dataset's snapshot of now. Files whose size, mtime and inode stand are not read again.
-    fn snapshot(&self, dataset: &DatasetSpec, now: WallMs) -> PortResult<Snapshot>;
+    /// The dataset's snapshot of now. Files whose size, mtime and inode stand are not read again. A cancel is heeded between two files, and
+    /// between two pieces of a download.
+    fn snapshot(&self, dataset: &DatasetSpec, now: WallMs, cancel: &Cancel) -> PortResult<Snapshot>;
     /// Where a run finds the snapshot's data (read-only, shared by runs, below the state folder): a file or a folder.
     fn locate(&self, snapshot: &Snapshot) -> PortResult<PathBuf>;
 }

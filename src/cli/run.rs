@@ -137,7 +137,7 @@ pub fn run(global: &Global, args: &Args) -> Outcome {
             .datasets
             .get(dataset)
             .ok_or_else(|| PortError::permanent(format!("there is no dataset `{dataset}`")))?;
-        Ok((input.clone(), datasets.snapshot(spec, now.wall)?))
+        Ok((input.clone(), datasets.snapshot(spec, now.wall, &Cancel::default())?))
     };
     let snapshots: BTreeMap<Name, Snapshot> = model.spec.data.iter().map(take).collect::<PortResult<_>>()?;
     for (input, snapshot) in &snapshots {

@@ -76,7 +76,10 @@ impl LocalDatasets {
         Ok(real)
     }
 
-    fn take(&self, file: &Path, name: &str) -> PortResult<FileEntry> {
+    fn take(&self, file: &Path, name: &str, cancel: &Cancel) -> PortResult<FileEntry> {
+        if cancel.is_cancelled() {
+            return Err(cancel.error());
+        }
         let before = cache::Stat::of(file).map_err(io(file))?;
         // The store may have been put back from an older backup.
         let stored = |entry: &FileEntry| self.artifacts.has(&entry.digest);
@@ -91,11 +94,11 @@ impl LocalDatasets {
         Ok(entry)
     }
 
-    fn local(&self, path: &str) -> PortResult<(Manifest, bool)> {
+    fn local(&self, path: &str, cancel: &Cancel) -> PortResult<(Manifest, bool)> {
         let place = self.place(path)?;
         if place.is_file() {
             let name = path.rsplit('/').next().unwrap_or("data");
-            return Ok((Manifest { files: vec![self.take(&place, name)?] }, true));
+            return Ok((Manifest { files: vec![self.take(&place, name, cancel)?] }, true));
         }
         let mut found = Vec::new();
         for item in WalkDir::new(&place).sort_by_file_name() {
@@ -113,7 +116,8 @@ impl LocalDatasets {
                 found.push((item.path().to_owned(), name.to_owned()));
             }
         }
-        let files = found.par_iter().map(|(file, name)| self.take(file, name)).collect::<PortResult<Vec<_>>>()?;
+        let files =
+            found.par_iter().map(|(file, name)| self.take(file, name, cancel)).collect::<PortResult<Vec<_>>>()?;
         if files.is_empty() {
             return Err(PortError::retryable(format!("{} holds no files", place.display())));
         }
@@ -150,10 +154,13 @@ impl LocalDatasets {
 }
 
 impl Datasets for LocalDatasets {
-    fn snapshot(&self, dataset: &DatasetSpec, now: WallMs) -> PortResult<Snapshot> {
+    fn snapshot(&self, dataset: &DatasetSpec, now: WallMs, cancel: &Cancel) -> PortResult<Snapshot> {
+        if cancel.is_cancelled() {
+            return Err(cancel.error());
+        }
         let (manifest, single_file) = match &dataset.source {
-            DataSource::Path(path) => self.local(path)?,
-            DataSource::Url(address) => (url::download(address, &self.config, self.artifacts.as_ref())?, true),
+            DataSource::Path(path) => self.local(path, cancel)?,
+            DataSource::Url(address) => (url::download(address, &self.config, self.artifacts.as_ref(), cancel)?, true),
         };
         self.cache.save();
         Ok(Snapshot::new(dataset.name.clone(), manifest, single_file, now))

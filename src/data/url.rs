@@ -11,7 +11,12 @@ use std::{
 const MAX_BYTES: u64 = 64 * 1024 * 1024 * 1024;
 
 /// Downloads into the artifact store.
-pub fn download(url: &str, config: &DatasetsConfig, artifacts: &dyn ArtifactStore) -> PortResult<Manifest> {
+pub fn download(
+    url: &str,
+    config: &DatasetsConfig,
+    artifacts: &dyn ArtifactStore,
+    cancel: &Cancel,
+) -> PortResult<Manifest> {
     let begun = Instant::now();
     let failed = |e: reqwest::Error| PortError::retryable(explain(url, &e, config));
     let client = reqwest::blocking::Client::builder()
@@ -40,6 +45,9 @@ pub fn download(url: &str, config: &DatasetsConfig, artifacts: &dyn ArtifactStor
         let n = read?;
         if n == 0 {
             break;
+        }
+        if cancel.is_cancelled() {
+            return Err(cancel.error());
         }
         if begun.elapsed() > config.longest {
             let limit = Millis(config.longest.as_millis() as u64);

@@ -3,9 +3,11 @@
 use crate::support::{SERVED, TRAIN, World, model};
 use std::{
     fs,
-    io::{BufRead, BufReader},
+    io::{BufRead, BufReader, Write},
+    net::TcpListener,
     path::Path,
     process::{Child, Command, Stdio},
+    time::{Duration, Instant},
 };
 
 /// A web server of a folder's files; ends with the test.
@@ -95,4 +97,56 @@ fn a_dataset_that_becomes_a_folder_of_its_one_file_is_trained_on_anew() {
     w.revert(change);
     w.wait_for("fraud", "version=v1");
     assert_eq!(w.trained("count").len(), 2);
+}
+
+/// More datasets that hang than are read at once: what comes after them has its turn all the same.
+#[test]
+fn datasets_that_hang_hold_up_no_other_however_many_they_are() {
+    const HANG: usize = 20;
+    let mut w = World::new();
+    let count = w.path("count");
+    let server = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut files: Vec<(String, String)> = (0..HANG)
+        .flat_map(|n| {
+            let url = format!("url = \"http://{}/{n}.csv\"", server.local_addr().unwrap());
+            let spec = model(&format!("m{n}"), &count, ", seed = 0", "");
+            [
+                (format!("specs/datasets/d{n}.toml"), dataset(&format!("d{n}"), &url)),
+                (format!("specs/models/m{n}/model.toml"), spec.replace("\"numbers\"", &format!("\"d{n}\""))),
+                (format!("specs/models/m{n}/train.py"), TRAIN.to_owned()),
+            ]
+        })
+        .collect();
+    files.sort();
+    let files: Vec<(&str, Option<&str>)> = files.iter().map(|(p, t)| (p.as_str(), Some(t.as_str()))).collect();
+    w.commit("hang", &files);
+    w.start();
+    // The server takes the connections of a whole turn, and says nothing.
+    let _held: Vec<_> = (0..16).map(|_| server.accept().unwrap()).collect();
+    let begun = Instant::now();
+    w.commit_model("zulu", &model("zulu", &count, ", seed = 1", SERVED));
+    w.wait_for("zulu", "healthy");
+    assert!(begun.elapsed() < Duration::from_secs(40), "sooner than the others are given up: {:?}", begun.elapsed());
+}
+
+#[test]
+fn a_download_that_nothing_asks_for_any_more_is_ended() {
+    let mut w = World::new();
+    let count = w.path("count");
+    let server = TcpListener::bind("127.0.0.1:0").unwrap();
+    let slow = dataset("slow", &format!("url = \"http://{}/x.csv\"", server.local_addr().unwrap()));
+    w.commit("data", &[("specs/datasets/slow.toml", Some(&slow))]);
+    let good = model("fraud", &count, ", seed = 1", SERVED);
+    w.commit_model("fraud", &good.replace("\"numbers\"", "\"slow\""));
+    w.start();
+    let (mut download, _) = server.accept().unwrap();
+    download.write_all(b"HTTP/1.1 200 OK\r\n\r\n").unwrap();
+    w.commit_model("fraud", &good);
+    let begun = Instant::now();
+    // It would trickle on for ever.
+    while download.write_all(b"1").is_ok() {
+        assert!(begun.elapsed() < Duration::from_secs(40));
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    w.wait_for("fraud", "healthy");
 }
