@@ -29,7 +29,8 @@ impl Reconciler {
                     self.begin(&lanes.locks, &name, Task::Lock, move |r, model, _| {
                         if let Some(desired) = desired {
                             // Its failure was noted; the next look asks again.
-                            let _ = r.write_lock(model, &desired, &snapshots, "data resolved for the first time");
+                            let why = spec::lock::why(&desired, &snapshots);
+                            let _ = r.write_lock(model, &desired, &snapshots, &why);
                         }
                     });
                 }
@@ -243,7 +244,7 @@ impl Reconciler {
         self.note_push(model, &pushed);
         match &pushed {
             Ok(Pushed::Done(revision)) => {
-                let message = format!("lock committed: {}", pins.join(", "));
+                let message = format!("lock committed: {} ({why})", pins.join(", "));
                 let event = self.event(EventKind::LockCommitted, Some(model), Some(revision), message);
                 if let Err(e) = self.commit(Batch::new().event(event)) {
                     tracing::error!(%model, "the store refused an event: {e}");

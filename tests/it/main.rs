@@ -13,6 +13,7 @@ mod gc;
 mod hostile;
 mod imports;
 mod load;
+mod locks;
 mod loop_;
 mod metrics;
 mod process;
