@@ -49,7 +49,7 @@ impl Trainer for Instantly {
 }
 
 impl Datasets for Instantly {
-    fn snapshot(&self, dataset: &DatasetSpec, now: WallMs) -> PortResult<Snapshot> {
+    fn snapshot(&self, dataset: &DatasetSpec, now: WallMs, _: &Cancel) -> PortResult<Snapshot> {
         Ok(Snapshot {
             dataset: dataset.name.clone(),
             digest: Digest::of(b"data"),

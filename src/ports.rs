@@ -138,7 +138,8 @@ pub trait Source: GitTree {
     ) -> PortResult<Vec<(Name, Revision)>>;
     /// The commits that lead to `new` and were made at `since` or later, and those right before them; without `new` itself. Newest first.
     fn recent(&self, new: &ObjectId, since: WallMs) -> PortResult<Vec<Revision>>;
-    /// Commits on the newest head and pushes; on a lost race fetches and reapplies.
+    /// Commits on the newest head and pushes; on a lost race fetches and reapplies. Commits that are asked for while one is pushed share
+    /// the next push.
     fn push(&self, commit: &BotCommit) -> PortResult<Pushed>;
     /// Calls `wake` when the remote may have moved (local repos: file notifications). Returns a guard; polling is the caller's.
     fn watch(&self, wake: Arc<dyn Fn() + Send + Sync>) -> PortResult<Box<dyn Send>>;
@@ -296,8 +297,9 @@ impl Drop for Hold {
 
 /// Datasets to snapshots.
 pub trait Datasets: Send + Sync {
-    /// The dataset's snapshot of now. Files whose size, mtime and inode stand are not read again.
-    fn snapshot(&self, dataset: &DatasetSpec, now: WallMs) -> PortResult<Snapshot>;
+    /// The dataset's snapshot of now. Files whose size, mtime and inode stand are not read again. A cancel is heeded between two files, and
+    /// between two pieces of a download.
+    fn snapshot(&self, dataset: &DatasetSpec, now: WallMs, cancel: &Cancel) -> PortResult<Snapshot>;
     /// Where a run finds the snapshot's data (read-only, shared by runs, below the state folder): a file or a folder.
     fn locate(&self, snapshot: &Snapshot) -> PortResult<PathBuf>;
 }

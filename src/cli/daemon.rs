@@ -117,8 +117,7 @@ fn open(store: Store, state: &Path, args: &Args) -> Result<Daemon, Failure> {
     let files = FileStore::open(state)?;
     let (disk, claims) = (Arc::new(StateDisk::new(state, files.clone())), files.claims());
     let artifacts: Arc<dyn ArtifactStore> = Arc::new(files);
-    let data =
-        DatasetsConfig { state: state.to_owned(), root: data_root(args, state), timeout: Duration::from_secs(3600) };
+    let data = DatasetsConfig::new(state.to_owned(), data_root(args, state));
     std::fs::create_dir_all(&data.root)?;
     let datasets: Arc<dyn Datasets> = Arc::new(LocalDatasets::new(data, artifacts.clone()));
     let woken: Arc<OnceLock<Reconciler>> = Arc::default();

@@ -129,11 +129,7 @@ pub fn run(global: &Global, args: &Args) -> Outcome {
     let files = FileStore::open(&folder)?;
     let _sharing = files.share()?;
     let artifacts: Arc<dyn ArtifactStore> = Arc::new(files);
-    let data = DatasetsConfig {
-        state: folder.clone(),
-        root: args.data.clone().unwrap_or_else(|| root.clone()),
-        timeout: Duration::from_secs(3600),
-    };
+    let data = DatasetsConfig::new(folder.clone(), args.data.clone().unwrap_or_else(|| root.clone()));
     let datasets: Arc<dyn Datasets> = Arc::new(LocalDatasets::new(data, artifacts.clone()));
     let now = clock.now();
     let take = |(input, dataset): (&Name, &Name)| {
@@ -141,7 +137,7 @@ pub fn run(global: &Global, args: &Args) -> Outcome {
             .datasets
             .get(dataset)
             .ok_or_else(|| PortError::permanent(format!("there is no dataset `{dataset}`")))?;
-        Ok((input.clone(), datasets.snapshot(spec, now.wall)?))
+        Ok((input.clone(), datasets.snapshot(spec, now.wall, &Cancel::default())?))
     };
     let snapshots: BTreeMap<Name, Snapshot> = model.spec.data.iter().map(take).collect::<PortResult<_>>()?;
     for (input, snapshot) in &snapshots {

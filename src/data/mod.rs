@@ -21,8 +21,19 @@ pub struct DatasetsConfig {
     pub state: PathBuf,
     /// Datasets with a `path` lie below this folder.
     pub root: PathBuf,
-    /// Time limit of one download.
-    pub timeout: Duration,
+    /// A download is given up when its server says nothing for so long.
+    pub idle: Duration,
+    /// Time limit of one download as a whole, however steadily it trickles.
+    pub longest: Duration,
+}
+
+impl DatasetsConfig {
+    /// With the usual limits of downloads.
+    pub fn new(state: PathBuf, root: PathBuf) -> Self {
+        const IDLE: Duration = Duration::from_secs(60);
+        const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
+        Self { state, root, idle: IDLE, longest: LONGEST }
+    }
 }
 
 /// Datasets on local disks and web servers.
@@ -65,7 +76,10 @@ impl LocalDatasets {
         Ok(real)
     }
 
-    fn take(&self, file: &Path, name: &str) -> PortResult<FileEntry> {
+    fn take(&self, file: &Path, name: &str, cancel: &Cancel) -> PortResult<FileEntry> {
+        if cancel.is_cancelled() {
+            return Err(cancel.error());
+        }
         let before = cache::Stat::of(file).map_err(io(file))?;
         // The store may have been put back from an older backup.
         let stored = |entry: &FileEntry| self.artifacts.has(&entry.digest);
@@ -80,11 +94,11 @@ impl LocalDatasets {
         Ok(entry)
     }
 
-    fn local(&self, path: &str) -> PortResult<(Manifest, bool)> {
+    fn local(&self, path: &str, cancel: &Cancel) -> PortResult<(Manifest, bool)> {
         let place = self.place(path)?;
         if place.is_file() {
             let name = path.rsplit('/').next().unwrap_or("data");
-            return Ok((Manifest { files: vec![self.take(&place, name)?] }, true));
+            return Ok((Manifest { files: vec![self.take(&place, name, cancel)?] }, true));
         }
         let mut found = Vec::new();
         for item in WalkDir::new(&place).sort_by_file_name() {
@@ -102,7 +116,8 @@ impl LocalDatasets {
                 found.push((item.path().to_owned(), name.to_owned()));
             }
         }
-        let files = found.par_iter().map(|(file, name)| self.take(file, name)).collect::<PortResult<Vec<_>>>()?;
+        let files =
+            found.par_iter().map(|(file, name)| self.take(file, name, cancel)).collect::<PortResult<Vec<_>>>()?;
         if files.is_empty() {
             return Err(PortError::retryable(format!("{} holds no files", place.display())));
         }
@@ -139,13 +154,16 @@ impl LocalDatasets {
 }
 
 impl Datasets for LocalDatasets {
-    fn snapshot(&self, dataset: &DatasetSpec, now: WallMs) -> PortResult<Snapshot> {
+    fn snapshot(&self, dataset: &DatasetSpec, now: WallMs, cancel: &Cancel) -> PortResult<Snapshot> {
+        if cancel.is_cancelled() {
+            return Err(cancel.error());
+        }
         let (manifest, single_file) = match &dataset.source {
-            DataSource::Path(path) => self.local(path)?,
-            DataSource::Url(address) => (url::download(address, &self.config, self.artifacts.as_ref())?, true),
+            DataSource::Path(path) => self.local(path, cancel)?,
+            DataSource::Url(address) => (url::download(address, &self.config, self.artifacts.as_ref(), cancel)?, true),
         };
         self.cache.save();
-        Ok(Snapshot { dataset: dataset.name.clone(), digest: manifest.digest(), manifest, single_file, taken: now })
+        Ok(Snapshot::new(dataset.name.clone(), manifest, single_file, now))
     }
 
     fn locate(&self, snapshot: &Snapshot) -> PortResult<PathBuf> {

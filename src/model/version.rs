@@ -60,6 +60,15 @@ pub struct Snapshot {
     pub taken: WallMs,
 }
 
+impl Snapshot {
+    /// Names these files. A run sees a file as itself and a folder as a folder: the same content is not the same input then.
+    pub fn new(dataset: Name, manifest: Manifest, single_file: bool, taken: WallMs) -> Self {
+        let files = manifest.digest();
+        let digest = if single_file { Digest::of(format!("file {files}").as_bytes()) } else { files };
+        Self { dataset, digest, manifest, single_file, taken }
+    }
+}
+
 /// The verdict of one gate on one version.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct GateResult {

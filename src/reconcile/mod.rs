@@ -5,6 +5,7 @@
 
 mod execute;
 mod gc;
+mod lanes;
 mod look;
 mod meters;
 mod pause;
@@ -28,7 +29,8 @@ use crate::{
     spec::Loaded,
     store::{Batch, NewEvent, Store, StoreError},
 };
-use queue::{Queue, Slots, Tasks};
+use lanes::{Key, Lane, Lanes};
+use queue::{Queue, Tasks};
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
@@ -90,8 +92,8 @@ struct Inner {
     queue: Queue<Name>,
     loaded: RwLock<Arc<Loaded>>,
     cells: RwLock<BTreeMap<Name, Arc<Mutex<Cell>>>>,
-    slots: Slots,
-    tasks: Tasks<(Name, Task), Cancel>,
+    lanes: Lanes,
+    tasks: Tasks<Key, Cancel>,
     source: source::State,
     gc: gc::Due,
     /// Held by a clean-up: one at a time.
@@ -135,7 +137,7 @@ impl Reconciler {
             queue: Queue::new(),
             loaded: RwLock::new(Arc::new(Loaded::default())),
             cells: RwLock::new(cells),
-            slots: Slots::new(),
+            lanes: Lanes::new(Loaded::default().state().settings.max_concurrent_training),
             tasks: Tasks::new(),
             source: state,
             gc: gc::Due::new(),

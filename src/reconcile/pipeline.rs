@@ -78,14 +78,12 @@ impl Observer<'_> {
 impl Reconciler {
     /// Runs (or, after a daemon's death, takes up) a pipeline and registers its version.
     pub(super) fn run_pipeline(&self, model: &Name, pipeline: &Pipeline, cancel: &Cancel) {
-        let Some(_slot) =
-            self.0.slots.take(|| self.loaded().state().settings.max_concurrent_training, || cancel.is_cancelled())
-        else {
+        if cancel.is_cancelled() {
             return;
-        };
+        }
         self.0.ports.claims.claim([RunId::of_pipeline(model, &pipeline.fingerprint).key()]);
         let result = self.asked_by(model, pipeline).and_then(|desired| {
-            let snapshots = self.pinned_snapshots(model, &desired)?;
+            let snapshots = self.pinned_snapshots(model, &desired, cancel)?;
             let digests = snapshots.iter().map(|(input, s)| (input.clone(), s.digest)).collect();
             if plan::fingerprint(&desired, &digests) != pipeline.fingerprint {
                 return Err(PortError::retryable("the content changed since this training was planned"));

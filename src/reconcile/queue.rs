@@ -115,49 +115,6 @@ impl<K: Clone + Eq + Ord + Hash> Queue<K> {
     }
 }
 
-/// How many may do something at once.
-#[derive(Debug)]
-pub struct Slots {
-    taken: Mutex<usize>,
-    freed: Condvar,
-}
-impl Slots {
-    /// All free.
-    pub fn new() -> Self {
-        Self { taken: Mutex::new(0), freed: Condvar::new() }
-    }
-    /// Waits for one of `limit()` slots; `None` when `give_up` says so (checked whenever [`Slots::nudge`] is called).
-    pub fn take(&self, limit: impl Fn() -> usize, give_up: impl Fn() -> bool) -> Option<Slot<'_>> {
-        let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
-        while *taken >= limit().max(1) {
-            if give_up() {
-                return None;
-            }
-            taken = self.freed.wait(taken).unwrap_or_else(PoisonError::into_inner);
-        }
-        if give_up() {
-            return None;
-        }
-        *taken += 1;
-        Some(Slot(self))
-    }
-    /// Makes those who wait ask `give_up` again.
-    pub fn nudge(&self) {
-        let _taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
-        self.freed.notify_all();
-    }
-}
-/// A taken slot; free again when dropped.
-#[derive(Debug)]
-pub struct Slot<'a>(&'a Slots);
-impl Drop for Slot<'_> {
-    fn drop(&mut self) {
-        let mut taken = self.0.taken.lock().unwrap_or_else(PoisonError::into_inner);
-        *taken = taken.saturating_sub(1);
-        self.0.freed.notify_all();
-    }
-}
-
 /// Milliseconds until the next try after `attempts` failures: doubling from 2 s, at most 5 minutes.
 pub fn backoff(attempts: u32) -> u64 {
     const FIRST_MS: u64 = 2_000;
@@ -186,6 +143,14 @@ impl<K: Ord, V: Clone> Tasks<K, V> {
     pub fn get(&self, key: &K) -> Option<V> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).get(key).cloned()
     }
+    /// The tasks from one key to another, without that.
+    pub fn between(&self, from: &K, to: &K) -> Vec<(K, V)>
+    where
+        K: Clone,
+    {
+        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.range(from..to).map(|(k, v)| (k.clone(), v.clone())).collect()
+    }
     /// The task ended.
     pub fn end(&self, key: &K) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
@@ -193,12 +158,6 @@ impl<K: Ord, V: Clone> Tasks<K, V> {
 }
 
 impl<K: Clone + Eq + Ord + Hash> Default for Queue<K> {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-impl Default for Slots {
     fn default() -> Self {
         Self::new()
     }

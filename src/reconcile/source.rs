@@ -353,6 +353,7 @@ impl Reconciler {
         touched.extend(self.hold_deletions(&next, &touched, alive, prune));
         // First kept, then in force: a revision that the store refused is loaded again in the next round.
         self.note_revision(revision, rewritten)?;
+        self.0.lanes.training.resize(next.state().settings.max_concurrent_training);
         *self.0.loaded.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(next);
         lock(&self.0.source.shared).last_known = None;
         for model in &touched {

@@ -1,7 +1,7 @@
 //! Work that takes longer than a look: snapshots, lock commits, pipelines. At most one of each for a model.
 
 use super::{
-    Cell, Reconciler, Task, lock,
+    Cell, Key, Lane, Reconciler, Task, lock,
     queue::backoff,
     rollback::{folder, lock_path},
     source::{PushProblem, PushState},
@@ -10,86 +10,120 @@ use crate::{model::*, plan::pins, ports::*, spec, store::Batch};
 use std::{collections::BTreeMap, sync::Arc};
 
 impl Reconciler {
-    /// Starts what the plan asks for and what is not under way yet.
+    /// Starts what the plan asks for and what is not under way yet; ends what it does not ask for any more.
     pub(super) fn begin_tasks(&self, cell: &mut Cell, plan: &ModelPlan) {
         let name = cell.observed.name.clone();
+        let lanes = &self.0.lanes;
+        let mut data = None;
         for planned in &plan.actions {
             match &planned.action {
                 Action::ResolveData { inputs } => {
-                    let inputs = inputs.clone();
-                    self.begin(&name, Task::Data(data_digest(&inputs)), move |r, model, _| {
-                        r.resolve_data(model, &inputs, false)
+                    let (inputs, of) = (inputs.clone(), data_digest(inputs));
+                    data = Some(of);
+                    self.begin(&lanes.data, &name, Task::Data(of), move |r, model, cancel| {
+                        r.resolve_data(model, &inputs, cancel)
                     });
                 }
                 Action::WriteLock { snapshots } => {
                     let (snapshots, desired) = (snapshots.clone(), cell.observed.desired.clone());
-                    self.begin(&name, Task::Lock, move |r, model, _| {
+                    self.begin(&lanes.locks, &name, Task::Lock, move |r, model, _| {
                         if let Some(desired) = desired {
                             // Its failure was noted; the next look asks again.
-                            let _ = r.write_lock(model, &desired, &snapshots, "data resolved for the first time");
+                            let why = spec::lock::why(&desired, &snapshots);
+                            let _ = r.write_lock(model, &desired, &snapshots, &why);
                         }
                     });
                 }
-                Action::CancelTraining { reason, .. } => self.cancel_pipeline(&name, reason),
+                Action::CancelTraining { reason, .. } => {
+                    self.cancel(&lanes.training, &(name.clone(), Task::Pipeline), reason)
+                }
                 _ => {}
             }
         }
+        self.cancel_other_data(&name, data);
         if !cell.observed.stopping.is_empty() {
             let runs = cell.observed.stopping.clone();
-            self.begin(&name, Task::Pipeline, move |r, model, _| r.end_runs(model, &runs));
+            self.begin(&lanes.stopping, &name, Task::Pipeline, move |r, model, _| r.end_runs(model, &runs));
         }
         let running = cell.observed.pipeline.as_ref().filter(|p| p.state == PipelineState::Running);
         if let Some(pipeline) = running {
             let pipeline = pipeline.clone();
-            self.begin(&name, Task::Pipeline, move |r, model, cancel| r.run_pipeline(model, &pipeline, cancel));
+            self.begin(&lanes.training, &name, Task::Pipeline, move |r, model, cancel| {
+                r.run_pipeline(model, &pipeline, cancel)
+            });
         }
     }
 
-    fn cancel_pipeline(&self, model: &Name, reason: &str) {
-        if let Some(cancel) = self.0.tasks.get(&(model.clone(), Task::Pipeline)) {
-            cancel.cancel(reason);
-            self.0.slots.nudge();
+    /// Data that the model's plan does not ask for (any more) is not waited for.
+    fn cancel_other_data(&self, model: &Name, asked: Option<Digest>) {
+        let from = (model.clone(), Task::Data(Digest::from_bytes([0; 32])));
+        for (key, _) in self.0.tasks.between(&from, &(model.clone(), Task::Lock)) {
+            if asked.is_none_or(|of| key.1 != Task::Data(of)) {
+                self.cancel(&self.0.lanes.data, &key, "other data is asked for");
+            }
         }
     }
 
-    fn begin(&self, model: &Name, task: Task, body: impl FnOnce(&Self, &Name, &Cancel) + Send + 'static) {
+    /// Asks a task to end; one that waits for its turn ends here.
+    fn cancel(&self, lane: &Lane<Key>, key: &Key, reason: &str) {
+        let Some(cancel) = self.0.tasks.get(key) else { return };
+        cancel.cancel(reason);
+        if lane.withdraw(key) {
+            self.ended(key);
+        }
+    }
+
+    fn begin(
+        &self,
+        lane: &Lane<Key>,
+        model: &Name,
+        task: Task,
+        body: impl FnOnce(&Self, &Name, &Cancel) + Send + 'static,
+    ) {
         let (key, cancel) = ((model.clone(), task), Cancel::default());
         if !self.0.tasks.begin(key.clone(), cancel.clone()) {
             return;
         }
-        let started = self.spawn_thread("task", {
-            let key = key.clone();
-            move |r| {
-                let _hold = r.0.ports.claims.hold();
-                body(&r, &key.0, &cancel);
-                r.0.tasks.end(&key);
-                // What could not be kept is tried again, but not in a circle.
-                let pause = if r.0.store.trouble().is_some() { backoff(2) } else { 0 };
-                r.0.queue.add(key.0.clone(), r.now().steady.plus(pause));
-            }
-        });
-        if let Err(e) = started {
+        let (this, own) = (self.clone(), key.clone());
+        let job = move || {
+            let _hold = this.0.ports.claims.hold();
+            body(&this, &own.0, &cancel);
+            this.ended(&own);
+        };
+        if let Err(e) = lane.submit(key.clone(), job) {
             tracing::error!(%model, "cannot start a thread: {e}");
             self.0.tasks.end(&key);
             self.0.queue.add(model.clone(), self.now().steady.plus(backoff(1)));
         }
     }
 
+    fn ended(&self, key: &Key) {
+        self.0.tasks.end(key);
+        // What could not be kept is tried again, but not in a circle.
+        let pause = if self.0.store.trouble().is_some() { backoff(2) } else { 0 };
+        self.0.queue.add(key.0.clone(), self.now().steady.plus(pause));
+    }
+
     /// Takes snapshots and pins them; a failure is noted with the time of the next try.
-    fn resolve_data(&self, model: &Name, inputs: &BTreeMap<Name, DatasetSpec>, refresh: bool) {
-        match self.take_snapshots(inputs) {
-            Ok(snapshots) => self.pin(model, inputs, &snapshots, refresh),
+    fn resolve_data(&self, model: &Name, inputs: &BTreeMap<Name, DatasetSpec>, cancel: &Cancel) {
+        match self.take_snapshots(inputs, cancel) {
+            Ok(snapshots) => self.pin(model, inputs, &snapshots, false),
+            Err(_) if cancel.is_cancelled() => {}
             Err(e) => self.note_data_failure(model, inputs, &e),
         }
     }
 
     /// The caller holds its claims until a record refers to them.
-    fn take_snapshots(&self, inputs: &BTreeMap<Name, DatasetSpec>) -> PortResult<BTreeMap<Name, Snapshot>> {
-        inputs.iter().map(|(input, dataset)| Ok((input.clone(), self.take_snapshot(dataset)?))).collect()
+    fn take_snapshots(
+        &self,
+        inputs: &BTreeMap<Name, DatasetSpec>,
+        cancel: &Cancel,
+    ) -> PortResult<BTreeMap<Name, Snapshot>> {
+        inputs.iter().map(|(input, dataset)| Ok((input.clone(), self.take_snapshot(dataset, cancel)?))).collect()
     }
 
-    fn take_snapshot(&self, dataset: &DatasetSpec) -> PortResult<Snapshot> {
-        let snapshot = self.0.ports.datasets.snapshot(dataset, self.now().wall)?;
+    fn take_snapshot(&self, dataset: &DatasetSpec, cancel: &Cancel) -> PortResult<Snapshot> {
+        let snapshot = self.0.ports.datasets.snapshot(dataset, self.now().wall, cancel)?;
         self.0.ports.claims.claim([snapshot.digest]);
         Ok(snapshot)
     }
@@ -210,7 +244,7 @@ impl Reconciler {
         self.note_push(model, &pushed);
         match &pushed {
             Ok(Pushed::Done(revision)) => {
-                let message = format!("lock committed: {}", pins.join(", "));
+                let message = format!("lock committed: {} ({why})", pins.join(", "));
                 let event = self.event(EventKind::LockCommitted, Some(model), Some(revision), message);
                 if let Err(e) = self.commit(Batch::new().event(event)) {
                     tracing::error!(%model, "the store refused an event: {e}");
@@ -258,7 +292,7 @@ impl Reconciler {
         let of =
             |(input, dataset): (&Name, &Name)| Some((input.clone(), desired.datasets.get(dataset)?.as_ref().clone()));
         let inputs: BTreeMap<Name, DatasetSpec> = desired.spec.data.iter().filter_map(of).collect();
-        let snapshots = self.take_snapshots(&inputs)?;
+        let snapshots = self.take_snapshots(&inputs, &Cancel::default())?;
         let after: BTreeMap<Name, Digest> = snapshots.iter().map(|(i, s)| (i.clone(), s.digest)).collect();
         let changed: Vec<Name> =
             after.iter().filter(|(i, d)| before.get(*i) != Some(d)).map(|(i, _)| i.clone()).collect();
@@ -295,6 +329,7 @@ impl Reconciler {
         &self,
         model: &Name,
         desired: &Arc<DesiredModel>,
+        cancel: &Cancel,
     ) -> PortResult<BTreeMap<Name, Snapshot>> {
         let Some(cell) = self.cell(model) else { return Ok(BTreeMap::new()) };
         let pins = pins::resolve(desired, &lock(&cell).observed).pinned;
@@ -305,7 +340,7 @@ impl Reconciler {
                 return Ok((input, snapshot));
             }
             // A lock made elsewhere, or one so old that its snapshot was removed: the data is the same if its content is.
-            let now = self.take_snapshot(dataset)?;
+            let now = self.take_snapshot(dataset, cancel)?;
             if now.digest == digest {
                 return Ok((input, now));
             }

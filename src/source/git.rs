@@ -3,6 +3,7 @@
 use super::{
     backoff, checkout, commit,
     folder::Folders,
+    line::Line,
     location::{Credentials, Location, branch as checked_branch},
     remote::{self, Remote},
     tree::{failed, id, oid},
@@ -44,8 +45,8 @@ pub struct GitSource {
     shown: String,
     /// One conversation with the remote at a time: two fetches into one mirror would fight over its branch.
     talking: Mutex<()>,
-    /// One commit of our own at a time: two would only race with each other.
-    writing: Mutex<()>,
+    /// Commits of our own that wait for their push.
+    line: Line,
     random: fn() -> u64,
     /// libgit2's handles are for one thread at a time; free ones wait here.
     pool: Mutex<Vec<Repository>>,
@@ -87,7 +88,7 @@ impl GitSource {
             folder: config.folder.clone(),
             shown,
             talking: Mutex::default(),
-            writing: Mutex::default(),
+            line: Line::default(),
             random: config.random,
             pool: Mutex::default(),
             folders: Folders::default(),
@@ -181,42 +182,96 @@ impl GitSource {
         Ok(Some(format!("`{branch}` is checked out in {}: data stays pinned in the store", at.display())))
     }
 
-    /// Makes a commit by `make` on the newest head and publishes it, again when others were faster: each time after a longer pause, so that
-    /// several that race do not go on in step.
-    fn write(&self, make: impl Fn(&Repository, git2::Oid) -> PortResult<commit::Made>) -> PortResult<Pushed> {
+    /// Makes these commits on the newest head, one upon the other, and publishes them in one push; again when others were faster: each time
+    /// after a longer pause, so that several that race do not go on in step.
+    fn write(&self, bots: &[BotCommit]) -> Vec<PortResult<Pushed>> {
         const TRIES: u32 = 12;
-        let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         for tried in 0..TRIES {
             if tried > 0 {
                 std::thread::sleep(backoff::race(tried, (self.random)()));
             }
-            if self.bring(None)?.is_some() {
-                return Err(PortError::retryable("the branch is gone"));
-            }
-            let outcome = self.with_repo(|repo| {
-                if let Some(why) = self.held(repo)? {
-                    return Ok(Some(Pushed::ReadOnly(why)));
-                }
-                let head = self.local_head(repo)?.ok_or_else(|| PortError::retryable("the branch has no commit"))?;
-                match make(repo, head)? {
-                    commit::Made::Already => Ok(Some(Pushed::AlreadyThere)),
-                    commit::Made::Superseded => Ok(Some(Pushed::Superseded)),
-                    commit::Made::Commit(new) if self.publish(repo, new, head)? => {
-                        if let (Some(_), Ok(branch)) = (&self.remote, self.local_branch(repo)) {
-                            // The mirror follows at once; the next fetch would do it too.
-                            let _ = repo.reference(&format!("refs/heads/{branch}"), new, true, "trimtab");
-                        }
-                        Ok(Some(Pushed::Done(revision(&repo.find_commit(new).map_err(|e| failed(&e))?))))
-                    }
-                    commit::Made::Commit(_) => Ok(None),
-                }
-            })?;
-            if let Some(done) = outcome {
-                return Ok(done);
+            match self.try_write(bots) {
+                Ok(Tried::Over(outcomes)) => return outcomes,
+                Ok(Tried::Declined(_)) if bots.len() > 1 => return self.write_apart(bots),
+                Ok(Tried::Declined(e)) | Err(e) => return vec![Err(e); bots.len()],
+                Ok(Tried::Overtaken) => {}
             }
         }
-        Err(PortError::retryable(format!("others pushed {TRIES} times in between; tried again later")))
+        let e = PortError::retryable(format!("others pushed {TRIES} times in between; tried again later"));
+        vec![Err(e); bots.len()]
     }
+
+    fn try_write(&self, bots: &[BotCommit]) -> PortResult<Tried> {
+        if self.bring(None)?.is_some() {
+            return Err(PortError::retryable("the branch is gone"));
+        }
+        self.with_repo(|repo| {
+            if let Some(why) = self.held(repo)? {
+                return Ok(Tried::Over(vec![Ok(Pushed::ReadOnly(why)); bots.len()]));
+            }
+            let head = self.local_head(repo)?.ok_or_else(|| PortError::retryable("the branch has no commit"))?;
+            let mut tip = head;
+            let mut outcomes = Vec::with_capacity(bots.len());
+            for bot in bots {
+                outcomes.push(match commit::files(&self.folders, repo, tip, bot) {
+                    Ok(commit::Made::Already) => Ok(Pushed::AlreadyThere),
+                    Ok(commit::Made::Superseded) => Ok(Pushed::Superseded),
+                    Ok(commit::Made::Commit(new)) => {
+                        tip = new;
+                        Ok(Pushed::Done(revision(&repo.find_commit(new).map_err(|e| failed(&e))?)))
+                    }
+                    // A lock that cannot be made stops no other.
+                    Err(e) => Err(e),
+                });
+            }
+            if tip == head {
+                return Ok(Tried::Over(outcomes));
+            }
+            match self.publish(repo, tip, head) {
+                Ok(false) => Ok(Tried::Overtaken),
+                Ok(true) => {
+                    if let (Some(_), Ok(branch)) = (&self.remote, self.local_branch(repo)) {
+                        // The mirror follows at once; the next fetch would do it too.
+                        let _ = repo.reference(&format!("refs/heads/{branch}"), tip, true, "trimtab");
+                    }
+                    Ok(Tried::Over(outcomes))
+                }
+                Err(e) if e.reason == Some(SourceReason::PushDeclined) => Ok(Tried::Declined(e)),
+                Err(e) => Err(e),
+            }
+        })
+    }
+
+    /// Pushes each by itself, where the remote declined them together: it may want only some of them. Begins anywhere, and gives up after a
+    /// few in a row, so that a remote that wants none is not asked for each, and yet each comes to its turn in time.
+    fn write_apart(&self, bots: &[BotCommit]) -> Vec<PortResult<Pushed>> {
+        const IN_A_ROW: usize = 3;
+        let from = (self.random)() as usize % bots.len();
+        let (mut outcomes, mut declined) = (Vec::with_capacity(bots.len()), Vec::new());
+        for bot in bots[from..].iter().chain(&bots[..from]) {
+            let mut outcome = match declined.get(IN_A_ROW - 1) {
+                Some(said) => vec![Err(PortError::clone(said))],
+                None => self.write(std::slice::from_ref(bot)),
+            };
+            match outcome.first() {
+                Some(Err(e)) if e.reason == Some(SourceReason::PushDeclined) => declined.push(e.clone()),
+                _ => declined.clear(),
+            }
+            outcomes.append(&mut outcome);
+        }
+        outcomes.rotate_right(from);
+        outcomes
+    }
+}
+
+/// What became of a push.
+enum Tried {
+    /// Of each commit.
+    Over(Vec<PortResult<Pushed>>),
+    /// Others were faster.
+    Overtaken,
+    /// The remote does not want it.
+    Declined(PortError),
 }
 
 /// What people are shown of a commit.
@@ -308,7 +363,7 @@ impl Source for GitSource {
     }
 
     fn push(&self, bot: &BotCommit) -> PortResult<Pushed> {
-        self.write(|repo, head| commit::files(&self.folders, repo, head, bot))
+        self.line.push(bot, |bots| self.write(bots))
     }
 
     fn watch(&self, wake: Arc<dyn Fn() + Send + Sync>) -> PortResult<Box<dyn Send>> {

@@ -6,6 +6,7 @@ mod commit;
 mod failure;
 mod folder;
 mod git;
+mod line;
 mod location;
 mod remote;
 mod tree;

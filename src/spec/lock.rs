@@ -5,6 +5,7 @@ use super::{
     paths,
 };
 use crate::model::*;
+use std::collections::BTreeMap;
 
 const SCHEMA: &str = "trimtab/lock/v1";
 
@@ -21,6 +22,30 @@ pub fn render(pins: &Lock) -> String {
         ));
     }
     out
+}
+
+/// Why a model's lock has to be written when its data is pinned to these snapshots, for people: one line.
+pub fn why(model: &DesiredModel, snapshots: &BTreeMap<Name, Digest>) -> String {
+    let wanted = model.lock_for(snapshots);
+    let of_input = |input: &Name, new: &LockedInput| {
+        let said = match model.lock.get(input) {
+            None => "data resolved for the first time".to_owned(),
+            Some(old) if old.dataset != new.dataset => format!("reads {} instead of {} now", new.dataset, old.dataset),
+            Some(old) if old.source != new.source => {
+                format!("the source of {} changed from {} to {}", new.dataset, old.source, new.source)
+            }
+            Some(old) if old.snapshot != new.snapshot => "new data".to_owned(),
+            Some(_) => return None,
+        };
+        Some(format!("{input}: {said}"))
+    };
+    let gone = model.lock.keys().filter(|input| !wanted.contains_key(*input));
+    let all: Vec<String> = wanted
+        .iter()
+        .filter_map(|(input, new)| of_input(input, new))
+        .chain(gone.map(|i| format!("{i}: no input any more")))
+        .collect();
+    all.join("; ")
 }
 
 /// Reads a lock.

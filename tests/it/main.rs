@@ -4,6 +4,7 @@
 
 mod api;
 mod cli;
+mod data;
 mod demo;
 mod deploy;
 mod fleet;
@@ -12,6 +13,7 @@ mod gc;
 mod hostile;
 mod imports;
 mod load;
+mod locks;
 mod loop_;
 mod metrics;
 mod process;

@@ -223,3 +223,38 @@ fn a_push_that_the_remote_declines_is_told_as_such() {
     assert_eq!(error.reason, Some(SourceReason::PushDeclined), "{error}");
     assert!(error.message.contains("main is protected") && error.message.contains("push = false"), "{error}");
 }
+
+/// Commits that wait while one is pushed share the next push; where the remote wants only some of them, these get through.
+#[test]
+fn what_shares_a_push_with_a_commit_that_the_remote_declines_gets_through() {
+    let w = World::new();
+    let forge = Forge::start(&w);
+    let source = Arc::new(forge.open(&w, "s3cret"));
+    let first = head(&source);
+    let hook = w.path("models.git/hooks/pre-receive");
+    fs::create_dir_all(w.path("models.git/hooks")).unwrap();
+    // Pushes wait until all are there.
+    let script = format!(
+        "#!/bin/sh\nuntil [ -e {} ]; do sleep 0.05; done\nread old new name\n\
+         if git diff --name-only $old $new | grep -q /m3/; then echo 'm3 is protected' >&2; exit 1; fi\n",
+        w.path("go").display()
+    );
+    fs::write(&hook, script).unwrap();
+    fs::set_permissions(hook, fs::Permissions::from_mode(0o755)).unwrap();
+    std::thread::scope(|s| {
+        let pushes = (0..6).map(|model| {
+            let (source, first) = (source.clone(), first.clone());
+            s.spawn(move || source.push(&lock(&first, model)))
+        });
+        let pushes: Vec<_> = pushes.collect();
+        fs::write(w.path("go"), "").unwrap();
+        for (model, push) in pushes.into_iter().enumerate() {
+            match push.join().unwrap() {
+                Ok(Pushed::Done(revision)) if model != 3 => assert_eq!(revision.summary, format!("lock: m{model}")),
+                Err(e) if model == 3 => assert!(e.message.contains("m3 is protected"), "{e}"),
+                other => panic!("{model}: {other:?}"),
+            }
+        }
+    });
+    assert_eq!(source.push(&lock(&first, 0)).unwrap(), Pushed::AlreadyThere);
+}
