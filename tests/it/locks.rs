@@ -2,8 +2,7 @@
 
 use crate::{
     forge::Forge,
-    load::eventually,
-    support::{TRAIN, World, model},
+    support::{TRAIN, World, eventually, model},
 };
 use std::{collections::BTreeMap, fs, path::Path, process::Command, time::Duration};
 
