@@ -140,6 +140,8 @@ pub trait Source: GitTree {
     fn recent(&self, new: &ObjectId, since: WallMs) -> PortResult<Vec<Revision>>;
     /// Commits on the newest head and pushes; on a lost race fetches and reapplies.
     fn push(&self, commit: &BotCommit) -> PortResult<Pushed>;
+    /// Ends at once what is being said to the remote, and refuses to say more: for a daemon that ends.
+    fn stop(&self);
     /// Calls `wake` when the remote may have moved (local repos: file notifications). Returns a guard; polling is the caller's.
     fn watch(&self, wake: Arc<dyn Fn() + Send + Sync>) -> PortResult<Box<dyn Send>>;
 }

@@ -46,6 +46,8 @@ pub struct GitSource {
     talking: Mutex<()>,
     /// One commit of our own at a time: two would only race with each other.
     writing: Mutex<()>,
+    /// Asked for when the daemon ends.
+    stop: Cancel,
     random: fn() -> u64,
     /// libgit2's handles are for one thread at a time; free ones wait here.
     pool: Mutex<Vec<Repository>>,
@@ -65,6 +67,7 @@ impl GitSource {
             ssh_key: given.ssh_key.clone(),
             known_hosts: given.known_hosts.clone(),
         };
+        let stop = Cancel::default();
         let (path, remote) = match &location {
             Location::Local(path) => (path.clone(), None),
             _ => {
@@ -76,6 +79,7 @@ impl GitSource {
                     timeout: config.timeout,
                     mirror: mirror.clone(),
                     ca: config.ca.clone(),
+                    stop: stop.clone(),
                 };
                 (mirror, Some(remote))
             }
@@ -88,6 +92,7 @@ impl GitSource {
             shown,
             talking: Mutex::default(),
             writing: Mutex::default(),
+            stop,
             random: config.random,
             pool: Mutex::default(),
             folders: Folders::default(),
@@ -187,6 +192,9 @@ impl GitSource {
         const TRIES: u32 = 12;
         let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         for tried in 0..TRIES {
+            if self.stop.is_cancelled() {
+                return Err(PortError::retryable(self.stop.reason()));
+            }
             if tried > 0 {
                 std::thread::sleep(backoff::race(tried, (self.random)()));
             }
@@ -309,6 +317,10 @@ impl Source for GitSource {
 
     fn push(&self, bot: &BotCommit) -> PortResult<Pushed> {
         self.write(|repo, head| commit::files(&self.folders, repo, head, bot))
+    }
+
+    fn stop(&self) {
+        self.stop.cancel("the daemon is stopping");
     }
 
     fn watch(&self, wake: Arc<dyn Fn() + Send + Sync>) -> PortResult<Box<dyn Send>> {

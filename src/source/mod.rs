@@ -8,6 +8,7 @@ mod folder;
 mod git;
 mod location;
 mod remote;
+mod talk;
 mod tree;
 mod walk;
 mod worktree;

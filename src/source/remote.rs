@@ -4,20 +4,18 @@
 use super::{
     failure::{self, Explained},
     location::{Credentials, Location},
+    talk::{self, End},
 };
 use crate::{
     model::SourceReason,
-    ports::{PortError, PortResult},
+    ports::{Cancel, PortError, PortResult},
     process::Mask,
 };
-use nix::sys::signal::{Signal, killpg};
 use std::{
     ffi::OsStr,
-    io::Read,
     os::unix::process::CommandExt,
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
-    sync::mpsc::channel,
+    process::{Command, Stdio},
     time::Duration,
 };
 
@@ -31,6 +29,8 @@ pub struct Remote {
     pub mirror: PathBuf,
     /// More certificate authorities.
     pub ca: Option<PathBuf>,
+    /// Ends what is being said, and refuses more.
+    pub stop: Cancel,
 }
 
 impl Remote {
@@ -115,23 +115,30 @@ impl Remote {
 
     /// Runs git within the time limit; returns its output.
     fn run(&self, args: &[&OsStr]) -> PortResult<String> {
+        if self.stop.is_cancelled() {
+            return Err(PortError::retryable(self.stop.reason()));
+        }
         let mut command = self.command();
         let child = command
             .args(args)
             .spawn()
             .map_err(|e| PortError::retryable(format!("cannot start git: {e}; install it")))?;
-        let (done, out, err) = wait(child, self.timeout)?;
-        if done.is_some_and(|s| s.success()) {
-            return Ok(out);
-        }
-        if done.is_none() {
-            let limit = self.timeout.as_secs();
-            let said =
-                format!("{} did not answer within {limit} s: if it is only slow, raise --git-timeout", self.location);
-            return Err(PortError::retryable(said).because(SourceReason::Timeout));
+        let said = talk::listen(child, self.timeout, &self.stop)?;
+        match said.end {
+            End::Exited(status) if status.success() => return Ok(said.out),
+            End::Exited(_) => {}
+            End::Stopped => return Err(PortError::retryable(self.stop.reason())),
+            End::TimedOut => {
+                let limit = self.timeout.as_secs();
+                let told = format!(
+                    "{} did not answer within {limit} s: if it is only slow, raise --git-timeout",
+                    self.location
+                );
+                return Err(PortError::retryable(told).because(SourceReason::Timeout));
+            }
         }
         // What a push was refused for stands on standard output.
-        Err(self.explain(&format!("{out}\n{err}")))
+        Err(self.explain(&format!("{}\n{}", said.out, said.err)))
     }
 
     /// Git's words without credentials, sorted, and what to do.
@@ -210,41 +217,6 @@ const RACES: &[&str] = &[
 /// One word of the line that git hands to a shell to start ssh.
 fn quoted(word: &str) -> String {
     format!("'{}'", word.replace('\'', "'\\''"))
-}
-
-type Ended = (Option<std::process::ExitStatus>, String, String);
-
-/// Waits for a child, at most `limit`; then ends its whole group, which first may take its lock files away. Output past 1 MiB is dropped.
-fn wait(mut child: Child, limit: Duration) -> PortResult<Ended> {
-    let group = nix::unistd::Pid::from_raw(child.id() as i32);
-    let drain = |pipe: Option<Box<dyn Read + Send>>| {
-        std::thread::spawn(move || {
-            let mut bytes = Vec::new();
-            if let Some(pipe) = pipe {
-                // What was read before an error is still worth showing.
-                let _ = pipe.take(1 << 20).read_to_end(&mut bytes);
-            }
-            String::from_utf8_lossy(&bytes).into_owned()
-        })
-    };
-    let out = drain(child.stdout.take().map(|p| Box::new(p) as Box<dyn Read + Send>));
-    let err = drain(child.stderr.take().map(|p| Box::new(p) as Box<dyn Read + Send>));
-    let (send, receive) = channel();
-    let waiter = std::thread::spawn(move || drop(send.send(child.wait())));
-    let status = match receive.recv_timeout(limit) {
-        Ok(status) => Some(status.map_err(|e| PortError::retryable(e.to_string()))?),
-        Err(_) => {
-            const GRACE: Duration = Duration::from_secs(2);
-            // A group that just ended needs no signal.
-            let _ = killpg(group, Signal::SIGTERM);
-            if receive.recv_timeout(GRACE).is_err() {
-                let _ = killpg(group, Signal::SIGKILL);
-            }
-            None
-        }
-    };
-    let _ = waiter.join();
-    Ok((status, out.join().unwrap_or_default(), err.join().unwrap_or_default()))
 }
 
 /// Makes the bare mirror when it is missing. Locks that a power cut left behind are taken away: nobody else writes to it.
