@@ -99,6 +99,9 @@ impl State {
         lock(&self.shared).closed = true;
         self.changed.notify_all();
     }
+    fn is_closed(&self) -> bool {
+        lock(&self.shared).closed
+    }
     pub fn status(&self) -> SourceStatus {
         lock(&self.shared).status.clone()
     }
@@ -275,6 +278,10 @@ impl Reconciler {
             }
             Fetched::Head { revision, rewritten } => self.take_revision(&revision, rewritten, prune),
         });
+        if outcome.is_err() && self.0.source.is_closed() {
+            // It failed for being stopped, which says nothing of the source.
+            return;
+        }
         self.0.meters.fetched(begun, outcome.is_ok());
         if outcome.is_err() && self.loaded().state().revision.is_none() {
             // Git cannot be read since the start: what served goes on under supervision.
