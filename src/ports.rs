@@ -65,9 +65,10 @@ pub trait GitTree: Send + Sync {
 /// Result of asking the remote.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fetched {
-    /// The branch's head; `rewritten` when it is no descendant of `previous`.
-    Head { revision: Revision, rewritten: bool },
-    /// The repo or the branch has no commit.
+    /// The branch's head; `rewritten` when it is no descendant of `previous`, `mended` with what was damaged when what is kept here of the
+    /// remote had to be fetched anew.
+    Head { revision: Revision, rewritten: bool, mended: Option<String> },
+    /// The repo has no commit.
     Empty,
     /// The branch is gone; the last revision stays.
     BranchGone,

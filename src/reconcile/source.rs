@@ -263,20 +263,23 @@ impl Reconciler {
         let begun = std::time::Instant::now();
         let before = self.0.source.status().revision;
         let fetched = self.0.ports.source.fetch(before.as_ref().map(|r| &r.commit));
+        if let Ok(Fetched::Head { mended: Some(what), .. }) = &fetched {
+            self.note_mending(what);
+        }
         let outcome = fetched.and_then(|fetched| match fetched {
             Fetched::Empty => Err(PortError::retryable("the branch has no commit yet").because(SourceReason::Empty)),
             Fetched::BranchGone => {
                 let said = "the branch was deleted; the last revision stays in force";
                 Err(PortError::retryable(said).because(SourceReason::BranchGone))
             }
-            Fetched::Head { revision, rewritten } if rewritten && !self.follows_rewrites() => {
+            Fetched::Head { revision, rewritten, .. } if rewritten && !self.follows_rewrites() => {
                 let said = format!(
                     "the branch was rewritten to {} and `allow_rewrite` is false: restore it, or allow it in trimtab.toml",
                     revision.commit.short()
                 );
                 Err(PortError::retryable(said).because(SourceReason::Rewritten))
             }
-            Fetched::Head { revision, rewritten } => self.take_revision(&revision, rewritten, prune),
+            Fetched::Head { revision, rewritten, .. } => self.take_revision(&revision, rewritten, prune),
         });
         if outcome.is_err() && self.0.source.is_closed() {
             // It failed for being stopped, which says nothing of the source.
@@ -291,6 +294,14 @@ impl Reconciler {
         if self.0.source.may_write_again(self.0.ports.source.read_only()) {
             // Pins that only the store has are written to Git now.
             self.known_models().iter().for_each(|model| self.wake(model));
+        }
+    }
+
+    fn note_mending(&self, what: &str) {
+        let message = format!("what was kept here of the source was damaged and is fetched anew: {what}");
+        let event = self.event(EventKind::SourceMended, None, None, message);
+        if let Err(e) = self.commit(Batch::new().event(event)) {
+            tracing::error!("the store refused an event: {e}");
         }
     }
 

@@ -35,6 +35,25 @@ const NOISE: &[&str] = &[
 /// Words by which git (2.30 and later, with GnuTLS and with OpenSSL), curl and OpenSSH name a cause; the first row that fits counts. What
 /// the far side says in words of its own is consulted only behind all of these.
 const OWN: &[(SourceReason, &[&str])] = &[
+    (
+        // Of the mirror here: what the far side says of its own objects begins with `remote: `.
+        SourceReason::Damaged,
+        &[
+            " is corrupt",
+            "bad object",
+            "object file ",
+            "inflate: ",
+            "unable to unpack",
+            "reference broken",
+            "does not match index",
+            "index file ",
+            "invalid index-pack",
+            "not a git repository: ",
+            "cannot change to ",
+            "not a git repository (",
+            "bad config line",
+        ],
+    ),
     (SourceReason::HostKey, &["Host key verification failed", "HOST IDENTIFICATION HAS CHANGED"]),
     (
         SourceReason::Certificate,
@@ -112,7 +131,7 @@ pub fn explain(text: &str, url: &str, location: &Location) -> Explained {
 }
 
 /// The first lines that say something; each is cut at 300 characters.
-fn gist(text: &str) -> String {
+pub fn gist(text: &str) -> String {
     let says = |l: &&str| !l.is_empty() && !NOISE.iter().any(|n| l.starts_with(n));
     let short = |l: &str| l.chars().take(300).collect::<String>();
     text.lines()

@@ -1,12 +1,16 @@
 //! The watched Git repository: fetch, read by object id, push bot commits, notifications.
 
 mod backoff;
+mod branches;
+mod bring;
 mod checkout;
 mod commit;
+mod damage;
 mod failure;
 mod folder;
 mod git;
 mod location;
+mod mirror;
 mod remote;
 mod talk;
 mod tree;

@@ -4,7 +4,8 @@
 use super::{
     failure::{self, Explained},
     location::{Credentials, Location},
-    talk::{self, End},
+    mirror::Mirror,
+    talk::{self, End, Said},
 };
 use crate::{
     model::SourceReason,
@@ -14,7 +15,7 @@ use crate::{
 use std::{
     ffi::OsStr,
     os::unix::process::CommandExt,
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::{Command, Stdio},
     time::Duration,
 };
@@ -25,8 +26,8 @@ pub struct Remote {
     pub location: Location,
     pub credentials: Credentials,
     pub timeout: Duration,
-    /// Bare repository that holds what was fetched.
-    pub mirror: PathBuf,
+    /// Holds what was fetched.
+    pub mirror: Mirror,
     /// More certificate authorities.
     pub ca: Option<PathBuf>,
     /// Ends what is being said, and refuses more.
@@ -87,7 +88,7 @@ impl Remote {
             git.env("GIT_SSL_CAINFO", ca);
         }
         self.authorise(&mut git);
-        git.arg("-C").arg(&self.mirror).args([
+        git.arg("-C").arg(&self.mirror.path).args([
             "-c",
             "core.hooksPath=/dev/null",
             "-c",
@@ -113,8 +114,8 @@ impl Remote {
             .env("GIT_CONFIG_VALUE_0", format!("Authorization: Basic {pair}"));
     }
 
-    /// Runs git within the time limit; returns its output.
-    fn run(&self, args: &[&OsStr]) -> PortResult<String> {
+    /// Runs git within a time limit.
+    fn converse(&self, args: &[&OsStr], limit: Duration) -> PortResult<Said> {
         if self.stop.is_cancelled() {
             return Err(PortError::retryable(self.stop.reason()));
         }
@@ -123,7 +124,12 @@ impl Remote {
             .args(args)
             .spawn()
             .map_err(|e| PortError::retryable(format!("cannot start git: {e}; install it")))?;
-        let said = talk::listen(child, self.timeout, &self.stop)?;
+        talk::listen(child, limit, &self.stop)
+    }
+
+    /// Says something to the remote within the time limit; returns the answer.
+    fn run(&self, args: &[&OsStr]) -> PortResult<String> {
+        let said = self.converse(args, self.timeout)?;
         match said.end {
             End::Exited(status) if status.success() => return Ok(said.out),
             End::Exited(_) => {}
@@ -164,6 +170,23 @@ impl Remote {
                 self.location
             ))),
         }
+    }
+
+    /// Names of branches, if only of some.
+    pub fn branches(&self) -> PortResult<Vec<String>> {
+        let url = self.url();
+        let said = self.run(&["ls-remote", "--heads", "--", &url].map(OsStr::new))?;
+        Ok(said.lines().filter_map(|l| Some(l.split_once("\trefs/heads/")?.1.to_owned())).collect())
+    }
+
+    /// What git finds damaged in the mirror, reading all of it. Not being done in time is no damage.
+    pub fn damage(&self) -> Option<String> {
+        /// Of the limit for a conversation: the disk is slow, but it answers.
+        const LONGER: u32 = 10;
+        let check = ["fsck", "--no-dangling", "--no-reflogs", "--no-progress"].map(OsStr::new);
+        let said = self.converse(&check, self.timeout.saturating_mul(LONGER)).ok()?;
+        let failed = matches!(said.end, End::Exited(status) if !status.success());
+        failed.then(|| failure::gist(&format!("{}\n{}", said.err, said.out)))
     }
 
     /// Brings a branch into the mirror; `false` when the remote does not have it. Nothing but this one name is asked for (`git ls-remote`
@@ -217,19 +240,4 @@ const RACES: &[&str] = &[
 /// One word of the line that git hands to a shell to start ssh.
 fn quoted(word: &str) -> String {
     format!("'{}'", word.replace('\'', "'\\''"))
-}
-
-/// Makes the bare mirror when it is missing. Locks that a power cut left behind are taken away: nobody else writes to it.
-pub fn mirror(path: &Path) -> PortResult<()> {
-    if git2::Repository::open_bare(path).is_ok() {
-        let lock = |e: &walkdir::DirEntry| e.file_type().is_file() && e.path().extension() == Some(OsStr::new("lock"));
-        for stale in walkdir::WalkDir::new(path).into_iter().flatten().filter(lock) {
-            // One that stays is named by the fetch that it stops.
-            let _ = std::fs::remove_file(stale.path());
-        }
-        return Ok(());
-    }
-    git2::Repository::init_bare(path)
-        .map(drop)
-        .map_err(|e| PortError::permanent(format!("cannot make {}: {}", path.display(), e.message())))
 }

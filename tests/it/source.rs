@@ -2,15 +2,17 @@
 
 use crate::{
     forge::Forge,
-    support::{World, model},
+    support::{SERVED, World, model},
 };
+
 use std::{
     fs,
     net::TcpListener,
     os::unix::fs::PermissionsExt,
-    path::Path,
+    path::{Path, PathBuf},
     time::{Duration, Instant},
 };
+use trimtab::ports::*;
 
 const CREDENTIALS: &[(&str, &str)] = &[("TRIMTAB_GIT_USERNAME", "bot"), ("TRIMTAB_GIT_TOKEN", "s3cret")];
 
@@ -70,4 +72,145 @@ fn a_daemon_that_is_told_to_end_does_not_wait_for_a_push_and_the_next_one_finish
     w.start_args(CREDENTIALS, &[]);
     w.wait_api();
     until("no lock came", &w, || w.repo.revparse_single("main:specs/models/a/trimtab.lock").is_ok());
+}
+
+/// The files of loose objects.
+fn loose(repo: &Path) -> Vec<PathBuf> {
+    let files = walkdir::WalkDir::new(repo.join("objects")).into_iter().flatten().filter(|e| e.file_type().is_file());
+    files.map(|e| e.into_path()).filter(|p| p.file_name().is_some_and(|n| n.len() == 38)).collect()
+}
+
+/// Cuts a file as a power cut does.
+fn cut(file: &Path, to: u64) {
+    let mut kept = fs::read(file).unwrap();
+    kept.truncate(to as usize);
+    fs::remove_file(file).unwrap();
+    fs::write(file, kept).unwrap();
+}
+
+fn mirror(w: &World) -> PathBuf {
+    fs::read_dir(w.state().join("sources")).unwrap().next().unwrap().unwrap().path()
+}
+
+fn follows(w: &World) -> bool {
+    let head = w.head().unwrap().id().to_string();
+    w.json(&["status"])["source"]["revision"]["commit"] == *head && w.json(&["status"])["source"]["error"].is_null()
+}
+
+#[test]
+fn a_mirror_that_a_power_cut_damaged_is_fetched_anew_while_all_is_served() {
+    let mut w = World::new();
+    let forge = Forge::start(&w);
+    w.url = Some(forge.url.clone());
+    w.commit_model("a", &model("a", &w.path("count"), ", seed = 1", SERVED));
+    w.start_args(CREDENTIALS, &["--poll", "200ms"]);
+    w.wait_api();
+    w.wait_for("a", "healthy");
+    w.kill();
+    let objects = loose(&mirror(&w));
+    assert!(!objects.is_empty());
+    objects.iter().for_each(|file| cut(file, 12));
+    w.start_args(CREDENTIALS, &["--poll", "200ms"]);
+    w.wait_api();
+    assert_eq!(w.get("/models/a/x").0, 200);
+    w.commit_model("a", &model("a", &w.path("count"), ", seed = 2", SERVED));
+    w.wait_for("a", "version=v2");
+    assert_eq!(w.get("/models/a/x").1, "v2");
+    // The same while it runs.
+    loose(&mirror(&w)).iter().for_each(|file| cut(file, 12));
+    let again =
+        |w: &World| w.json(&["status"])["source"]["error"].as_str().is_some_and(|e| e.contains("damaged again"));
+    until("it is not found damaged", &w, || again(&w));
+    assert_eq!(w.get("/models/a/x").1, "v2");
+    let told = w.json(&["events"]).to_string();
+    assert!(told.contains("source_mended") && told.contains("ends early"), "{told}");
+}
+
+#[test]
+fn a_damaged_local_repository_is_told_by_name_and_followed_again_once_it_is_whole() {
+    let mut w = World::new();
+    w.commit_model("a", &model("a", &w.path("count"), ", seed = 1", SERVED));
+    w.start();
+    w.wait_for("a", "healthy");
+    w.stop();
+    w.commit_model("a", &model("a", &w.path("count"), ", seed = 2", SERVED));
+    let tree = w.repo.revparse_single("main:specs").unwrap().id().to_string();
+    let file = w.path("models.git/objects").join(&tree[..2]).join(&tree[2..]);
+    let whole = fs::read(&file).unwrap();
+    cut(&file, 20);
+    w.start_args(&[], &["--poll", "200ms"]);
+    w.wait_api();
+    until("the damage is not told", &w, || w.json(&["status"])["source"]["reason"] == "damaged");
+    let said = w.json(&["status"])["source"]["error"].as_str().unwrap().to_owned();
+    assert!(said.contains(&*file.to_string_lossy()) && said.contains("git fsck"), "{said}");
+    assert_eq!(w.get("/models/a/x").1, "v1");
+    fs::remove_file(&file).unwrap();
+    fs::write(&file, whole).unwrap();
+    w.wait_for("a", "version=v2");
+    assert!(follows(&w));
+    stops_at_once(&mut w);
+}
+
+#[test]
+fn whatever_of_a_mirror_is_damaged_it_is_fetched_anew() {
+    let first = |folder: PathBuf, end: &str| {
+        let all = fs::read_dir(folder).unwrap().map(|e| e.unwrap().path());
+        all.into_iter().find(|p| p.to_string_lossy().ends_with(end)).unwrap()
+    };
+    let garble = |file: PathBuf, from: usize| {
+        let mut bytes = fs::read(&file).unwrap();
+        bytes[from..].iter_mut().take(60).for_each(|b| *b ^= 0x5a);
+        fs::remove_file(&file).unwrap();
+        fs::write(file, bytes).unwrap();
+    };
+    let pack = |mirror: &Path, end: &str| first(mirror.join("objects/pack"), end);
+    type Damage<'a> = (&'a str, bool, &'a dyn Fn(&Path));
+    let damages: &[Damage] = &[
+        ("a pack that ends early", true, &|m| cut(&pack(m, ".pack"), 200)),
+        ("a garbled pack", true, &|m| garble(pack(m, ".pack"), 60)),
+        ("a garbled index of a pack", true, &|m| garble(pack(m, ".idx"), 1100)),
+        ("an empty index of a pack", true, &|m| cut(&pack(m, ".idx"), 0)),
+        ("a lost pack", true, &|m| fs::remove_file(pack(m, ".pack")).unwrap()),
+        ("objects that end early", false, &|m| loose(m).iter().for_each(|f| cut(f, 5))),
+        ("empty objects", false, &|m| loose(m).iter().for_each(|f| cut(f, 0))),
+        ("garbled objects", false, &|m| loose(m).into_iter().for_each(|f| garble(f, 4))),
+        ("lost objects", false, &|m| loose(m).iter().for_each(|f| fs::remove_file(f).unwrap())),
+        ("no objects", false, &|m| fs::remove_dir_all(m.join("objects")).unwrap()),
+        ("an empty branch", false, &|m| cut(&m.join("refs/heads/main"), 0)),
+        ("a garbled branch", false, &|m| garble(m.join("refs/heads/main"), 3)),
+        ("an empty HEAD", false, &|m| cut(&m.join("HEAD"), 0)),
+        ("garbled settings", false, &|m| garble(m.join("config"), 0)),
+        ("a file in its place", false, &|m| {
+            fs::remove_dir_all(m).unwrap();
+            fs::write(m, "x").unwrap();
+        }),
+    ];
+    let w = World::new();
+    let forge = Forge::start(&w);
+    for ((what, packed, damage), reopened) in damages.iter().flat_map(|d| [(d, true), (d, false)]) {
+        drop(fs::remove_dir_all(w.state()));
+        let mut source = forge.open(&w, "s3cret");
+        let Fetched::Head { revision, .. } = source.fetch(None).unwrap() else { panic!() };
+        let mirror = mirror(&w);
+        if *packed {
+            let git = std::process::Command::new("git").arg("-C").arg(&mirror).args(["repack", "-adq"]).status();
+            assert!(git.unwrap().success());
+        }
+        damage(&mirror);
+        if reopened {
+            source = forge.open(&w, "s3cret");
+        }
+        let mut told = Vec::new();
+        for _round in 0..3 {
+            let fetched = source.fetch(Some(&revision.commit));
+            let read = fetched.clone().and_then(|_| source.list(&revision.tree, "specs")).and_then(|files| {
+                files.iter().try_for_each(|f| source.blob(&f.id, 1 << 20).map(drop)).map(|()| files.len())
+            });
+            told.push(format!("{fetched:?} {read:?}"));
+            if matches!((fetched, read), (Ok(_), Ok(3))) {
+                break;
+            }
+        }
+        assert!(told.last().unwrap().ends_with(" Ok(3)"), "{what}: {told:#?}");
+    }
 }
