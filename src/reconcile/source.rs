@@ -73,8 +73,12 @@ pub(super) struct State {
 
 impl State {
     pub fn new(stored: Option<SourceStatus>, last_known: Loaded, described: SourceStatus) -> Self {
-        let revision = stored.and_then(|s| s.revision);
-        let status = SourceStatus { revision, ..described };
+        let stored = stored.unwrap_or_default();
+        let mut status = SourceStatus { revision: stored.revision, ..described };
+        if status.branch.is_empty() && stored.url == status.url {
+            // The default branch, as the last daemon found it.
+            status.branch = stored.branch;
+        }
         let shared = Shared {
             status,
             asked: 0,
@@ -263,13 +267,17 @@ impl Reconciler {
         let begun = std::time::Instant::now();
         let before = self.0.source.status().revision;
         let fetched = self.0.ports.source.fetch(before.as_ref().map(|r| &r.commit));
+        let branch = self.0.ports.source.describe().branch;
+        if !branch.is_empty() {
+            lock(&self.0.source.shared).status.branch = branch.clone();
+        }
         if let Ok(Fetched::Head { mended: Some(what), .. }) = &fetched {
             self.note_mending(what);
         }
         let outcome = fetched.and_then(|fetched| match fetched {
-            Fetched::Empty => Err(PortError::retryable("the branch has no commit yet").because(SourceReason::Empty)),
+            Fetched::Empty => Err(PortError::retryable("the repository has no commit yet: push the first one").because(SourceReason::Empty)),
             Fetched::BranchGone => {
-                let said = "the branch was deleted; the last revision stays in force";
+                let said = format!("the branch `{branch}` was deleted; the last revision stays in force");
                 Err(PortError::retryable(said).because(SourceReason::BranchGone))
             }
             Fetched::Head { revision, rewritten, .. } if rewritten && !self.follows_rewrites() => {

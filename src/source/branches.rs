@@ -24,15 +24,22 @@ pub fn missing(shown: &str, wanted: &str, mut all: Vec<String>) -> PortError {
     let alike = |name: &String| strsim::normalized_damerau_levenshtein(name, wanted);
     all.sort_by(|a, b| alike(b).total_cmp(&alike(a)).then_with(|| a.cmp(b)));
     let nearest = all.first().filter(|name| alike(name) >= ALIKE);
-    let meant = nearest.map(|name| format!("; did you mean `{name}`?")).unwrap_or_default();
-    let listed: Vec<String> = all.iter().take(SHOWN).map(|n| format!("`{}`", n.escape_debug())).collect();
+    let meant = nearest.map_or(".".to_owned(), |name| format!("; did you mean `{name}`?"));
+    let said = format!("{shown} has no branch `{wanted}`{meant} {}", listed(&all));
+    PortError::retryable(said).because(SourceReason::NoBranch)
+}
+
+/// Says that what a repository calls its default branch is none of these.
+pub fn no_default(shown: &str, all: Vec<String>) -> PortError {
+    let said = format!("{shown} has no commit on its default branch. {}", listed(&all));
+    PortError::retryable(said).because(SourceReason::NoBranch)
+}
+
+fn listed(all: &[String]) -> String {
+    let names: Vec<String> = all.iter().take(SHOWN).map(|n| format!("`{}`", n.escape_debug())).collect();
     let more = all.len().saturating_sub(SHOWN);
     let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-    let said = format!(
-        "{shown} has no branch `{wanted}`{meant} It has {}{more}: say which one to follow with --branch",
-        listed.join(", ")
-    );
-    PortError::retryable(said.replace("` It has", "`. It has")).because(SourceReason::NoBranch)
+    format!("It has {}{more}: say which one to follow with --branch", names.join(", "))
 }
 
 #[cfg(test)]

@@ -52,7 +52,10 @@ impl GitSource {
             Some(branch) => Some(branch),
             None => remote.default_branch()?,
         };
-        let Some(branch) = branch else { return Ok(Some(Fetched::Empty)) };
+        let Some(branch) = branch else {
+            let all = remote.branches()?;
+            return if all.is_empty() { Ok(Some(Fetched::Empty)) } else { Err(branches::no_default(&self.shown, all)) };
+        };
         if !remote.fetch(&branch)? {
             if previous.is_some() {
                 return Ok(Some(Fetched::BranchGone));

@@ -172,7 +172,7 @@ impl GitSource {
             let said = format!(
                 "{shown} is not there: it was moved or deleted; put it back, or name its new place with --repo"
             );
-            return PortError::retryable(said).because(SourceReason::NotFound);
+            return PortError::retryable(said).because(SourceReason::Unreachable);
         }
         if e.code() == ErrorCode::NotFound {
             let said = format!("{shown} is no Git repository: name one with --repo, or make it one with `git init`");
@@ -296,7 +296,9 @@ pub(super) fn revision(commit: &git2::Commit) -> Revision {
 
 impl Source for GitSource {
     fn describe(&self) -> SourceStatus {
-        let branch = self.with_repo(|r| self.local_branch(r)).ok().or_else(|| self.branch()).unwrap_or_default();
+        // Of a remote it is not known before it was asked.
+        let found = if self.remote.is_none() { self.with_repo(|r| self.local_branch(r)).ok() } else { None };
+        let branch = found.or_else(|| self.branch()).unwrap_or_default();
         SourceStatus {
             url: self.shown.clone(),
             branch,

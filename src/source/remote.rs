@@ -104,22 +104,27 @@ impl Remote {
 
     /// Credentials go through the environment and only to this very host, never through arguments that others can list.
     fn authorise(&self, git: &mut Command) {
-        let (Location::Http(url), Some(secret)) = (&self.location, &self.credentials.secret) else { return };
         use base64::Engine;
-        let user = self.credentials.username.as_deref().unwrap_or("x-access-token");
-        let pair = base64::engine::general_purpose::STANDARD.encode(format!("{user}:{secret}"));
+        let Location::Http(url) = &self.location else { return };
         let root: String = url.splitn(4, '/').take(3).collect::<Vec<_>>().join("/");
-        git.env("GIT_CONFIG_COUNT", "1")
-            .env("GIT_CONFIG_KEY_0", format!("http.{root}/.extraHeader"))
-            .env("GIT_CONFIG_VALUE_0", format!("Authorization: Basic {pair}"));
+        let (key, value) = match (&self.credentials.username, &self.credentials.secret) {
+            (user, Some(secret)) => {
+                let user = user.as_deref().unwrap_or("x-access-token");
+                let pair = base64::engine::general_purpose::STANDARD.encode(format!("{user}:{secret}"));
+                (format!("http.{root}/.extraHeader"), format!("Authorization: Basic {pair}"))
+            }
+            // A credential helper of the user's git may have the password.
+            (Some(user), None) => (format!("credential.{root}.username"), user.clone()),
+            (None, None) => return,
+        };
+        git.env("GIT_CONFIG_COUNT", "1").env("GIT_CONFIG_KEY_0", key).env("GIT_CONFIG_VALUE_0", value);
     }
 
     /// Runs git within a time limit.
-    fn converse(&self, args: &[&OsStr], limit: Duration) -> PortResult<Said> {
+    fn converse(&self, mut command: Command, args: &[&OsStr], limit: Duration) -> PortResult<Said> {
         if self.stop.is_cancelled() {
             return Err(PortError::retryable(self.stop.reason()));
         }
-        let mut command = self.command();
         let child = command
             .args(args)
             .spawn()
@@ -129,7 +134,7 @@ impl Remote {
 
     /// Says something to the remote within the time limit; returns the answer.
     fn run(&self, args: &[&OsStr]) -> PortResult<String> {
-        let said = self.converse(args, self.timeout)?;
+        let said = self.converse(self.command(), args, self.timeout)?;
         match said.end {
             End::Exited(status) if status.success() => return Ok(said.out),
             End::Exited(_) => {}
@@ -162,6 +167,9 @@ impl Remote {
         let url = self.url();
         let said = self.run(&["ls-remote", "--symref", "--", &url, "HEAD"].map(OsStr::new))?;
         let branch = said.lines().find_map(|l| l.strip_prefix("ref: refs/heads/")?.strip_suffix("\tHEAD"));
+        if branch.is_none() {
+            self.refuse_page()?;
+        }
         match branch {
             Some(branch) => Ok(Some(branch.to_owned())),
             None if said.trim().is_empty() => Ok(None),
@@ -170,6 +178,22 @@ impl Remote {
                 self.location
             ))),
         }
+    }
+
+    /// Refuses a web page in the place of a repository, such as the login of a proxy: git takes one for an old server without branches.
+    fn refuse_page(&self) -> PortResult<()> {
+        if !matches!(self.location, Location::Http(_)) {
+            return Ok(());
+        }
+        let mut command = self.command();
+        // Headers only, on standard error; git itself leaves credentials out.
+        command.env("GIT_TRACE_CURL", "2").env("GIT_TRACE_CURL_NO_DATA", "1").env("GIT_TRACE_REDACT", "1");
+        let said = self.converse(command, &["ls-remote", "--", &self.url(), "HEAD"].map(OsStr::new), self.timeout)?;
+        let header = said.err.to_ascii_lowercase();
+        if header.lines().any(|l| l.contains("<= recv header: content-type: text/html")) {
+            return Err(self.explain(failure::PAGE));
+        }
+        Ok(())
     }
 
     /// Names of branches, if only of some.
@@ -184,7 +208,7 @@ impl Remote {
         /// Of the limit for a conversation: the disk is slow, but it answers.
         const LONGER: u32 = 10;
         let check = ["fsck", "--no-dangling", "--no-reflogs", "--no-progress"].map(OsStr::new);
-        let said = self.converse(&check, self.timeout.saturating_mul(LONGER)).ok()?;
+        let said = self.converse(self.command(), &check, self.timeout.saturating_mul(LONGER)).ok()?;
         let failed = matches!(said.end, End::Exited(status) if !status.success());
         failed.then(|| failure::gist(&format!("{}\n{}", said.err, said.out)))
     }
@@ -199,7 +223,9 @@ impl Remote {
             ["fetch"].into_iter().chain(options).chain(["--", &url, &spec]).map(OsStr::new).collect();
         match self.run(&args) {
             Ok(_) => Ok(true),
-            Err(e) if e.message.contains(&format!("couldn't find remote ref refs/heads/{branch}")) => Ok(false),
+            Err(e) if e.message.contains(&format!("couldn't find remote ref refs/heads/{branch}")) => {
+                self.refuse_page().map(|()| false)
+            }
             Err(e) => Err(e),
         }
     }

@@ -1,8 +1,8 @@
 //! What a daemon makes of sources in trouble.
 
 use crate::{
-    forge::Forge,
-    support::{SERVED, World, model},
+    forge::{Forge, config},
+    support::{SERVED, World, model as spec},
 };
 
 use std::{
@@ -12,7 +12,11 @@ use std::{
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
-use trimtab::ports::*;
+use trimtab::{
+    model::*,
+    ports::*,
+    source::{Credentials, GitSource, SourceConfig},
+};
 
 const CREDENTIALS: &[(&str, &str)] = &[("TRIMTAB_GIT_USERNAME", "bot"), ("TRIMTAB_GIT_TOKEN", "s3cret")];
 
@@ -62,7 +66,7 @@ fn a_daemon_that_is_told_to_end_does_not_wait_for_a_push_and_the_next_one_finish
     w.url = Some(forge.url.clone());
     let held = w.path("held");
     hold_pushes(&w, &held);
-    w.commit_model("a", &model("a", &w.path("count"), ", seed = 1", ""));
+    w.commit_model("a", &spec("a", &w.path("count"), ", seed = 1", ""));
     w.start_args(CREDENTIALS, PATIENT);
     w.wait_api();
     until("no push came", &w, || held.exists());
@@ -102,7 +106,7 @@ fn a_mirror_that_a_power_cut_damaged_is_fetched_anew_while_all_is_served() {
     let mut w = World::new();
     let forge = Forge::start(&w);
     w.url = Some(forge.url.clone());
-    w.commit_model("a", &model("a", &w.path("count"), ", seed = 1", SERVED));
+    w.commit_model("a", &spec("a", &w.path("count"), ", seed = 1", SERVED));
     w.start_args(CREDENTIALS, &["--poll", "200ms"]);
     w.wait_api();
     w.wait_for("a", "healthy");
@@ -113,7 +117,7 @@ fn a_mirror_that_a_power_cut_damaged_is_fetched_anew_while_all_is_served() {
     w.start_args(CREDENTIALS, &["--poll", "200ms"]);
     w.wait_api();
     assert_eq!(w.get("/models/a/x").0, 200);
-    w.commit_model("a", &model("a", &w.path("count"), ", seed = 2", SERVED));
+    w.commit_model("a", &spec("a", &w.path("count"), ", seed = 2", SERVED));
     w.wait_for("a", "version=v2");
     assert_eq!(w.get("/models/a/x").1, "v2");
     // The same while it runs.
@@ -129,11 +133,11 @@ fn a_mirror_that_a_power_cut_damaged_is_fetched_anew_while_all_is_served() {
 #[test]
 fn a_damaged_local_repository_is_told_by_name_and_followed_again_once_it_is_whole() {
     let mut w = World::new();
-    w.commit_model("a", &model("a", &w.path("count"), ", seed = 1", SERVED));
+    w.commit_model("a", &spec("a", &w.path("count"), ", seed = 1", SERVED));
     w.start();
     w.wait_for("a", "healthy");
     w.stop();
-    w.commit_model("a", &model("a", &w.path("count"), ", seed = 2", SERVED));
+    w.commit_model("a", &spec("a", &w.path("count"), ", seed = 2", SERVED));
     let tree = w.repo.revparse_single("main:specs").unwrap().id().to_string();
     let file = w.path("models.git/objects").join(&tree[..2]).join(&tree[2..]);
     let whole = fs::read(&file).unwrap();
@@ -213,4 +217,109 @@ fn whatever_of_a_mirror_is_damaged_it_is_fetched_anew() {
         }
         assert!(told.last().unwrap().ends_with(" Ok(3)"), "{what}: {told:#?}");
     }
+}
+
+/// What the daemon says of its source once it is in trouble.
+fn trouble(w: &World, reason: &str) -> String {
+    until("it is not in trouble", w, || w.json(&["status"])["source"]["reason"] == reason);
+    w.json(&["status"])["source"]["error"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn a_branch_that_is_not_there_is_told_with_those_that_are() {
+    let mut w = World::new();
+    let forge = Forge::start(&w);
+    w.repo.branch("dev", &w.head().unwrap(), false).unwrap();
+    w.repo.find_reference("refs/heads/main").unwrap().rename("refs/heads/mian", false, "").unwrap();
+    for (url, has) in
+        [(None, "no branch `main`; did you mean `mian`?"), (Some(forge.url.clone()), "It has `mian`, `dev`")]
+    {
+        w.url = url;
+        w.start_args(CREDENTIALS, &[]);
+        w.wait_api();
+        let said = trouble(&w, "no_branch");
+        assert!(said.contains(has) && said.contains("--branch"), "{said}");
+        w.stop();
+    }
+}
+
+#[test]
+fn a_local_repository_that_is_moved_away_is_told_by_its_path_and_followed_again_when_it_is_back() {
+    let mut w = World::new();
+    let often = &["--poll", "200ms"];
+    w.start_args(&[], often);
+    w.wait_api();
+    until("nothing is followed", &w, || follows(&w));
+    let (here, away) = (w.path("models.git"), w.path("away.git"));
+    for restarted in [false, true] {
+        fs::rename(&here, &away).unwrap();
+        if restarted {
+            w.stop();
+            w.start_args(&[], often);
+            w.wait_api();
+        }
+        let said = trouble(&w, "unreachable");
+        assert!(said.contains("models.git is not there: it was moved or deleted"), "{said}");
+        fs::rename(&away, &here).unwrap();
+        until("it is not followed again", &w, || follows(&w));
+    }
+}
+
+#[test]
+fn a_web_page_is_no_repository_and_deletes_no_branch() {
+    const SERVER: &str = r#"
+import sys
+from http.server import BaseHTTPRequestHandler, HTTPServer
+class H(BaseHTTPRequestHandler):
+    def do_GET(self):
+        page = sys.argv[2].encode()
+        self.send_response(200); self.send_header("content-type", sys.argv[1]); self.send_header("content-length", str(len(page))); self.end_headers()
+        self.wfile.write(page)
+    def log_message(self, *a): pass
+s = HTTPServer(("127.0.0.1", 0), H)
+print(s.server_port, flush=True)
+s.serve_forever()
+"#;
+    let w = World::new();
+    let advertised = "application/x-git-upload-pack-advertisement";
+    let lines = "<!doctype html>\n<html>\n<title>Sign in</title>\n";
+    for (kind, page) in
+        [("text/html", "<html>Sign in</html>"), ("text/html; charset=utf-8", lines), (advertised, lines)]
+    {
+        let mut server = std::process::Command::new("python3");
+        let server = server.args(["-c", SERVER, kind, page]).stdout(std::process::Stdio::piped());
+        let mut server = server.spawn().unwrap();
+        let mut port = String::new();
+        std::io::BufRead::read_line(&mut std::io::BufReader::new(server.stdout.take().unwrap()), &mut port).unwrap();
+        let url = format!("http://127.0.0.1:{}/models.git", port.trim());
+        for branch in [None, Some("main".to_owned())] {
+            let source = GitSource::open(&SourceConfig { branch, ..config(&w, &url, "s3cret") }).unwrap();
+            let previous = ObjectId(w.head().unwrap().id().to_string().into());
+            for error in [source.fetch(None).unwrap_err(), source.fetch(Some(&previous)).unwrap_err()] {
+                assert_eq!(error.reason, Some(SourceReason::NotFound), "{kind}: {error}");
+                assert!(error.message.contains("login page") && !error.message.contains("s3cret"), "{kind}: {error}");
+            }
+        }
+        server.kill().unwrap();
+        server.wait().unwrap();
+    }
+}
+
+#[test]
+fn a_user_in_the_url_goes_with_a_password_that_is_given_elsewhere() {
+    let w = World::new();
+    let forge = Forge::start(&w);
+    let url = forge.url.replace("http://", "http://bot@");
+    let given = |username: Option<&str>, secret: Option<&str>| {
+        let credentials = Credentials {
+            username: username.map(Into::into),
+            secret: secret.map(Into::into),
+            ..Credentials::default()
+        };
+        GitSource::open(&SourceConfig { credentials, ..config(&w, &url, "") }).unwrap().fetch(None)
+    };
+    assert!(matches!(given(None, Some("s3cret")), Ok(Fetched::Head { .. })));
+    let error = given(None, None).unwrap_err();
+    assert_eq!(error.reason, Some(SourceReason::Authentication), "{error}");
+    assert!(error.message.contains("TRIMTAB_GIT_PASSWORD"), "{error}");
 }
