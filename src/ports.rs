@@ -65,9 +65,10 @@ pub trait GitTree: Send + Sync {
 /// Result of asking the remote.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fetched {
-    /// The branch's head; `rewritten` when it is no descendant of `previous`.
-    Head { revision: Revision, rewritten: bool },
-    /// The repo or the branch has no commit.
+    /// The branch's head; `rewritten` when it is no descendant of `previous`, `mended` with what was damaged when what is kept here of the
+    /// remote had to be fetched anew.
+    Head { revision: Revision, rewritten: bool, mended: Option<String> },
+    /// The repo has no commit.
     Empty,
     /// The branch is gone; the last revision stays.
     BranchGone,
@@ -141,6 +142,8 @@ pub trait Source: GitTree {
     /// Commits on the newest head and pushes; on a lost race fetches and reapplies. Commits that are asked for while one is pushed share
     /// the next push.
     fn push(&self, commit: &BotCommit) -> PortResult<Pushed>;
+    /// Ends at once what is being said to the remote, and refuses to say more: for a daemon that ends.
+    fn stop(&self);
     /// Calls `wake` when the remote may have moved (local repos: file notifications). Returns a guard; polling is the caller's.
     fn watch(&self, wake: Arc<dyn Fn() + Send + Sync>) -> PortResult<Box<dyn Send>>;
 }

@@ -114,6 +114,10 @@ fn open(store: Store, state: &Path, args: &Args) -> Result<Daemon, Failure> {
         ca: std::env::var_os("TRIMTAB_GIT_CA").map(PathBuf::from),
         random,
     })?);
+    if store.source()?.is_none_or(|s| s.revision.is_none()) {
+        // Nothing depends on it yet. Later what was served goes on, and the status says what is wrong.
+        source.is_there()?;
+    }
     let files = FileStore::open(state)?;
     let (disk, claims) = (Arc::new(StateDisk::new(state, files.clone())), files.claims());
     let artifacts: Arc<dyn ArtifactStore> = Arc::new(files);

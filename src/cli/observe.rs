@@ -123,7 +123,9 @@ fn print_fleet(fleet: &Fleet) {
         .revision
         .as_ref()
         .map_or("no revision yet".to_owned(), |r| format!("{} \"{}\"", r.commit.short(), visible(&r.summary)));
-    println!("{} {} @ {revision}", visible(&fleet.source.url), visible(&fleet.source.branch));
+    // The default branch of a remote that was not reached yet is not known.
+    let branch = Some(visible(&fleet.source.branch)).filter(|b| !b.is_empty()).unwrap_or("(default branch)".into());
+    println!("{} {branch} @ {revision}", visible(&fleet.source.url));
     if let Some(e) = &fleet.store_error {
         println!("{}", paint(&format!("state: {}", visible(e)), 31));
     }

@@ -281,6 +281,8 @@ pub enum EventKind {
     SourceRewritten,
     SourceUnreachable,
     SourceRecovered,
+    /// The mirror of the remote was damaged and was cloned anew.
+    SourceMended,
     SpecBroken,
     SpecFixed,
     /// Fields were taken up that neither train nor move anything.
@@ -353,8 +355,12 @@ pub enum SourceReason {
     Empty,
     /// The branch was deleted.
     BranchGone,
+    /// There are branches, none of that name.
+    NoBranch,
     /// The branch was rewritten, which the settings do not allow.
     Rewritten,
+    /// Objects of the repository, or of its mirror here, cannot be read.
+    Damaged,
     /// Something else, in words.
     Other,
 }
@@ -377,6 +383,8 @@ impl SourceReason {
             Self::PushDeclined => "declines the push",
             Self::Empty => "is empty",
             Self::BranchGone => "has lost the branch",
+            Self::NoBranch => "has no such branch",
+            Self::Damaged => "is damaged",
             Self::Rewritten => "was rewritten",
             Self::Other => "cannot be followed",
         }
@@ -396,6 +404,8 @@ impl std::fmt::Display for SourceReason {
             Self::PushDeclined => "push declined",
             Self::Empty => "no commit",
             Self::BranchGone => "branch deleted",
+            Self::NoBranch => "no such branch",
+            Self::Damaged => "damaged",
             Self::Rewritten => "rewritten",
             Self::Other => "trouble",
         })

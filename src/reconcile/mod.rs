@@ -170,6 +170,7 @@ impl Reconciler {
     pub fn stop(&self) {
         self.0.queue.close();
         self.0.source.close();
+        self.0.ports.source.stop();
         self.0.gc.close();
     }
 

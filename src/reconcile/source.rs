@@ -73,8 +73,12 @@ pub(super) struct State {
 
 impl State {
     pub fn new(stored: Option<SourceStatus>, last_known: Loaded, described: SourceStatus) -> Self {
-        let revision = stored.and_then(|s| s.revision);
-        let status = SourceStatus { revision, ..described };
+        let stored = stored.unwrap_or_default();
+        let mut status = SourceStatus { revision: stored.revision, ..described };
+        if status.branch.is_empty() && stored.url == status.url {
+            // The default branch, as the last daemon found it.
+            status.branch = stored.branch;
+        }
         let shared = Shared {
             status,
             asked: 0,
@@ -98,6 +102,9 @@ impl State {
     pub fn close(&self) {
         lock(&self.shared).closed = true;
         self.changed.notify_all();
+    }
+    fn is_closed(&self) -> bool {
+        lock(&self.shared).closed
     }
     pub fn status(&self) -> SourceStatus {
         lock(&self.shared).status.clone()
@@ -260,21 +267,32 @@ impl Reconciler {
         let begun = std::time::Instant::now();
         let before = self.0.source.status().revision;
         let fetched = self.0.ports.source.fetch(before.as_ref().map(|r| &r.commit));
+        let branch = self.0.ports.source.describe().branch;
+        if !branch.is_empty() {
+            lock(&self.0.source.shared).status.branch = branch.clone();
+        }
+        if let Ok(Fetched::Head { mended: Some(what), .. }) = &fetched {
+            self.note_mending(what);
+        }
         let outcome = fetched.and_then(|fetched| match fetched {
-            Fetched::Empty => Err(PortError::retryable("the branch has no commit yet").because(SourceReason::Empty)),
+            Fetched::Empty => Err(PortError::retryable("the repository has no commit yet: push the first one").because(SourceReason::Empty)),
             Fetched::BranchGone => {
-                let said = "the branch was deleted; the last revision stays in force";
+                let said = format!("the branch `{branch}` was deleted; the last revision stays in force");
                 Err(PortError::retryable(said).because(SourceReason::BranchGone))
             }
-            Fetched::Head { revision, rewritten } if rewritten && !self.follows_rewrites() => {
+            Fetched::Head { revision, rewritten, .. } if rewritten && !self.follows_rewrites() => {
                 let said = format!(
                     "the branch was rewritten to {} and `allow_rewrite` is false: restore it, or allow it in trimtab.toml",
                     revision.commit.short()
                 );
                 Err(PortError::retryable(said).because(SourceReason::Rewritten))
             }
-            Fetched::Head { revision, rewritten } => self.take_revision(&revision, rewritten, prune),
+            Fetched::Head { revision, rewritten, .. } => self.take_revision(&revision, rewritten, prune),
         });
+        if outcome.is_err() && self.0.source.is_closed() {
+            // It failed for being stopped, which says nothing of the source.
+            return;
+        }
         self.0.meters.fetched(begun, outcome.is_ok());
         if outcome.is_err() && self.loaded().state().revision.is_none() {
             // Git cannot be read since the start: what served goes on under supervision.
@@ -284,6 +302,14 @@ impl Reconciler {
         if self.0.source.may_write_again(self.0.ports.source.read_only()) {
             // Pins that only the store has are written to Git now.
             self.known_models().iter().for_each(|model| self.wake(model));
+        }
+    }
+
+    fn note_mending(&self, what: &str) {
+        let message = format!("what was kept here of the source was damaged and is fetched anew: {what}");
+        let event = self.event(EventKind::SourceMended, None, None, message);
+        if let Err(e) = self.commit(Batch::new().event(event)) {
+            tracing::error!("the store refused an event: {e}");
         }
     }
 

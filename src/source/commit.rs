@@ -24,6 +24,7 @@ fn signed<'a>(name: &str, email: &str) -> PortResult<Signature<'a>> {
 
 /// A commit of files on `head`, unless a person changed any of them, or anything else under the guarded folder, since the decision.
 pub fn files(folders: &Folders, repo: &Repository, head: Oid, bot: &BotCommit) -> PortResult<Made> {
+    folders.loose.refuse_any()?;
     let parent = repo.find_commit(head).map_err(|e| failed(&e))?;
     let tree = parent.tree().map_err(|e| failed(&e))?;
     let decided = repo.find_commit(oid(&bot.decided_on)?).and_then(|c| c.tree()).map_err(|e| failed(&e))?;
@@ -76,7 +77,14 @@ fn touches(folders: &Folders, repo: &Repository, old: Oid, new: Oid, path: &str)
 }
 
 /// Commits from `old` (exclusive) to `new`, newest first.
-fn walk<'r>(repo: &'r Repository, old: Option<&ObjectId>, new: &ObjectId) -> PortResult<git2::Revwalk<'r>> {
+fn walk<'r>(
+    folders: &Folders,
+    repo: &'r Repository,
+    old: Option<&ObjectId>,
+    new: &ObjectId,
+) -> PortResult<git2::Revwalk<'r>> {
+    let ends: Vec<Oid> = old.into_iter().chain([new]).map(oid).collect::<PortResult<_>>()?;
+    folders.loose.refuse_history(repo, &ends)?;
     let mut walk = repo.revwalk().map_err(|e| failed(&e))?;
     walk.set_sorting(git2::Sort::TOPOLOGICAL).map_err(|e| failed(&e))?;
     walk.push(oid(new)?).map_err(|e| failed(&e))?;
@@ -108,12 +116,13 @@ pub fn blame(
     const SEEN: usize = 500;
     let mut open: Vec<&(Name, Vec<String>)> = paths.iter().collect();
     let mut out = Vec::new();
+    folders.loose.refuse(oid(new)?)?;
     let head = repo.find_commit(oid(new)?).map_err(|e| failed(&e))?;
     if head.parent_count() == 1 && old.map(oid).transpose()? == head.parent_id(0).ok() {
         // The one commit that came is to blame for all that changed.
         return Ok(paths.iter().map(|(name, _)| (name.clone(), revision(&head))).collect());
     }
-    for next in walk(repo, old, new)?.take(SEEN) {
+    for next in walk(folders, repo, old, new)?.take(SEEN) {
         if open.is_empty() {
             break;
         }
@@ -157,7 +166,7 @@ pub fn log(
 ) -> PortResult<Vec<Revision>> {
     /// Commits that are looked at, at most.
     const SEEN: usize = 10_000;
-    let mut walk = walk(repo, old, new)?;
+    let mut walk = walk(folders, repo, old, new)?;
     walk.simplify_first_parent().map_err(|e| failed(&e))?;
     let mut out = Vec::new();
     for next in walk.take(SEEN) {
@@ -174,10 +183,11 @@ pub fn log(
 }
 
 /// The commits that lead to `new` and were made at `since` or later, and those right before them; without `new` itself.
-pub fn recent(repo: &Repository, new: &ObjectId, since: WallMs) -> PortResult<Vec<Revision>> {
+pub fn recent(folders: &Folders, repo: &Repository, new: &ObjectId, since: WallMs) -> PortResult<Vec<Revision>> {
     /// Older commits in a row after which no younger one is expected behind them, whatever the clocks of their makers.
     const OLDER: usize = 100;
     let new = oid(new)?;
+    folders.loose.refuse_history(repo, &[new])?;
     let mut walk = repo.revwalk().map_err(|e| failed(&e))?;
     walk.set_sorting(git2::Sort::TOPOLOGICAL | git2::Sort::TIME).map_err(|e| failed(&e))?;
     walk.push(new).map_err(|e| failed(&e))?;

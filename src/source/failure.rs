@@ -32,9 +32,31 @@ const NOISE: &[&str] = &[
     "error: failed to push some refs",
 ];
 
+/// What stands for git's words where it takes a web page for an empty repository.
+pub const PAGE: &str = "fatal: what came is no repository but a web page";
+
 /// Words by which git (2.30 and later, with GnuTLS and with OpenSSL), curl and OpenSSH name a cause; the first row that fits counts. What
 /// the far side says in words of its own is consulted only behind all of these.
 const OWN: &[(SourceReason, &[&str])] = &[
+    (
+        // Of the mirror here: what the far side says of its own objects begins with `remote: `.
+        SourceReason::Damaged,
+        &[
+            " is corrupt",
+            "bad object",
+            "object file ",
+            "inflate: ",
+            "unable to unpack",
+            "reference broken",
+            "does not match index",
+            "index file ",
+            "invalid index-pack",
+            "not a git repository: ",
+            "cannot change to ",
+            "not a git repository (",
+            "bad config line",
+        ],
+    ),
     (SourceReason::HostKey, &["Host key verification failed", "HOST IDENTIFICATION HAS CHANGED"]),
     (
         SourceReason::Certificate,
@@ -53,6 +75,7 @@ const OWN: &[(SourceReason, &[&str])] = &[
             "returned error: 403",
         ],
     ),
+    (SourceReason::NotFound, PAGES),
     (
         SourceReason::NotFound,
         &["' not found", "does not appear to be a git repository", "returned error: 404", "returned error: 3"],
@@ -81,6 +104,9 @@ const OWN: &[(SourceReason, &[&str])] = &[
     ),
     (SourceReason::PushDeclined, &["[remote rejected]", "hook declined", "protected branch"]),
 ];
+
+/// By these git shows that it was given a web page.
+const PAGES: &[&str] = &[PAGE, "not valid: is this a git repository?", "protocol error: bad line length character: <"];
 
 /// Words of forges, which come as they are over ssh.
 const FORGES: &[(SourceReason, &[&str])] = &[
@@ -112,7 +138,7 @@ pub fn explain(text: &str, url: &str, location: &Location) -> Explained {
 }
 
 /// The first lines that say something; each is cut at 300 characters.
-fn gist(text: &str) -> String {
+pub fn gist(text: &str) -> String {
     let says = |l: &&str| !l.is_empty() && !NOISE.iter().any(|n| l.starts_with(n));
     let short = |l: &str| l.chars().take(300).collect::<String>();
     text.lines()
@@ -146,6 +172,9 @@ fn todo(reason: SourceReason, text: &str, location: &Location) -> String {
         }
         SourceReason::NotFound if text.contains("returned error: 3") => {
             "it answers with a redirect: give the URL that it leads to".into()
+        }
+        SourceReason::NotFound if PAGES.iter().any(|p| text.contains(p)) => {
+            "it answers with a web page: check the URL, and whether a login page or a proxy stands in front of it".into()
         }
         SourceReason::NotFound => "check the URL, and that the credentials may see the repository".into(),
         SourceReason::Unreachable => "check host, port, network and proxy".into(),
@@ -259,7 +288,10 @@ mod tests {
                 "remote: certificate, timed out, Host key verification failed\nfatal: unable to access '{}/': The requested URL returned error: 403",
                 Authentication,
             ),
-            ("fatal: protocol error: bad line length character: <!do", Other),
+            ("fatal: protocol error: bad line length character: <!do", NotFound),
+            ("fatal: {}/info/refs not valid: is this a git repository?", NotFound),
+            (PAGE, NotFound),
+            ("fatal: protocol error: bad line length character: Welc", Other),
         ];
         let location = Location::Http(HTTP.into());
         for (text, reason) in table {

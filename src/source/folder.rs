@@ -1,7 +1,10 @@
 //! Git's tree objects: reading their entries, and finding one by its name.
 //! The format: <https://git-scm.com/book/en/v2/Git-Internals-Git-Objects>.
 
-use super::tree::{failed, id};
+use super::{
+    damage::Loose,
+    tree::{failed, id},
+};
 use crate::{model::*, ports::*};
 use git2::{Oid, Repository};
 use std::{
@@ -96,19 +99,26 @@ pub(super) fn damaged(tree: Oid) -> PortError {
 
 /// Folders that were looked into last: the few on the way to a spec are the same for every spec, and may have 100,000 entries.
 #[derive(Default)]
-pub(super) struct Folders(Mutex<Vec<Arc<Folder>>>);
+pub(super) struct Folders {
+    kept: Mutex<Vec<Arc<Folder>>>,
+    /// What may not be read.
+    pub loose: Loose,
+}
 
 /// Deeper than specs lie, so that their folders stay while one that holds only one of them passes through.
 const KEPT: usize = 8;
 
 impl Folders {
     fn get(&self, repo: &Repository, oid: Oid) -> PortResult<Arc<Folder>> {
-        let kept = || self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let kept = || self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         let found = kept().iter().find(|f| f.oid == oid).cloned();
         let folder = match found {
             Some(folder) => folder,
             // Not under the lock: others look up meanwhile.
-            None => Arc::new(Folder::read(repo, oid)?),
+            None => {
+                self.loose.refuse(oid)?;
+                Arc::new(Folder::read(repo, oid)?)
+            }
         };
         let mut kept = kept();
         kept.retain(|f| f.oid != oid);

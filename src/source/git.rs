@@ -1,11 +1,15 @@
 //! The watched repository.
 
 use super::{
-    backoff, checkout, commit,
+    backoff, branches,
+    bring::Mending,
+    checkout, commit,
+    damage::Look,
     folder::Folders,
     line::Line,
     location::{Credentials, Location, branch as checked_branch},
-    remote::{self, Remote},
+    mirror::Mirror,
+    remote::Remote,
     tree::{failed, id, oid},
 };
 use crate::{model::*, ports::*};
@@ -13,7 +17,7 @@ use git2::{ErrorCode, Repository};
 use notify::{RecursiveMode, Watcher};
 use std::{
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicBool},
     time::Duration,
 };
 
@@ -38,23 +42,39 @@ pub struct SourceConfig {
 /// A Git repository as a source.
 pub struct GitSource {
     /// Where the objects are: the local repository itself, or the mirror of a remote.
-    path: PathBuf,
-    remote: Option<Remote>,
-    branch: Mutex<Option<String>>,
+    pub(super) path: PathBuf,
+    pub(super) remote: Option<Remote>,
+    pub(super) branch: Mutex<Option<String>>,
     folder: String,
-    shown: String,
+    pub(super) shown: String,
     /// One conversation with the remote at a time: two fetches into one mirror would fight over its branch.
-    talking: Mutex<()>,
+    pub(super) talking: Mutex<()>,
     /// Commits of our own that wait for their push.
     line: Line,
+    /// Asked for when the daemon ends.
+    stop: Cancel,
     random: fn() -> u64,
-    /// libgit2's handles are for one thread at a time; free ones wait here.
-    pool: Mutex<Vec<Repository>>,
+    pool: Mutex<Pool>,
     pub(super) folders: Folders,
+    /// Something in the mirror could not be read: it is checked before it is used again.
+    pub(super) doubted: AtomicBool,
+    pub(super) mending: Mutex<Mending>,
+}
+
+/// libgit2's handles are for one thread at a time; free ones wait here.
+#[derive(Default)]
+struct Pool {
+    free: Vec<Repository>,
+    /// Handles of an earlier mirror are not taken back.
+    generation: u64,
+}
+
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl GitSource {
-    /// Checks the location and opens what is local. A remote is first asked by [`Source::fetch`].
+    /// Checks the location. What is there is first read by [`Source::fetch`]: a repository that is damaged or gone is told by that.
     pub fn open(config: &SourceConfig) -> PortResult<Self> {
         let (location, in_url) = Location::parse(&config.location).map_err(PortError::permanent)?;
         let branch = config.branch.as_deref().map(checked_branch).transpose().map_err(PortError::permanent)?;
@@ -66,19 +86,23 @@ impl GitSource {
             ssh_key: given.ssh_key.clone(),
             known_hosts: given.known_hosts.clone(),
         };
+        let stop = Cancel::default();
+        let mut wrong = None;
         let (path, remote) = match &location {
             Location::Local(path) => (path.clone(), None),
             _ => {
-                let mirror = config.state.join("sources").join(&Digest::of(shown.as_bytes()).hex()[..16]);
-                remote::mirror(&mirror)?;
+                let path = config.state.join("sources").join(&Digest::of(shown.as_bytes()).hex()[..16]);
+                let mirror = Mirror { path: path.clone(), trash: config.state.join("trash") };
+                wrong = mirror.open()?;
                 let remote = Remote {
                     location,
                     credentials,
                     timeout: config.timeout,
-                    mirror: mirror.clone(),
+                    mirror,
                     ca: config.ca.clone(),
+                    stop: stop.clone(),
                 };
-                (mirror, Some(remote))
+                (path, Some(remote))
             }
         };
         let source = Self {
@@ -89,34 +113,78 @@ impl GitSource {
             shown,
             talking: Mutex::default(),
             line: Line::default(),
+            stop,
             random: config.random,
             pool: Mutex::default(),
             folders: Folders::default(),
+            doubted: AtomicBool::new(false),
+            mending: Mutex::default(),
         };
-        // What a work tree checks out later is not what is followed; a detached HEAD is told by the fetch.
-        let found = source.with_repo(|repo| Ok(source.local_branch(repo).ok()))?;
-        if source.remote.is_none() {
-            *source.branch.lock().unwrap_or_else(PoisonError::into_inner) = found;
+        if let Some(wrong) = wrong {
+            source.note_mending(&wrong);
         }
+        source.look(Look::All);
+        if let Some((remote, what)) = source.remote.as_ref().zip(source.damaged_object()) {
+            source.renew_mirror(remote, &what)?;
+        }
+        // A detached HEAD is told by the fetch, as is all else that cannot be read.
+        let _ = source.with_repo(|repo| source.local_branch(repo));
         Ok(source)
+    }
+
+    /// Whether it can be opened; a remote is not asked.
+    pub fn is_there(&self) -> PortResult<()> {
+        self.with_repo(|_| Ok(()))
     }
 
     /// Lends a handle.
     pub(super) fn with_repo<T>(&self, body: impl FnOnce(&Repository) -> PortResult<T>) -> PortResult<T> {
-        let free = self.pool.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let (free, generation) = {
+            let mut pool = lock(&self.pool);
+            (pool.free.pop(), pool.generation)
+        };
         let repo = match free {
             Some(repo) => repo,
-            None => Repository::open(&self.path).map_err(|e| {
-                PortError::permanent(format!("cannot open the repository {}: {}", self.shown, e.message()))
-            })?,
+            None => Repository::open(&self.path).map_err(|e| self.unopened(&e))?,
         };
         let result = body(&repo);
-        self.pool.lock().unwrap_or_else(PoisonError::into_inner).push(repo);
-        result
+        {
+            let mut pool = lock(&self.pool);
+            if pool.generation == generation {
+                pool.free.push(repo);
+            }
+        }
+        result.map_err(|e| if e.reason == Some(SourceReason::Damaged) { self.unreadable(&e) } else { e })
     }
 
-    fn branch(&self) -> Option<String> {
-        self.branch.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    pub(super) fn forget_handles(&self) {
+        let mut pool = lock(&self.pool);
+        pool.free.clear();
+        pool.generation += 1;
+    }
+
+    /// Says why the repository does not open.
+    fn unopened(&self, e: &git2::Error) -> PortError {
+        let shown = &self.shown;
+        if self.remote.is_some() {
+            return self.unreadable(&PortError::retryable(e.message()));
+        }
+        if !self.path.exists() {
+            let said = format!(
+                "{shown} is not there: it was moved or deleted; put it back, or name its new place with --repo"
+            );
+            return PortError::retryable(said).because(SourceReason::Unreachable);
+        }
+        if e.code() == ErrorCode::NotFound {
+            let said = format!("{shown} is no Git repository: name one with --repo, or make it one with `git init`");
+            return PortError::retryable(said).because(SourceReason::NotFound);
+        }
+        PortError::retryable(format!("cannot open the repository {shown}: {}", e.message()))
+            .because(SourceReason::Damaged)
+    }
+
+    pub(super) fn branch(&self) -> Option<String> {
+        lock(&self.branch).clone()
     }
 
     /// The branch, once known: the one given, or the repository's default.
@@ -126,7 +194,13 @@ impl GitSource {
         }
         let head = repo.find_reference("HEAD").map_err(|e| failed(&e))?;
         let name = head.symbolic_target().ok().flatten().and_then(|t| t.strip_prefix("refs/heads/")).map(str::to_owned);
-        name.ok_or_else(|| PortError::permanent("HEAD is detached: say which branch to follow with --branch"))
+        let name =
+            name.ok_or_else(|| PortError::permanent("HEAD is detached: say which branch to follow with --branch"))?;
+        if self.remote.is_none() {
+            // What a work tree checks out later is not what is followed.
+            *lock(&self.branch) = Some(name.clone());
+        }
+        Ok(name)
     }
 
     /// The newest commit on the branch, of the objects that are here.
@@ -137,22 +211,6 @@ impl GitSource {
             Err(e) if e.code() == ErrorCode::NotFound => Ok(None),
             Err(e) => Err(failed(&e)),
         }
-    }
-
-    /// Brings the mirror of a remote up to date; `Err(Ok(..))` says that there is nothing to bring.
-    fn bring(&self, previous: Option<&ObjectId>) -> PortResult<Option<Fetched>> {
-        let Some(remote) = &self.remote else { return Ok(None) };
-        let _talking = self.talking.lock().unwrap_or_else(PoisonError::into_inner);
-        let branch = match self.branch() {
-            Some(branch) => Some(branch),
-            None => remote.default_branch()?,
-        };
-        let Some(branch) = branch else { return Ok(Some(Fetched::Empty)) };
-        if !remote.fetch(&branch)? {
-            return Ok(Some(if previous.is_some() { Fetched::BranchGone } else { Fetched::Empty }));
-        }
-        *self.branch.lock().unwrap_or_else(PoisonError::into_inner) = Some(branch);
-        Ok(None)
     }
 
     /// Moves the branch to a commit made on `parent`; `false` when it moved meanwhile.
@@ -187,6 +245,9 @@ impl GitSource {
     fn write(&self, bots: &[BotCommit]) -> Vec<PortResult<Pushed>> {
         const TRIES: u32 = 12;
         for tried in 0..TRIES {
+            if self.stop.is_cancelled() {
+                return vec![Err(PortError::retryable(self.stop.reason())); bots.len()];
+            }
             if tried > 0 {
                 std::thread::sleep(backoff::race(tried, (self.random)()));
             }
@@ -290,7 +351,9 @@ pub(super) fn revision(commit: &git2::Commit) -> Revision {
 
 impl Source for GitSource {
     fn describe(&self) -> SourceStatus {
-        let branch = self.with_repo(|r| self.local_branch(r)).ok().or_else(|| self.branch()).unwrap_or_default();
+        // Of a remote it is not known before it was asked.
+        let found = if self.remote.is_none() { self.with_repo(|r| self.local_branch(r)).ok() } else { None };
+        let branch = found.or_else(|| self.branch()).unwrap_or_default();
         SourceStatus {
             url: self.shown.clone(),
             branch,
@@ -309,22 +372,39 @@ impl Source for GitSource {
         if let Some(nothing) = self.bring(previous)? {
             return Ok(nothing);
         }
+        if self.remote.is_none() && !self.path.exists() {
+            // Handles that are open would find nothing in it.
+            self.forget_handles();
+        }
         self.with_repo(|repo| {
             let Some(head) = self.local_head(repo)? else {
-                return Ok(if previous.is_some() { Fetched::BranchGone } else { Fetched::Empty });
+                if previous.is_some() {
+                    return Ok(Fetched::BranchGone);
+                }
+                return self.no_branch(&self.local_branch(repo)?, branches::local(repo)?);
             };
+            if self.remote.is_none() {
+                self.look_at(previous, Some(head));
+            }
+            self.folders.loose.refuse(head)?;
             let commit = repo.find_commit(head).map_err(|e| failed(&e))?;
             let rewritten = match previous.map(oid).transpose()? {
-                Some(old) if old != head => !repo.graph_descendant_of(head, old).unwrap_or(false),
+                Some(old) if old != head => {
+                    self.folders.loose.refuse_history(repo, &[head, old])?;
+                    !repo.graph_descendant_of(head, old).unwrap_or(false)
+                }
                 _ => false,
             };
-            Ok(Fetched::Head { revision: revision(&commit), rewritten })
+            let mended = lock(&self.mending).what.take();
+            Ok(Fetched::Head { revision: revision(&commit), rewritten, mended })
         })
     }
 
     fn resolve(&self, text: &str) -> PortResult<Revision> {
         let here = |name: &str| {
+            self.look(Look::New);
             self.with_repo(|repo| {
+                self.folders.loose.refuse_any()?;
                 let found = repo.revparse_single(name).and_then(|o| o.peel_to_commit());
                 let commit = found.map_err(|e| {
                     PortError::permanent(format!("there is no commit `{}`: {}", text.escape_debug(), e.message()))
@@ -339,7 +419,7 @@ impl Source for GitSource {
             if !plain || text.starts_with('-') || text.contains("..") {
                 return Err(missing);
             }
-            let _talking = self.talking.lock().unwrap_or_else(PoisonError::into_inner);
+            let _talking = lock(&self.talking);
             remote.fetch_aside(text).map_err(|e| if e.message.contains("remote ref") { missing } else { e })?;
             here("refs/trimtab/asked")
         })
@@ -359,11 +439,15 @@ impl Source for GitSource {
     }
 
     fn recent(&self, new: &ObjectId, since: WallMs) -> PortResult<Vec<Revision>> {
-        self.with_repo(|repo| commit::recent(repo, new, since))
+        self.with_repo(|repo| commit::recent(&self.folders, repo, new, since))
     }
 
     fn push(&self, bot: &BotCommit) -> PortResult<Pushed> {
         self.line.push(bot, |bots| self.write(bots))
+    }
+
+    fn stop(&self) {
+        self.stop.cancel("the daemon is stopping");
     }
 
     fn watch(&self, wake: Arc<dyn Fn() + Send + Sync>) -> PortResult<Box<dyn Send>> {

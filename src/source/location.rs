@@ -84,7 +84,8 @@ fn http(scheme: &str, rest: &str) -> Result<(Location, Credentials), String> {
     }
     let (username, secret) = match user.map(|u| u.split_once(':')) {
         Some(Some((name, secret))) => (Some(name.to_owned()), Some(secret.to_owned())),
-        Some(None) => (None, user.map(str::to_owned)),
+        Some(None) if user.is_some_and(is_token) => (None, user.map(str::to_owned)),
+        Some(None) => (user.map(str::to_owned), None),
         None => (None, None),
     };
     let (username, secret) = (username.as_deref().map(decoded), secret.as_deref().map(decoded));
@@ -92,6 +93,14 @@ fn http(scheme: &str, rest: &str) -> Result<(Location, Credentials), String> {
         Location::Http(format!("{scheme}://{host}/{path}")),
         Credentials { username, secret, ..Credentials::default() },
     ))
+}
+
+/// Whether what stands alone before the `@` is a token, as forges let it stand there, and not the name of a user whose password is given
+/// elsewhere.
+fn is_token(text: &str) -> bool {
+    /// Tokens of all forges are longer than this, names of users are not.
+    const SHORTEST: usize = 20;
+    text.len() >= SHORTEST
 }
 
 /// Percent-decoded.
@@ -228,6 +237,10 @@ mod tests {
         assert_eq!(location.to_string(), "https://host:8443/r.git");
         assert_eq!(credentials.secret.as_deref(), Some("s3cret"));
         assert_eq!(format!("{credentials:?}"), "Credentials(***)");
+        let of = |url: &str| Location::parse(url).map(|(_, c)| (c.username, c.secret)).unwrap();
+        assert_eq!(of("https://ada@host/r.git"), (Some("ada".into()), None));
+        let token = "ghp_0123456789abcdef0123456789abcdef0123";
+        assert_eq!(of(&format!("https://{token}@host/r.git")), (None, Some(token.into())));
     }
 
     #[test]

@@ -4,20 +4,19 @@
 use super::{
     failure::{self, Explained},
     location::{Credentials, Location},
+    mirror::Mirror,
+    talk::{self, End, Said},
 };
 use crate::{
     model::SourceReason,
-    ports::{PortError, PortResult},
+    ports::{Cancel, PortError, PortResult},
     process::Mask,
 };
-use nix::sys::signal::{Signal, killpg};
 use std::{
     ffi::OsStr,
-    io::Read,
     os::unix::process::CommandExt,
-    path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
-    sync::mpsc::channel,
+    path::PathBuf,
+    process::{Command, Stdio},
     time::Duration,
 };
 
@@ -27,10 +26,12 @@ pub struct Remote {
     pub location: Location,
     pub credentials: Credentials,
     pub timeout: Duration,
-    /// Bare repository that holds what was fetched.
-    pub mirror: PathBuf,
+    /// Holds what was fetched.
+    pub mirror: Mirror,
     /// More certificate authorities.
     pub ca: Option<PathBuf>,
+    /// Ends what is being said, and refuses more.
+    pub stop: Cancel,
 }
 
 impl Remote {
@@ -87,7 +88,7 @@ impl Remote {
             git.env("GIT_SSL_CAINFO", ca);
         }
         self.authorise(&mut git);
-        git.arg("-C").arg(&self.mirror).args([
+        git.arg("-C").arg(&self.mirror.path).args([
             "-c",
             "core.hooksPath=/dev/null",
             "-c",
@@ -103,35 +104,52 @@ impl Remote {
 
     /// Credentials go through the environment and only to this very host, never through arguments that others can list.
     fn authorise(&self, git: &mut Command) {
-        let (Location::Http(url), Some(secret)) = (&self.location, &self.credentials.secret) else { return };
         use base64::Engine;
-        let user = self.credentials.username.as_deref().unwrap_or("x-access-token");
-        let pair = base64::engine::general_purpose::STANDARD.encode(format!("{user}:{secret}"));
+        let Location::Http(url) = &self.location else { return };
         let root: String = url.splitn(4, '/').take(3).collect::<Vec<_>>().join("/");
-        git.env("GIT_CONFIG_COUNT", "1")
-            .env("GIT_CONFIG_KEY_0", format!("http.{root}/.extraHeader"))
-            .env("GIT_CONFIG_VALUE_0", format!("Authorization: Basic {pair}"));
+        let (key, value) = match (&self.credentials.username, &self.credentials.secret) {
+            (user, Some(secret)) => {
+                let user = user.as_deref().unwrap_or("x-access-token");
+                let pair = base64::engine::general_purpose::STANDARD.encode(format!("{user}:{secret}"));
+                (format!("http.{root}/.extraHeader"), format!("Authorization: Basic {pair}"))
+            }
+            // A credential helper of the user's git may have the password.
+            (Some(user), None) => (format!("credential.{root}.username"), user.clone()),
+            (None, None) => return,
+        };
+        git.env("GIT_CONFIG_COUNT", "1").env("GIT_CONFIG_KEY_0", key).env("GIT_CONFIG_VALUE_0", value);
     }
 
-    /// Runs git within the time limit; returns its output.
-    fn run(&self, args: &[&OsStr]) -> PortResult<String> {
-        let mut command = self.command();
+    /// Runs git within a time limit.
+    fn converse(&self, mut command: Command, args: &[&OsStr], limit: Duration) -> PortResult<Said> {
+        if self.stop.is_cancelled() {
+            return Err(PortError::retryable(self.stop.reason()));
+        }
         let child = command
             .args(args)
             .spawn()
             .map_err(|e| PortError::retryable(format!("cannot start git: {e}; install it")))?;
-        let (done, out, err) = wait(child, self.timeout)?;
-        if done.is_some_and(|s| s.success()) {
-            return Ok(out);
-        }
-        if done.is_none() {
-            let limit = self.timeout.as_secs();
-            let said =
-                format!("{} did not answer within {limit} s: if it is only slow, raise --git-timeout", self.location);
-            return Err(PortError::retryable(said).because(SourceReason::Timeout));
+        talk::listen(child, limit, &self.stop)
+    }
+
+    /// Says something to the remote within the time limit; returns the answer.
+    fn run(&self, args: &[&OsStr]) -> PortResult<String> {
+        let said = self.converse(self.command(), args, self.timeout)?;
+        match said.end {
+            End::Exited(status) if status.success() => return Ok(said.out),
+            End::Exited(_) => {}
+            End::Stopped => return Err(PortError::retryable(self.stop.reason())),
+            End::TimedOut => {
+                let limit = self.timeout.as_secs();
+                let told = format!(
+                    "{} did not answer within {limit} s: if it is only slow, raise --git-timeout",
+                    self.location
+                );
+                return Err(PortError::retryable(told).because(SourceReason::Timeout));
+            }
         }
         // What a push was refused for stands on standard output.
-        Err(self.explain(&format!("{out}\n{err}")))
+        Err(self.explain(&format!("{}\n{}", said.out, said.err)))
     }
 
     /// Git's words without credentials, sorted, and what to do.
@@ -149,6 +167,9 @@ impl Remote {
         let url = self.url();
         let said = self.run(&["ls-remote", "--symref", "--", &url, "HEAD"].map(OsStr::new))?;
         let branch = said.lines().find_map(|l| l.strip_prefix("ref: refs/heads/")?.strip_suffix("\tHEAD"));
+        if branch.is_none() {
+            self.refuse_page()?;
+        }
         match branch {
             Some(branch) => Ok(Some(branch.to_owned())),
             None if said.trim().is_empty() => Ok(None),
@@ -157,6 +178,39 @@ impl Remote {
                 self.location
             ))),
         }
+    }
+
+    /// Refuses a web page in the place of a repository, such as the login of a proxy: git takes one for an old server without branches.
+    fn refuse_page(&self) -> PortResult<()> {
+        if !matches!(self.location, Location::Http(_)) {
+            return Ok(());
+        }
+        let mut command = self.command();
+        // Headers only, on standard error; git itself leaves credentials out.
+        command.env("GIT_TRACE_CURL", "2").env("GIT_TRACE_CURL_NO_DATA", "1").env("GIT_TRACE_REDACT", "1");
+        let said = self.converse(command, &["ls-remote", "--", &self.url(), "HEAD"].map(OsStr::new), self.timeout)?;
+        let header = said.err.to_ascii_lowercase();
+        if header.lines().any(|l| l.contains("<= recv header: content-type: text/html")) {
+            return Err(self.explain(failure::PAGE));
+        }
+        Ok(())
+    }
+
+    /// Names of branches, if only of some.
+    pub fn branches(&self) -> PortResult<Vec<String>> {
+        let url = self.url();
+        let said = self.run(&["ls-remote", "--heads", "--", &url].map(OsStr::new))?;
+        Ok(said.lines().filter_map(|l| Some(l.split_once("\trefs/heads/")?.1.to_owned())).collect())
+    }
+
+    /// What git finds damaged in the mirror, reading all of it. Not being done in time is no damage.
+    pub fn damage(&self) -> Option<String> {
+        /// Of the limit for a conversation: the disk is slow, but it answers.
+        const LONGER: u32 = 10;
+        let check = ["fsck", "--no-dangling", "--no-reflogs", "--no-progress"].map(OsStr::new);
+        let said = self.converse(self.command(), &check, self.timeout.saturating_mul(LONGER)).ok()?;
+        let failed = matches!(said.end, End::Exited(status) if !status.success());
+        failed.then(|| failure::gist(&format!("{}\n{}", said.err, said.out)))
     }
 
     /// Brings a branch into the mirror; `false` when the remote does not have it. Nothing but this one name is asked for (`git ls-remote`
@@ -169,7 +223,9 @@ impl Remote {
             ["fetch"].into_iter().chain(options).chain(["--", &url, &spec]).map(OsStr::new).collect();
         match self.run(&args) {
             Ok(_) => Ok(true),
-            Err(e) if e.message.contains(&format!("couldn't find remote ref refs/heads/{branch}")) => Ok(false),
+            Err(e) if e.message.contains(&format!("couldn't find remote ref refs/heads/{branch}")) => {
+                self.refuse_page().map(|()| false)
+            }
             Err(e) => Err(e),
         }
     }
@@ -210,54 +266,4 @@ const RACES: &[&str] = &[
 /// One word of the line that git hands to a shell to start ssh.
 fn quoted(word: &str) -> String {
     format!("'{}'", word.replace('\'', "'\\''"))
-}
-
-type Ended = (Option<std::process::ExitStatus>, String, String);
-
-/// Waits for a child, at most `limit`; then ends its whole group, which first may take its lock files away. Output past 1 MiB is dropped.
-fn wait(mut child: Child, limit: Duration) -> PortResult<Ended> {
-    let group = nix::unistd::Pid::from_raw(child.id() as i32);
-    let drain = |pipe: Option<Box<dyn Read + Send>>| {
-        std::thread::spawn(move || {
-            let mut bytes = Vec::new();
-            if let Some(pipe) = pipe {
-                // What was read before an error is still worth showing.
-                let _ = pipe.take(1 << 20).read_to_end(&mut bytes);
-            }
-            String::from_utf8_lossy(&bytes).into_owned()
-        })
-    };
-    let out = drain(child.stdout.take().map(|p| Box::new(p) as Box<dyn Read + Send>));
-    let err = drain(child.stderr.take().map(|p| Box::new(p) as Box<dyn Read + Send>));
-    let (send, receive) = channel();
-    let waiter = std::thread::spawn(move || drop(send.send(child.wait())));
-    let status = match receive.recv_timeout(limit) {
-        Ok(status) => Some(status.map_err(|e| PortError::retryable(e.to_string()))?),
-        Err(_) => {
-            const GRACE: Duration = Duration::from_secs(2);
-            // A group that just ended needs no signal.
-            let _ = killpg(group, Signal::SIGTERM);
-            if receive.recv_timeout(GRACE).is_err() {
-                let _ = killpg(group, Signal::SIGKILL);
-            }
-            None
-        }
-    };
-    let _ = waiter.join();
-    Ok((status, out.join().unwrap_or_default(), err.join().unwrap_or_default()))
-}
-
-/// Makes the bare mirror when it is missing. Locks that a power cut left behind are taken away: nobody else writes to it.
-pub fn mirror(path: &Path) -> PortResult<()> {
-    if git2::Repository::open_bare(path).is_ok() {
-        let lock = |e: &walkdir::DirEntry| e.file_type().is_file() && e.path().extension() == Some(OsStr::new("lock"));
-        for stale in walkdir::WalkDir::new(path).into_iter().flatten().filter(lock) {
-            // One that stays is named by the fetch that it stops.
-            let _ = std::fs::remove_file(stale.path());
-        }
-        return Ok(());
-    }
-    git2::Repository::init_bare(path)
-        .map(drop)
-        .map_err(|e| PortError::permanent(format!("cannot make {}: {}", path.display(), e.message())))
 }

@@ -9,7 +9,14 @@ use crate::{model::*, ports::*};
 use git2::{ObjectType, Oid, Repository};
 
 pub(super) fn failed(e: &git2::Error) -> PortError {
-    PortError::retryable(format!("git: {}", e.message()))
+    use git2::ErrorClass::*;
+    let error = PortError::retryable(format!("git: {}", e.message()));
+    let damage = match e.class() {
+        Odb | Zlib | Object | Sha1 | Tree => true,
+        Reference => e.message().contains("corrupt"),
+        _ => e.message().contains("packfile"),
+    };
+    if damage { error.because(SourceReason::Damaged) } else { error }
 }
 
 pub(super) fn oid(id: &ObjectId) -> PortResult<Oid> {
@@ -41,7 +48,7 @@ pub(super) fn changes(
     let before = old.map(|o| folder(folders, repo, o, path)).transpose()?.flatten();
     let after = folder(folders, repo, new, path)?;
     let start = if path == "." { "" } else { path };
-    if before == after { Ok(Vec::new()) } else { walk(repo, before, after, start) }
+    if before == after { Ok(Vec::new()) } else { walk(repo, &folders.loose, before, after, start) }
 }
 
 impl GitTree for GitSource {
@@ -60,6 +67,7 @@ impl GitTree for GitSource {
 
     fn blob(&self, id: &ObjectId, limit: u64) -> PortResult<Vec<u8>> {
         self.with_repo(|repo| {
+            self.folders.loose.refuse(oid(id)?)?;
             let odb = repo.odb().map_err(|e| failed(&e))?;
             let (size, kind) = odb.read_header(oid(id)?).map_err(|e| failed(&e))?;
             if kind != ObjectType::Blob {

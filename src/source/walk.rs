@@ -1,6 +1,7 @@
 //! Finds what differs between two trees by object id, on the raw tree objects: `git2::Tree` would first build an entry for each name.
 
 use super::{
+    damage::Loose,
     folder::{Raw, damaged},
     tree::failed,
 };
@@ -20,8 +21,12 @@ struct Side<'r> {
 }
 
 impl<'r> Side<'r> {
-    fn open(odb: &'r Odb, oid: Option<&[u8]>) -> PortResult<Self> {
-        let read = |oid: &[u8]| Oid::from_bytes(oid).and_then(|oid| odb.read(oid)).map_err(|e| failed(&e));
+    fn open(odb: &'r Odb, loose: &Loose, oid: Option<&[u8]>) -> PortResult<Self> {
+        let read = |oid: &[u8]| {
+            let oid = Oid::from_bytes(oid).map_err(|e| failed(&e))?;
+            loose.refuse(oid)?;
+            odb.read(oid).map_err(|e| failed(&e))
+        };
         Ok(Self { object: oid.map(read).transpose()?, at: 0 })
     }
 
@@ -94,10 +99,17 @@ impl Level<'_> {
 }
 
 /// Files that differ between two trees, named by their paths below `start`, in git's order.
-pub(super) fn walk(repo: &Repository, old: Option<Oid>, new: Option<Oid>, start: &str) -> PortResult<Vec<TreeChange>> {
+pub(super) fn walk(
+    repo: &Repository,
+    loose: &Loose,
+    old: Option<Oid>,
+    new: Option<Oid>,
+    start: &str,
+) -> PortResult<Vec<TreeChange>> {
     let odb = repo.odb().map_err(|e| failed(&e))?;
     let level = |path: &str, old: Option<&[u8]>, new: Option<&[u8]>| {
-        Ok::<_, PortError>(Level { path: path.into(), old: Side::open(&odb, old)?, new: Side::open(&odb, new)? })
+        let side = |tree| Side::open(&odb, loose, tree);
+        Ok::<_, PortError>(Level { path: path.into(), old: side(old)?, new: side(new)? })
     };
     let mut stack = vec![level(start, old.as_ref().map(Oid::as_bytes), new.as_ref().map(Oid::as_bytes))?];
     let (mut out, mut visits) = (Vec::new(), 0);
@@ -188,7 +200,7 @@ mod tests {
     #[test]
     fn a_file_is_found_however_deep_git_lets_it_lie() {
         let (_folder, repo) = repo();
-        let found = walk(&repo, None, Some(deep(&repo, 2000, &["d"])), "").unwrap();
+        let found = walk(&repo, &Loose::default(), None, Some(deep(&repo, 2000, &["d"])), "").unwrap();
         assert_eq!(found.len(), 1);
         assert_eq!(found[0].path, format!("{}file", "d/".repeat(2000)));
     }
@@ -196,7 +208,7 @@ mod tests {
     #[test]
     fn folders_without_end_are_refused_by_name() {
         let (_folder, repo) = repo();
-        let error = walk(&repo, None, Some(deep(&repo, 5000, &["d"])), "models").unwrap_err();
+        let error = walk(&repo, &Loose::default(), None, Some(deep(&repo, 5000, &["d"])), "models").unwrap_err();
         assert!(!error.retryable);
         assert!(error.message.contains("2048 deep in `models/d/d"), "{}", error.message);
     }
@@ -205,7 +217,7 @@ mod tests {
     fn a_tree_that_names_itself_a_thousandfold_is_refused() {
         let (_folder, repo) = repo();
         let names = ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j"];
-        let error = walk(&repo, None, Some(deep(&repo, 10, &names)), "").unwrap_err();
+        let error = walk(&repo, &Loose::default(), None, Some(deep(&repo, 10, &names)), "").unwrap_err();
         assert!(error.message.contains("files and folders"), "{}", error.message);
     }
 
@@ -215,7 +227,7 @@ mod tests {
         let blob = repo.blob(b"x").unwrap();
         let good = raw(&[("100644", "a", blob), ("100644", "b", blob)]);
         for bytes in [&good[..good.len() - 1], b"100644 a", b"99 a\0", b"\xff\xfe"] {
-            let error = walk(&repo, None, Some(write(&repo, bytes)), "").unwrap_err();
+            let error = walk(&repo, &Loose::default(), None, Some(write(&repo, bytes)), "").unwrap_err();
             assert!(error.message.contains("damaged"), "{}", error.message);
         }
     }
@@ -271,7 +283,7 @@ mod tests {
         fn any_two_trees_differ_where_libgit2_says_so(old in files(), new in files()) {
             let (_folder, repo) = repo();
             let (old, new) = (tree_of(&repo, &old), tree_of(&repo, &new));
-            prop_assert_eq!(paths(&walk(&repo, Some(old), Some(new), "").unwrap()), oracle(&repo, old, new));
+            prop_assert_eq!(paths(&walk(&repo, &Loose::default(), Some(old), Some(new), "").unwrap()), oracle(&repo, old, new));
         }
     }
 }

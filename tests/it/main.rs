@@ -20,6 +20,7 @@ mod process;
 mod python;
 mod remote;
 mod router;
+mod source;
 mod support;
 mod tls;
 mod torture;
