@@ -82,21 +82,20 @@ impl Stage<'_> {
             return Ok(Done { run, outputs, cached: true, venv: None });
         }
         let id = |attempt| RunId::new(&self.job.model.spec.name, &self.spec.name, key, attempt);
-        let mut first = (self.job.attempt - 1) * (self.spec.retries + 1) + 1;
-        while observer.cancelled(&id(first)) {
-            first += 1;
-        }
-        if let Some(untaken) = (1..first).rev().take(LOOKED_BACK).find(|n| self.untaken(&id(*n)).exists()) {
-            first = untaken;
-        }
-        let mut attempt = first;
+        let not_over = |from: u32| (from..=u32::MAX).find(|n| !observer.is_over(&id(*n))).unwrap_or(u32::MAX);
+        let first = not_over((self.job.attempt - 1) * (self.spec.retries + 1) + 1);
+        let untaken = (1..first).rev().take(LOOKED_BACK).find(|n| self.untaken(&id(*n)).exists());
+        let (mut attempt, mut left) = (untaken.unwrap_or(first), self.spec.retries);
         loop {
             let id = id(attempt);
             started(&id);
             match self.attempt(&id, key, attempt, observer, cancel) {
                 // What it made is not made again because there was, say, no room for it.
                 Err(e) if self.untaken(&id).exists() => return Err(e),
-                Err(_) if !cancel.is_cancelled() && attempt < first + self.spec.retries => attempt += 1,
+                Err(_) if !cancel.is_cancelled() && left > 0 => {
+                    left -= 1;
+                    attempt = not_over(attempt + 1);
+                }
                 other => return other,
             }
         }

@@ -7,6 +7,7 @@ mod cli;
 mod data;
 mod demo;
 mod deploy;
+mod failures;
 mod fleet;
 mod forge;
 mod gc;
