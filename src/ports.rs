@@ -356,8 +356,9 @@ pub struct PipelineOutcome {
 pub trait PipelineObserver: Send + Sync {
     /// A succeeded run with this stage key, whose outputs can be reused.
     fn cached(&self, key: &Digest) -> Option<Run>;
-    /// Whether this run was cancelled: it is not taken up, but executed anew under another number.
-    fn cancelled(&self, run: &RunId) -> bool;
+    /// Whether this run is nothing to this pipeline: it was cancelled, or failed before the pipeline began. It is not taken up, but executed
+    /// anew under another number.
+    fn is_over(&self, run: &RunId) -> bool;
     /// A run that was recorded before, by a daemon that died meanwhile.
     fn recorded(&self, id: &RunId) -> Option<Run>;
     /// A run is about to start (intention) or has ended (outcome).

@@ -117,6 +117,16 @@ pub struct ModelDetail {
 }
 
 impl ModelDetail {
+    /// When a training that failed is tried again, and how at once.
+    pub fn next_try(&self) -> Option<String> {
+        let pipeline = self.pipeline.as_ref()?;
+        let PipelineState::Failed { retry_at, .. } = &pipeline.state else { return None };
+        let when = retry_at.map_or("not tried again before the model changes".to_owned(), |at| {
+            format!("tried again in {}", Millis(at.since(self.now.steady).div_ceil(1000) * 1000))
+        });
+        Some(format!("attempt {} failed: {when}, or `trimtab rollout retry {}`", pipeline.attempt, self.summary.name))
+    }
+
     /// `2/2 ready`: of the version that is served, in a rollout of both (`v6 2/2, v7 1/2 ready`); others stand apart (`+2 warm`).
     pub fn readiness(&self, e: &EnvironmentSummary) -> String {
         let here = self.replicas.iter().filter(|r| r.environment == e.environment);

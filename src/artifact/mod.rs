@@ -140,12 +140,15 @@ impl FileStore {
             return Ok((before, size));
         }
         let part = self.temporary();
-        let mut out = File::create(&part)?;
-        let (digest, size) = hash_each(file, |piece| out.write_all(piece))?;
-        out.sync_all()?;
-        self.claims.claim([digest]);
-        self.settle(&part, &digest)?;
-        Ok((digest, size))
+        let copy = || {
+            let mut out = File::create(&part)?;
+            let (digest, size) = hash_each(file, |piece| out.write_all(piece))?;
+            out.sync_all()?;
+            self.claims.claim([digest]);
+            self.settle(&part, &digest)?;
+            Ok((digest, size))
+        };
+        copy().inspect_err(|_| drop(fs::remove_file(&part)))
     }
 
     fn entry(&self, file: &Path, name: &str) -> PortResult<FileEntry> {
@@ -210,7 +213,7 @@ impl ArtifactStore for FileStore {
                 out.sync_all()?;
                 self.settle(&part, &digest)
             };
-            write().map_err(failed(&part))?;
+            write().inspect_err(|_| drop(fs::remove_file(&part))).map_err(failed(&part))?;
         }
         Ok(FileEntry { path: name.to_owned(), size: bytes.len() as u64, digest, executable: false })
     }

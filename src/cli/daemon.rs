@@ -82,14 +82,6 @@ fn random() -> u64 {
     getrandom::u64().unwrap_or_default()
 }
 
-/// The Python environment that a version was trained in; it stays as long as the version does.
-fn python_bin(state: &Path, digest: &Digest) -> PortResult<PathBuf> {
-    let bin = python::folder(state, digest).join("bin");
-    bin.is_dir().then_some(bin).ok_or_else(|| {
-        PortError::retryable(format!("the Python environment {} is gone: train the version again", digest.short()))
-    })
-}
-
 /// Everything that a running daemon holds.
 struct Daemon {
     reconciler: Reconciler,
@@ -125,13 +117,13 @@ fn open(store: Store, state: &Path, args: &Args) -> Result<Daemon, Failure> {
     std::fs::create_dir_all(&data.root)?;
     let datasets: Arc<dyn Datasets> = Arc::new(LocalDatasets::new(data, artifacts.clone()));
     let woken: Arc<OnceLock<Reconciler>> = Arc::default();
-    let (wake, envs) = (woken.clone(), state.to_owned());
+    let (wake, envs, shims) = (woken.clone(), state.to_owned(), exe.clone());
     let target = Arc::new(LocalTarget::start(LocalTargetConfig {
         state_dir: state.to_owned(),
         exe: exe.clone(),
         router_address: args.router,
         artifacts: artifacts.clone(),
-        python_bin: Arc::new(move |digest| python_bin(&envs, digest)),
+        python_bin: Arc::new(move |version, code, cancel| python::of_version(&envs, &shims, version, code, cancel)),
         wake: Arc::new(move |_, model| {
             if let Some(r) = wake.get() {
                 r.wake(model);

@@ -194,6 +194,9 @@ fn print_model(m: &ModelDetail) {
     for c in &m.conditions {
         let mark = if c.status { paint("✓", 32) } else { paint("·", 33) };
         println!("  {mark} {:<12} {} {}", c.kind, c.reason, visible(c.message.lines().next().unwrap_or("")));
+        if let Some(next) = m.next_try().filter(|_| c.kind == "Trained" && !c.status) {
+            println!("                 {next}");
+        }
     }
 }
 

@@ -50,7 +50,7 @@ impl PipelineObserver for Screen {
     fn cached(&self, key: &Digest) -> Option<Run> {
         serde_json::from_slice(&std::fs::read(self.cache.join(key.hex())).ok()?).ok()
     }
-    fn cancelled(&self, _: &RunId) -> bool {
+    fn is_over(&self, _: &RunId) -> bool {
         false
     }
     fn recorded(&self, _: &RunId) -> Option<Run> {

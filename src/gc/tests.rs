@@ -131,6 +131,8 @@ fn runs_that_live_or_made_what_is_protected_or_failed_last_stay() {
         attempt: 1,
         state,
         started: WallMs(0),
+        since: SteadyMs(0),
+        content: None,
         stages: vec![progress.clone()],
     };
     let failed = PipelineState::Failed { reason: String::new(), retry_at: None };

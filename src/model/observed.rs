@@ -157,6 +157,12 @@ pub struct Pipeline {
     pub attempt: u32,
     pub state: PipelineState,
     pub started: WallMs,
+    /// The same on the clock that only goes forward: runs that ended before are of no concern to it.
+    #[serde(default)]
+    pub since: SteadyMs,
+    /// The content that asked for it (`DesiredModel::content`), which holds time limits and the like, too.
+    #[serde(default)]
+    pub content: Option<Digest>,
     pub stages: Vec<StageProgress>,
 }
 impl Pipeline {
@@ -179,7 +185,7 @@ pub struct StageProgress {
 #[serde(rename_all = "snake_case", tag = "state")]
 pub enum PipelineState {
     Running,
-    /// Failed; tried again at `retry_at` (backoff), or never when `None`, until the content changes.
+    /// Failed; tried again at `retry_at` (backoff), or not when `None`; in any case once the content changed, if only to go back.
     Failed {
         reason: String,
         retry_at: Option<SteadyMs>,

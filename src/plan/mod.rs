@@ -265,6 +265,10 @@ fn train(input: &Input, model: &DesiredModel, fingerprint: Digest, pins: BTreeMa
             }
         }
         None => start(draft, 1),
+        // A time limit, say, makes no other version, but another try.
+        Some(p) if p.state != PipelineState::Running && p.content.is_some_and(|c| c != model.content) => {
+            start(draft, p.attempt + 1);
+        }
         Some(p) => match &p.state {
             PipelineState::Running => draft.wait(Waiting::Training { fingerprint, begun: p.has_begun() }, None),
             PipelineState::Failed { retry_at: None, reason } => {

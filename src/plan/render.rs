@@ -187,8 +187,12 @@ pub fn waiting(w: &Waiting) -> String {
         Waiting::Training { fingerprint, begun: false } => {
             format!("training of {} waits for its turn (max_concurrent_training)", fingerprint.short())
         }
-        Waiting::TrainingRetry { reason, .. } => format!("training failed and is tried again: {}", gist(reason)),
-        Waiting::TrainingFailed { reason } => format!("training failed: {}; commit a fix, or revert it", gist(reason)),
+        Waiting::TrainingRetry { reason, .. } => {
+            format!("training failed and is tried again, at once by `trimtab rollout retry`: {}", gist(reason))
+        }
+        Waiting::TrainingFailed { reason } => {
+            format!("training failed: {}; commit a fix, revert it, or `trimtab rollout retry`", gist(reason))
+        }
         Waiting::DataRetry { reason, .. } => format!("data cannot be read, tried again: {}", gist(reason)),
         Waiting::LockPush { reason, .. } => format!("trimtab.lock could not be pushed, tried again: {}", gist(reason)),
         Waiting::Gates { version, failed } => format!("{version} stays out: {}", failed.join("; ")),

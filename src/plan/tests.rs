@@ -520,6 +520,8 @@ fn a_running_training_of_other_content_is_cancelled_unless_the_spec_wants_it_fin
         attempt: 1,
         state: PipelineState::Running,
         started: WallMs(0),
+        since: SteadyMs(0),
+        content: None,
         stages: vec![],
     });
     let actions = w.plan(Some(&w.desired)).actions;

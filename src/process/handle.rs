@@ -75,7 +75,10 @@ pub fn spawn(exe: &Path, dir: &Path, spec: &ShimSpec) -> PortResult<Handle> {
     match answer.trim() {
         "ok" => adopt(dir).ok_or_else(|| PortError::retryable("the shim left no identity")),
         "" => Err(PortError::retryable("the shim ended without an answer")),
-        reason => Err(PortError::permanent(reason.to_owned())),
+        reason => Err(match reason.strip_prefix(shim::AGAIN) {
+            Some(trouble) => PortError::retryable(format!("cannot start a process in {}: {trouble}", dir.display())),
+            None => PortError::permanent(reason.to_owned()),
+        }),
     }
 }
 

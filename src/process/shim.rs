@@ -1,7 +1,7 @@
 //! The shim itself: one child, its log, its end.
 //!
 //! Guarantees: the child's whole process group ends with it, with a stop, a timeout, or the shim's own death; `exit.json` appears whole or
-//! not at all; secrets reach this process through a pipe and never the disk.
+//! not at all, also on a disk that became full meanwhile; secrets reach this process through a pipe and never the disk.
 
 use super::{identity::Identity, mask::Mask};
 use serde::{Deserialize, Serialize};
@@ -10,7 +10,7 @@ use std::{
     fs::{File, OpenOptions},
     io::{Read, Write},
     os::unix::{
-        fs::OpenOptionsExt,
+        fs::{FileExt, OpenOptionsExt},
         process::{CommandExt, ExitStatusExt},
     },
     path::{Path, PathBuf},
@@ -83,36 +83,99 @@ pub fn write_whole(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     path.parent().map_or(Ok(()), |dir| File::open(dir)?.sync_all())
 }
 
+/// Room on the disk for how the child ends, taken before it starts: a result that cannot be written is a run that runs again.
+struct ExitFile {
+    file: File,
+    dir: PathBuf,
+}
+
+impl ExitFile {
+    fn part(dir: &Path) -> PathBuf {
+        dir.join(EXIT).with_extension("part")
+    }
+
+    fn reserve(dir: &Path) -> std::io::Result<Self> {
+        /// More than any record has.
+        const ROOM: usize = 1024;
+        let mut file = File::create(Self::part(dir))?;
+        file.write_all(&[b' '; ROOM])?;
+        file.sync_all()?;
+        Ok(Self { file, dir: dir.to_owned() })
+    }
+
+    fn write(&self, record: &ExitRecord) -> std::io::Result<()> {
+        let bytes = serde_json::to_vec(record)?;
+        self.file.write_all_at(&bytes, 0)?;
+        self.file.set_len(bytes.len() as u64)?;
+        self.file.sync_all()?;
+        std::fs::rename(Self::part(&self.dir), self.dir.join(EXIT))?;
+        File::open(&self.dir)?.sync_all()
+    }
+
+    /// Where writing takes room even so (a file system that copies what is written to), this goes on until there is some, or until a stop is
+    /// asked for: as long as this process lives, the run counts as running rather than as lost.
+    fn write_in_the_end(&self, record: &ExitRecord, signals: &libc::sigset_t) -> std::io::Result<()> {
+        const PAUSE: Duration = Duration::from_secs(1);
+        loop {
+            let written = self.write(record);
+            if written.is_ok() || matches!(next_signal(signals, Some(PAUSE)), libc::SIGTERM | libc::SIGINT) {
+                return written;
+            }
+        }
+    }
+}
+
+/// Why nothing was started.
+struct Refused {
+    said: String,
+    /// Not by what was asked for: the same may go through later.
+    again: bool,
+}
+
+impl From<std::io::Error> for Refused {
+    fn from(e: std::io::Error) -> Self {
+        Self { said: e.to_string(), again: true }
+    }
+}
+
+fn refused(said: impl Into<String>) -> Refused {
+    Refused { said: said.into(), again: false }
+}
+
+/// What stands before an answer that says why the same may go through later.
+pub const AGAIN: &str = "again: ";
+
 /// The hidden command: reads its spec from standard input, answers `ok` or a sentence on standard output, and stays until the child ended.
 pub fn main(dir: &Path) -> ExitCode {
     match start(dir) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(e) => {
+        Err(Refused { said, again }) => {
             // Whoever started this may be gone.
-            let _ = writeln!(std::io::stdout(), "{e}");
+            let _ = writeln!(std::io::stdout(), "{}{said}", if again { AGAIN } else { "" });
             ExitCode::FAILURE
         }
     }
 }
 
-fn start(dir: &Path) -> Result<(), String> {
+fn start(dir: &Path) -> Result<(), Refused> {
     let mut text = String::new();
-    std::io::stdin().read_to_string(&mut text).map_err(|e| e.to_string())?;
-    let spec: ShimSpec = serde_json::from_str(&text).map_err(|e| e.to_string())?;
+    std::io::stdin().read_to_string(&mut text)?;
+    let spec: ShimSpec = serde_json::from_str(&text).map_err(|e| refused(e.to_string()))?;
     drop(text);
-    let lock = File::create(dir.join(START_LOCK)).map_err(|e| e.to_string())?;
-    lock.lock().map_err(|e| e.to_string())?;
+    let lock = File::create(dir.join(START_LOCK))?;
+    lock.lock()?;
     if dir.join(IDENTITY).exists() || dir.join(EXIT).exists() {
         answer_ok();
         return Ok(());
     }
+    let exit = ExitFile::reserve(dir)?;
     // A session of its own: signals of the daemon's terminal and group do not reach it.
     let _ = nix::unistd::setsid();
     let _ = nix::sys::prctl::set_child_subreaper(true);
     let signals = block_signals();
-    let (program, args) = spec.argv.split_first().ok_or("the command is empty")?;
-    let (mut reader, writer) = std::io::pipe().map_err(|e| e.to_string())?;
-    let error_writer = writer.try_clone().map_err(|e| e.to_string())?;
+    let (program, args) = spec.argv.split_first().ok_or_else(|| refused("the command is empty"))?;
+    let (mut reader, writer) = std::io::pipe()?;
+    let error_writer = writer.try_clone()?;
     let mut command = Command::new(program);
     command.args(args).env_clear().envs(&spec.env).env(MARK, whole(dir)).current_dir(&spec.cwd);
     command.stdin(Stdio::null()).stdout(writer).stderr(error_writer).process_group(0);
@@ -128,19 +191,18 @@ fn start(dir: &Path) -> Result<(), String> {
             Ok(())
         });
     }
-    let child = command.spawn().map_err(|e| format!("cannot start `{program}`: {e}{}", hint(program, &e)))?;
+    let child = command.spawn().map_err(|e| refused(format!("cannot start `{program}`: {e}{}", hint(program, &e))))?;
     drop(command);
-    let me = Identity::of(std::process::id() as i32).ok_or("/proc is not readable")?;
-    let bytes = serde_json::to_vec(&me).map_err(|e| e.to_string())?;
-    write_whole(&dir.join(IDENTITY), &bytes).map_err(|e| e.to_string())?;
+    let me = Identity::of(std::process::id() as i32).ok_or_else(|| refused("/proc is not readable"))?;
+    let bytes = serde_json::to_vec(&me).map_err(|e| refused(e.to_string()))?;
+    write_whole(&dir.join(IDENTITY), &bytes)?;
     drop(lock);
     answer_ok();
     let (log, limit, mask) = (spec.log.clone(), spec.log_limit, Mask::new(&spec.mask));
     let logger = std::thread::spawn(move || keep_log(&mut reader, &log, limit, mask));
     let record = watch(child.id() as i32, &spec, &signals);
     let _ = logger.join();
-    let bytes = serde_json::to_vec(&record).map_err(|e| e.to_string())?;
-    write_whole(&dir.join(EXIT), &bytes).map_err(|e| e.to_string())
+    Ok(exit.write_in_the_end(&record, &signals)?)
 }
 
 /// What helps when a program is not there.

@@ -122,6 +122,8 @@ impl<'a> Change<'a> {
             attempt,
             state: PipelineState::Running,
             started: self.now.wall,
+            since: self.now.steady,
+            content: Some(desired.content),
             stages: desired.spec.stages.iter().map(waiting).collect(),
         });
         let why: Vec<String> = reasons.iter().map(crate::plan::render::reason).collect();
@@ -216,9 +218,19 @@ impl<'a> Change<'a> {
         self.observed.suspended || (self.observed.desired.is_some() && (resolving || finishes))
     }
 
+    /// A failure of what Git no longer asks for is over: when Git asks for it again, it is tried again.
+    fn forget_failure_of_other_content(&mut self, plan: &ModelPlan) {
+        let failed = self.observed.pipeline.as_ref().filter(|p| matches!(p.state, PipelineState::Failed { .. }));
+        let other = failed.is_some_and(|p| plan.fingerprint.is_some_and(|f| f != p.fingerprint));
+        if other && !self.observed.suspended {
+            self.observed.pipeline = None;
+        }
+    }
+
     /// What the plan says of the model as a whole.
     /// Takes its conditions.
     pub fn settle(&mut self, plan: &mut ModelPlan) {
+        self.forget_failure_of_other_content(plan);
         let keeps = self.keeps_the_old_state(plan);
         if let Some(desired) = self.desired.clone().filter(|_| !self.observed.retired && !self.observed.suspended) {
             if !keeps {

@@ -14,6 +14,8 @@ struct Observer<'a> {
     reconciler: &'a Reconciler,
     model: &'a Name,
     fingerprint: Digest,
+    /// When the pipeline began.
+    since: SteadyMs,
 }
 
 impl PipelineObserver for Observer<'_> {
@@ -24,8 +26,13 @@ impl PipelineObserver for Observer<'_> {
         })
     }
 
-    fn cancelled(&self, run: &RunId) -> bool {
-        matches!(self.store().run(run), Ok(Some(Run { status: RunStatus::Cancelled { .. }, .. })))
+    fn is_over(&self, run: &RunId) -> bool {
+        let Some(run) = self.recorded(run) else { return false };
+        match run.status {
+            RunStatus::Cancelled { .. } => true,
+            RunStatus::Failed { .. } => run.started_steady < self.since,
+            RunStatus::Running | RunStatus::Succeeded => false,
+        }
     }
 
     fn recorded(&self, id: &RunId) -> Option<Run> {
@@ -95,7 +102,8 @@ impl Reconciler {
                 attempt: pipeline.attempt,
                 snapshots,
             };
-            let observer = Observer { reconciler: self, model, fingerprint: pipeline.fingerprint };
+            let observer =
+                Observer { reconciler: self, model, fingerprint: pipeline.fingerprint, since: pipeline.since };
             let outcome = self.0.ports.trainer.execute(&job, &observer, cancel)?;
             Ok((job, outcome))
         });

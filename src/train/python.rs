@@ -36,12 +36,68 @@ const ASK: std::time::Duration = std::time::Duration::from_millis(100);
 const MARKER: &str = ".complete";
 const NO_PYTHON: &str = "python3 is not installed: install it (Debian: apt-get install python3 python3-venv)";
 
+/// What to build from.
+struct Requirements<'a> {
+    file: &'a Path,
+    /// Allows no other version of the packages that it names.
+    constraints: Option<&'a Path>,
+}
+
 /// The environment of a requirements file; builds it when it is missing. Output of the build is appended to `log`. Others that want the same
 /// one wait for it. A cancel ends the wait and the build.
 pub fn environment(state: &Path, exe: &Path, requirements: &Path, log: &Path, cancel: &Cancel) -> PortResult<Venv> {
-    let content = contents(requirements, 0)?;
-    let version = output(Command::new("python3").arg("--version")).map_err(|_| PortError::retryable(NO_PYTHON))?;
-    let digest = Digest::of(&[content.as_slice(), version.as_bytes()].concat());
+    let digest = digest(requirements, &python_version()?)?;
+    ensure(state, exe, digest, &Requirements { file: requirements, constraints: None }, log, cancel)
+}
+
+/// The programs of the environment that a version was trained in. Where it is gone it is built anew: from the version's own requirements,
+/// which lie in its `code`, with the packages as they were recorded.
+pub fn of_version(state: &Path, exe: &Path, version: &Version, code: &Path, cancel: &Cancel) -> PortResult<PathBuf> {
+    /// Larger files are no requirements.
+    const LARGEST: u64 = 1 << 20;
+    let of = version.python.ok_or_else(|| PortError::permanent("the version has no Python environment"))?;
+    let place = folder(state, &of);
+    if is_whole(&place) {
+        return Ok(place.join("bin"));
+    }
+    let python = python_version()?;
+    let files = version.code_files.files.iter().filter(|f| f.size <= LARGEST).map(|f| code.join(&f.path));
+    let file = files.into_iter().find(|file| digest(file, &python).is_ok_and(|d| d == of)).ok_or_else(|| {
+        PortError::retryable(format!(
+            "the Python environment {} is gone, and cannot be built anew with {python}, which is not the Python that {} was trained with: \
+             install that one, or train the version again",
+            of.short(),
+            version.number
+        ))
+    })?;
+    // Beside the code, so that they go with it.
+    let (constraints, log) = (code.with_file_name("constraints.txt"), code.with_file_name("python.log"));
+    fs::write(&constraints, version.packages.join("\n")).map_err(io(&constraints))?;
+    let requirements = Requirements { file: &file, constraints: Some(&constraints) };
+    ensure(state, exe, of, &requirements, &log, cancel).map(|venv| venv.bin)
+}
+
+fn python_version() -> PortResult<String> {
+    output(Command::new("python3").arg("--version")).map_err(|_| PortError::retryable(NO_PYTHON))
+}
+
+fn digest(requirements: &Path, python: &str) -> PortResult<Digest> {
+    Ok(Digest::of(&[contents(requirements, 0)?.as_slice(), python.as_bytes()].concat()))
+}
+
+/// Whether it was built to its end, and the Python that it was built with is still there.
+fn is_whole(place: &Path) -> bool {
+    place.join(MARKER).exists() && place.join("bin/python").exists()
+}
+
+fn ensure(
+    state: &Path,
+    exe: &Path,
+    digest: Digest,
+    requirements: &Requirements,
+    log: &Path,
+    cancel: &Cancel,
+) -> PortResult<Venv> {
     let place = folder(state, &digest);
     let parent = state.join("env");
     fs::create_dir_all(&parent).map_err(io(&parent))?;
@@ -50,7 +106,7 @@ pub fn environment(state: &Path, exe: &Path, requirements: &Path, log: &Path, ca
     let lock = File::create(&lock_path).map_err(io(&lock_path))?;
     loop {
         wait(&lock, &lock_path, cancel, File::try_lock_shared)?;
-        if place.join(MARKER).exists() {
+        if is_whole(&place) {
             let packages = fs::read_to_string(place.join(MARKER)).map_err(io(&place))?;
             let packages = packages.lines().map(str::to_owned).collect();
             return Ok(Venv { _held: lock, digest, bin: place.join("bin"), packages });
@@ -58,7 +114,7 @@ pub fn environment(state: &Path, exe: &Path, requirements: &Path, log: &Path, ca
         // Alone for building; whoever came first has built it then.
         lock.unlock().map_err(io(&lock_path))?;
         wait(&lock, &lock_path, cancel, File::try_lock)?;
-        if !place.join(MARKER).exists() {
+        if !is_whole(&place) {
             build(exe, &place, requirements, log, cancel)?;
         }
         lock.unlock().map_err(io(&lock_path))?;
@@ -113,7 +169,8 @@ fn output(command: &mut Command) -> std::io::Result<String> {
 
 /// Builds in place, since an environment cannot be moved; the marker at the end says that it is whole. Each step runs under a shim, so that
 /// nothing that a package starts outlives it, and one that a killed daemon left behind is seen to its end.
-fn build(exe: &Path, place: &Path, requirements: &Path, log: &Path, cancel: &Cancel) -> PortResult<()> {
+fn build(exe: &Path, place: &Path, requirements: &Requirements, log: &Path, cancel: &Cancel) -> PortResult<()> {
+    let Requirements { file, constraints } = requirements;
     let python = place.join("bin/python");
     let shims = place.with_extension("build");
     let install_shim = shims.join("install");
@@ -144,9 +201,10 @@ fn build(exe: &Path, place: &Path, requirements: &Path, log: &Path, cancel: &Can
                 let pip = ["-m", "pip", "install", "--disable-pip-version-check", "--no-input"].map(str::to_owned);
                 (make, [vec![text(&python)], pip.to_vec()].concat())
             };
-            let made = start(exe, &shims.join("make"), [make, vec![text(place)]].concat(), requirements, log)?;
+            let made = start(exe, &shims.join("make"), [make, vec![text(place)]].concat(), file, log)?;
             finish(&made, log, cancel, "cannot make a Python environment (Debian: apt-get install python3-venv)")?;
-            start(exe, &install_shim, [install, vec!["-r".into(), text(requirements)]].concat(), requirements, log)?
+            let bounds = constraints.iter().flat_map(|path| ["-c".into(), text(path)]).collect();
+            start(exe, &install_shim, [install, vec!["-r".into(), text(file)], bounds].concat(), file, log)?
         }
     };
     let hint = "cannot install the requirements (is there a network, and does every package exist?)";

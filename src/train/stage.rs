@@ -21,6 +21,8 @@ pub const LOG_LIMIT: u64 = 64 * 1024 * 1024;
 const GRACE_MS: u64 = 10_000;
 /// A run's metrics are read up to this many bytes.
 const MAX_METRICS_BYTES: u64 = 64 * 1024 * 1024;
+/// Attempts before that are looked through for one whose outputs could not be taken up yet.
+const LOOKED_BACK: usize = 1000;
 /// Characters of a refused name that the log tells.
 const LONGEST_TOLD: usize = 100;
 
@@ -80,19 +82,28 @@ impl Stage<'_> {
             return Ok(Done { run, outputs, cached: true, venv: None });
         }
         let id = |attempt| RunId::new(&self.job.model.spec.name, &self.spec.name, key, attempt);
-        let mut first = (self.job.attempt - 1) * (self.spec.retries + 1) + 1;
-        while observer.cancelled(&id(first)) {
-            first += 1;
-        }
-        let mut attempt = first;
+        let not_over = |from: u32| (from..=u32::MAX).find(|n| !observer.is_over(&id(*n))).unwrap_or(u32::MAX);
+        let first = not_over((self.job.attempt - 1) * (self.spec.retries + 1) + 1);
+        let untaken = (1..first).rev().take(LOOKED_BACK).find(|n| self.untaken(&id(*n)).exists());
+        let (mut attempt, mut left) = (untaken.unwrap_or(first), self.spec.retries);
         loop {
             let id = id(attempt);
             started(&id);
             match self.attempt(&id, key, attempt, observer, cancel) {
-                Err(_) if !cancel.is_cancelled() && attempt < first + self.spec.retries => attempt += 1,
+                // What it made is not made again because there was, say, no room for it.
+                Err(e) if self.untaken(&id).exists() => return Err(e),
+                Err(_) if !cancel.is_cancelled() && left > 0 => {
+                    left -= 1;
+                    attempt = not_over(attempt + 1);
+                }
                 other => return other,
             }
         }
+    }
+
+    /// Is there while a run succeeded whose outputs could not be taken up yet.
+    fn untaken(&self, id: &RunId) -> PathBuf {
+        run_folder(&self.config.state, id).join("untaken")
     }
 
     fn attempt(
@@ -277,10 +288,17 @@ impl Stage<'_> {
                 missing.join(", ")
             )));
         }
+        let untaken = self.untaken(&run.id);
         let outputs = self.config.artifacts.put_folder(&out).map_err(|e| {
+            if e.retryable {
+                // Empty, so that it needs no room; without it the run is made again.
+                let _ = fs::File::create(&untaken);
+            }
             let message = Mask::hide(&secrets, &e.message);
             PortError { message, ..e }
         })?;
+        // There is none where all went well at once.
+        let _ = fs::remove_file(&untaken);
         // It would show wherever the version does.
         if let Some(told) = outputs.files.iter().find_map(|f| hidden(&secrets, &f.path)) {
             return Err(PortError::permanent(format!("stage {name}: the name of its output `{told}` holds a secret")));

@@ -150,6 +150,8 @@ fn detail() -> ModelDetail {
             attempt: 1,
             state: PipelineState::Running,
             started: WallMs(0),
+            since: SteadyMs(0),
+            content: None,
             stages: vec![stage("check-data", "succeeded"), stage("train", "running")],
         }),
         versions: vec![VersionBrief {

@@ -26,6 +26,12 @@ impl Disk {
         assert!(done.status.success(), "mount (root is needed): {}", String::from_utf8_lossy(&done.stderr));
     }
 
+    /// Takes all room that is left but so many bytes.
+    fn fill_but(&self, room: u64) {
+        let left = nix::sys::statvfs::statvfs(&self.0).map(|s| s.blocks_available() * s.fragment_size()).unwrap();
+        fs::write(self.0.join("fill"), vec![7u8; (left - room) as usize]).unwrap();
+    }
+
     /// Takes all room that is left.
     fn fill(&self) {
         let mut file = fs::File::create(self.0.join("fill")).unwrap();
@@ -90,6 +96,63 @@ fn a_full_disk_is_said_serves_on_loses_nothing_and_once_there_is_room_all_goes_o
     w.wait_for("fraud", "version=v2");
     assert_eq!(w.json(&["history", "fraud"]).as_array().unwrap().len(), 2);
     assert_eq!(w.trained("count").len(), 2);
+}
+
+/// A training that ends while there is no room at all: how it ended is known, whatever becomes of the daemon, and it does not run again.
+#[test]
+fn a_training_that_ends_on_a_full_disk_is_not_run_again() {
+    const TRAIN: &str = r#"
+import json, os, time
+params = json.load(open(os.environ["TRIMTAB_PARAMS"]))
+json.dump({"seed": params["seed"], "data": 1}, open(os.environ["TRIMTAB_OUTPUT"] + "/model.json", "w"))
+open(os.environ["TRIMTAB_METRICS"], "a").write(json.dumps({"score": 1.0}) + "\n")
+open(params["count"], "a").write(os.environ["TRIMTAB_RUN_ID"] + " " + str(params["seed"]) + "\n")
+while not os.path.exists(params["until"]):
+    time.sleep(0.02)
+"#;
+    let (disk, mut w) = world_on_a_disk("48m");
+    let count = w.path("count");
+    let until_go = format!(", seed = 1, until = \"{}\"", w.path("go").display());
+    w.commit_model("fraud", &model("fraud", &count, &until_go, SERVED));
+    w.commit("fraud: ends late", &[("specs/models/fraud/train.py", Some(TRAIN))]);
+    w.start();
+    until("it trains", || w.trained("count").len() == 1);
+    let run = w.state().join("runs").join(&w.trained("count")[0].0);
+    disk.fill();
+    fs::write(w.path("go"), "").unwrap();
+    until("its end is written", || run.join("shim/exit.json").exists());
+    w.kill();
+    disk.free();
+    w.start();
+    w.wait_for("fraud", "version=v1");
+    assert_eq!(w.trained("count").len(), 1);
+    assert_eq!(served(&w), "v1");
+}
+
+/// There is room for records, but not for what a training made: that is taken up once there is, and not made again.
+#[test]
+fn what_a_training_made_is_taken_up_once_there_is_room() {
+    const TRAIN: &str = r#"
+import os, time, json
+params = json.load(open(os.environ["TRIMTAB_PARAMS"]))
+open(os.environ["TRIMTAB_OUTPUT"] + "/model.bin", "wb").write(os.urandom(24 << 20))
+open(params["count"], "a").write(os.environ["TRIMTAB_RUN_ID"] + " " + str(params["seed"]) + "\n")
+while not os.path.exists(params["until"]):
+    time.sleep(0.02)
+"#;
+    let (disk, mut w) = world_on_a_disk("128m");
+    let until_go = format!(", seed = 1, until = \"{}\"", w.path("go").display());
+    let spec = model("fraud", &w.path("count"), &until_go, "retries = 2\n");
+    w.commit_model("fraud", &spec);
+    w.commit("fraud: large", &[("specs/models/fraud/train.py", Some(TRAIN))]);
+    w.start();
+    until("it trains", || w.trained("count").len() == 1);
+    disk.fill_but(20 << 20);
+    fs::write(w.path("go"), "").unwrap();
+    until("what is wrong is said", || w.json(&["status", "fraud"]).to_string().contains("No space left on device"));
+    disk.free();
+    until("it is registered", || w.json(&["history", "fraud"]).as_array().unwrap().len() == 1);
+    assert_eq!(w.trained("count").len(), 1);
 }
 
 #[test]

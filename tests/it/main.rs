@@ -7,6 +7,8 @@ mod cli;
 mod data;
 mod demo;
 mod deploy;
+mod environments;
+mod failures;
 mod fleet;
 mod forge;
 mod gc;

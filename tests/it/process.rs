@@ -163,3 +163,22 @@ fn a_command_that_does_not_exist_is_said() {
     let error = process::spawn(Path::new(env!("CARGO_BIN_EXE_trimtab")), &dir.path().join("shim"), &one).unwrap_err();
     assert!(error.message.contains("cannot start `no-such-program`"), "{error}");
 }
+
+/// As on a disk where even what was reserved cannot be written: the run is not lost, and its end is there once it can be written.
+#[test]
+fn an_end_that_cannot_be_written_yet_is_waited_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let handle = spawn(dir.path(), &spec(dir.path(), "until [ -e go ]; do sleep 0.02; done; : > over; exit 7"));
+    let place = dir.path().join("shim/exit.json");
+    fs::create_dir(&place).unwrap();
+    fs::write(dir.path().join("go"), "").unwrap();
+    eventually("the child ends", Duration::from_secs(30), || dir.path().join("over").exists().then_some(()));
+    let shim = handle.pid().unwrap();
+    let children = format!("/proc/{shim}/task/{shim}/children");
+    eventually("it is reaped", Duration::from_secs(30), || {
+        fs::read_to_string(&children).unwrap().is_empty().then_some(())
+    });
+    assert_eq!(handle.state(), State::Running);
+    fs::remove_dir(&place).unwrap();
+    assert_eq!(end(&handle).code, Some(7));
+}

@@ -9,6 +9,7 @@
 
 mod folder;
 mod keeper;
+mod launch;
 mod layout;
 mod probe;
 mod replica;
@@ -16,7 +17,7 @@ mod supervisor;
 
 use crate::{
     model::*,
-    ports::{ArtifactStore, PortError, PortResult, Target, Wanted},
+    ports::{ArtifactStore, Cancel, PortError, PortResult, Target, Wanted},
     route::{ReleaseStats, Route, RouteError, RouterClient, StatsAnswer, Window},
 };
 use folder::Adopted;
@@ -24,7 +25,7 @@ use std::{
     collections::{BTreeMap, HashMap, HashSet},
     future::Future,
     net::SocketAddr,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
@@ -33,8 +34,8 @@ use tokio::sync::{Semaphore, watch};
 pub use folder::replica_log;
 pub use keeper::stop_everything;
 
-/// Finds (and, where needed, makes) the folder with the programs of a Python environment.
-pub type PythonBin = Arc<dyn Fn(&Digest) -> PortResult<PathBuf> + Send + Sync>;
+/// Finds (and, where needed, makes) the folder with the programs of a version's Python environment; the version's code is in a folder.
+pub type PythonBin = Arc<dyn Fn(&Version, &Path, &Cancel) -> PortResult<PathBuf> + Send + Sync>;
 /// Is told that something about a model (second) in an environment (first) has changed. Must not block.
 pub type Wake = Arc<dyn Fn(&Name, &Name) + Send + Sync>;
 

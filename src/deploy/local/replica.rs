@@ -3,23 +3,24 @@
 use super::{
     Key, Shared,
     folder::{self, Adopted, Record},
+    launch::launch,
     layout::Layout,
     lock, probe,
 };
 use crate::{
     model::*,
-    ports::{PortError, PortResult},
-    process::{self, ShimSpec},
+    ports::{Cancel, PortError, PortResult},
+    process,
 };
 use std::{
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::Arc,
     time::{Duration, Instant},
 };
 use tokio::sync::{mpsc, watch};
 
 /// Between SIGTERM and SIGKILL.
-const GRACE: Duration = Duration::from_secs(10);
+pub const GRACE: Duration = Duration::from_secs(10);
 const HEALTH_EVERY: Duration = Duration::from_secs(2);
 /// Failed checks after which a replica gets no traffic, and after which it is started anew.
 const UNWELL: u32 = 2;
@@ -36,7 +37,6 @@ const FILES_EVERY: u32 = 4;
 const SUCCESSION: Duration = Duration::from_secs(10);
 /// Another reason for not being ready is told after this long at the earliest.
 const TELL_EVERY: Duration = Duration::from_secs(1);
-const LOG_LIMIT: u64 = 16 << 20;
 
 /// What a replica is to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,12 +86,12 @@ pub struct Past {
 }
 
 /// A process that runs.
-struct Live {
-    record: Record,
-    dir: PathBuf,
-    handle: process::Handle,
+pub struct Live {
+    pub record: Record,
+    pub dir: PathBuf,
+    pub handle: process::Handle,
     /// Of the release's layout when it started.
-    generation: u64,
+    pub generation: u64,
 }
 impl From<Adopted> for Live {
     fn from(a: Adopted) -> Self {
@@ -118,7 +118,7 @@ impl Replica {
         loop {
             let started = match live.take() {
                 Some(live) => live,
-                None => self.start().await,
+                None => self.start(true).await,
             };
             let end = match started {
                 Ok(live) => {
@@ -359,7 +359,7 @@ impl Replica {
         if layout.generation() == live.generation {
             return None;
         }
-        let successor = self.start().await.inspect_err(|e| tracing::warn!(model = %self.key.1, "{e}")).ok()?;
+        let successor = self.start(false).await.inspect_err(|e| tracing::warn!(model = %self.key.1, "{e}")).ok()?;
         let path = self.recipe.as_ref()?.serve.ready.clone();
         let ended = probe::ended(successor.handle.pidfd());
         let ready = tokio::select! {
@@ -410,14 +410,42 @@ impl Replica {
         Ok(())
     }
 
-    async fn start(&mut self) -> PortResult<Live> {
+    /// `alone`: nothing serves in its place meanwhile, so it is told what takes long.
+    async fn start(&mut self, alone: bool) -> PortResult<Live> {
         let recipe = self.recipe.clone().ok_or_else(|| PortError::permanent("this replica is no longer wanted"))?;
         let shared = self.shared.clone();
-        let _turn = shared.starting.acquire().await;
-        self.lay_out().await?;
+        {
+            let _turn = shared.starting.acquire().await;
+            self.lay_out().await?;
+        }
         let (key, release, index) = (self.key.clone(), self.release, self.index);
         let folder = folder::release_dir(&shared.config.state_dir, &key, &release);
-        blocking(&shared, move |shared| launch(shared, &key, release, index, &recipe, &folder)).await
+        // Without a turn: one that is built anew holds up nobody else.
+        let bin = self.python(&recipe, folder.join("code"), alone).await?;
+        let _turn = shared.starting.acquire().await;
+        blocking(&shared, move |shared| launch(shared, &key, release, index, &recipe, bin.as_deref(), &folder)).await
+    }
+
+    /// The programs of the version's Python environment, which is built anew where it is gone.
+    async fn python(&self, recipe: &Recipe, code: PathBuf, tell: bool) -> PortResult<Option<PathBuf>> {
+        if recipe.version.python.is_none() {
+            return Ok(None);
+        }
+        let (version, cancel) = (recipe.version.clone(), Cancel::default());
+        let heeded = cancel.clone();
+        let find = blocking(&self.shared, move |shared| (shared.config.python_bin)(&version, &code, &heeded));
+        tokio::pin!(find);
+        let building = || self.note(None, false, Some("starting: its Python environment is built anew".into()));
+        tokio::select! {
+            found = &mut find => return found.map(Some),
+            () = self.told_to_leave() => cancel.cancel("the replica is no longer wanted"),
+            () = tokio::time::sleep(TELL_EVERY) => if tell { building() },
+        }
+        tokio::select! {
+            found = &mut find => return found.map(Some),
+            () = self.told_to_leave() => cancel.cancel("the replica is no longer wanted"),
+        }
+        find.await.map(Some)
     }
 }
 
@@ -427,60 +455,4 @@ async fn blocking<T: Send + 'static>(
 ) -> PortResult<T> {
     let shared = shared.clone();
     tokio::task::spawn_blocking(move || f(&shared)).await.map_err(|e| PortError::retryable(e.to_string()))?
-}
-
-fn launch(
-    shared: &Shared,
-    key: &Key,
-    release: Release,
-    index: u32,
-    recipe: &Recipe,
-    folder: &Path,
-) -> PortResult<Live> {
-    let Recipe { version, serve, layout } = recipe;
-    let generation = layout.generation();
-    let mut environment = process::environment::clean(&serve.secrets)?;
-    let variables = &mut environment.variables;
-    if let Some(python) = &version.python {
-        let bin = (shared.config.python_bin)(python)?;
-        let path = variables.get("PATH").map_or(String::new(), |p| format!(":{p}"));
-        variables.insert("PATH".into(), format!("{}{path}", bin.display()));
-        if let Some(venv) = bin.parent() {
-            variables.insert("VIRTUAL_ENV".into(), venv.display().to_string());
-        }
-    }
-    let address =
-        probe::free_port(shared).map_err(|e| PortError::retryable(format!("no free port for a replica: {e}")))?;
-    let set = [
-        ("PORT", address.port().to_string()),
-        ("TRIMTAB_ARTIFACT", folder.join("artifact").display().to_string()),
-        ("TRIMTAB_MODEL", key.1.to_string()),
-        ("TRIMTAB_ENVIRONMENT", key.0.to_string()),
-        ("TRIMTAB_VERSION", release.version.to_string()),
-        ("PYTHONUNBUFFERED", "1".into()),
-    ];
-    variables.extend(set.map(|(name, value)| (name.to_owned(), value)));
-    let argv = match &serve.run {
-        Command::Argv(argv) => argv.clone(),
-        Command::Shell(line) => vec!["sh".into(), "-c".into(), line.clone()],
-    };
-    let spec = ShimSpec {
-        argv,
-        env: environment.variables,
-        mask: environment.secrets,
-        cwd: folder.join("code"),
-        log: folder::replica_log(&shared.config.state_dir, &key.0, &key.1, &release, index),
-        log_limit: LOG_LIMIT,
-        timeout_ms: None,
-        memory: serve.memory,
-        grace_ms: GRACE.as_millis() as u64,
-    };
-    let record = Record { release, index, address, drain_ms: serve.drain.0 };
-    let started = folder::intend(folder, &record).and_then(|dir| {
-        let handle = process::spawn(&shared.config.exe, &dir, &spec).inspect_err(|_| folder::remove(&dir))?;
-        Ok(Live { record, dir, handle, generation })
-    });
-    started.inspect_err(|_| {
-        lock(&shared.ports).remove(&address.port());
-    })
 }
