@@ -1,9 +1,6 @@
 //! Python environments, built from packages of this machine.
 
-use crate::{
-    load::eventually,
-    support::{SERVE, SERVED, TRAIN, World, model},
-};
+use crate::support::{SERVE, SERVED, TRAIN, World, eventually, model};
 use std::{fs, process::Command, time::Duration};
 
 /// The environment of a live version is gone: it is built anew, with the packages of then, though newer ones would do.

@@ -1,9 +1,6 @@
 //! What became of failures: when they count, and when they are tried again.
 
-use crate::{
-    load::eventually,
-    support::{SERVED, TRAIN, World, model},
-};
+use crate::support::{SERVED, TRAIN, World, eventually, model};
 use std::{fs, time::Duration};
 
 /// Fails after it was counted, unless the file `ok` is there.
