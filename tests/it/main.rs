@@ -7,6 +7,7 @@ mod cli;
 mod demo;
 mod deploy;
 mod fleet;
+mod following;
 mod forge;
 mod gc;
 mod hostile;
