@@ -58,6 +58,8 @@ pub trait GitTree: Send + Sync {
     fn list(&self, tree: &ObjectId, folder: &str) -> PortResult<Vec<TreeEntry>>;
     /// The object id of a file or folder, without reading what is below it.
     fn entry(&self, tree: &ObjectId, path: &str) -> PortResult<Option<TreeEntry>>;
+    /// The bytes of a blob, without reading it.
+    fn size(&self, id: &ObjectId) -> PortResult<u64>;
     /// A blob; an error past `limit` bytes, found without reading it.
     fn blob(&self, id: &ObjectId, limit: u64) -> PortResult<Vec<u8>>;
 }

@@ -88,7 +88,7 @@ pub fn run(global: &Global, args: &Args) -> Outcome {
     if global.json {
         global
             .print(&serde_json::json!({ "files": state.files, "models": state.models.size(), "diagnostics": found }))?;
-    } else if state.files == 0 {
+    } else if state.files == 0 && found.is_empty() {
         println!(
             "No specs in {}: `trimtab init` makes a repository, `trimtab new NAME` adds a model.",
             args.path.display()

@@ -84,7 +84,7 @@ fn offline(args: &Args, snapshot: Option<&Path>) -> Result<FleetPlan, Failure> {
         None => check::load(&args.path)?,
     };
     let state = loaded.state();
-    if state.files == 0 {
+    if state.files == 0 && state.diagnostics.is_empty() {
         return Err(Failure::new(format!(
             "no specs in {}: `trimtab init` makes a repository, `trimtab new NAME` adds a model",
             args.path.display()

@@ -5,6 +5,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, sync::Arc};
 
+/// Bytes that one file of a code folder may have.
+pub const MAX_CODE_FILE: u64 = 50 << 20;
+
 /// What to execute: an argument vector, or one string that asks for a shell (`sh -c`).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]

@@ -282,8 +282,10 @@ impl Reconciler {
             }
             Fetched::Head { revision, rewritten, .. } if rewritten && !self.follows_rewrites() => {
                 let said = format!(
-                    "the branch was rewritten to {} and `allow_rewrite` is false: restore it, or allow it in trimtab.toml",
-                    revision.commit.short()
+                    "the branch was rewritten to {}, which does not follow from {}, and `allow_rewrite` is false: put it back to a commit that does; \
+                     a rewrite is followed once a commit on the old branch says `allow_rewrite = true` under [source] in trimtab.toml",
+                    revision.commit.short(),
+                    before.as_ref().map_or("what was followed", |r| r.commit.short())
                 );
                 Err(PortError::retryable(said).because(SourceReason::Rewritten))
             }
@@ -367,6 +369,10 @@ impl Reconciler {
         let from = base.state().revision.as_ref().map(|r| &r.tree);
         let changes = source.changes(from, &revision.tree, &folder)?;
         let (mut next, mut touched) = Loaded::update(base, &changes, revision, &folder, source)?;
+        if let Some(d) = next.replaced().first() {
+            let help = d.help.as_deref().unwrap_or_default();
+            return Err(PortError::retryable(format!("{} ({help}); what was in force before stays", d.message)));
+        }
         self.blame(base, &mut next, &touched, revision)?;
         if old.is_none() {
             // The first load since the start: every model that Git or the store knows is looked at once.

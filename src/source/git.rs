@@ -171,7 +171,7 @@ impl GitSource {
         }
         if !self.path.exists() {
             let said = format!(
-                "{shown} is not there: it was moved or deleted; put it back, or name its new place with --repo"
+                "cannot open the repository {shown}: it was moved or deleted, or never was there; put it back, or name its place with --repo"
             );
             return PortError::retryable(said).because(SourceReason::Unreachable);
         }

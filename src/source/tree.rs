@@ -65,6 +65,14 @@ impl GitTree for GitSource {
         self.with_repo(|repo| self.folders.entry(repo, oid(tree)?, path))
     }
 
+    fn size(&self, id: &ObjectId) -> PortResult<u64> {
+        self.with_repo(|repo| {
+            let odb = repo.odb().map_err(|e| failed(&e))?;
+            let (size, _) = odb.read_header(oid(id)?).map_err(|e| failed(&e))?;
+            Ok(size as u64)
+        })
+    }
+
     fn blob(&self, id: &ObjectId, limit: u64) -> PortResult<Vec<u8>> {
         self.with_repo(|repo| {
             self.folders.loose.refuse(oid(id)?)?;

@@ -55,6 +55,12 @@ impl Worktree {
         Some(TreeEntry { path: relative, mode, id })
     }
 
+    /// Where the content of an id was found.
+    fn place(&self, id: &ObjectId) -> PortResult<PathBuf> {
+        let known = self.places.lock().unwrap_or_else(PoisonError::into_inner).get(id).cloned();
+        known.ok_or_else(|| PortError::permanent("no such file"))
+    }
+
     /// Whether a path leads through a symbolic link, which Git would not follow.
     fn is_behind_a_link(&self, path: &str) -> bool {
         let mut at = self.root.clone();
@@ -89,14 +95,17 @@ impl GitTree for Worktree {
         Ok(if self.is_behind_a_link(above) { None } else { self.read(&self.root.join(path)) })
     }
 
+    fn size(&self, id: &ObjectId) -> PortResult<u64> {
+        let path = self.place(id)?;
+        fs::metadata(&path).map(|m| m.len()).map_err(|e| PortError::permanent(format!("{}: {e}", path.display())))
+    }
+
     fn blob(&self, id: &ObjectId, limit: u64) -> PortResult<Vec<u8>> {
-        let known = self.places.lock().unwrap_or_else(PoisonError::into_inner).get(id).cloned();
-        let Some(path) = known else { return Err(PortError::permanent("no such file")) };
-        let told = |e: std::io::Error| PortError::permanent(format!("{}: {e}", path.display()));
-        let size = fs::metadata(&path).map_err(told)?.len();
+        let size = self.size(id)?;
         if size > limit {
             return Err(PortError::permanent(format!("the file has {size} bytes, more than {limit}")));
         }
-        fs::read(&path).map_err(told)
+        let path = self.place(id)?;
+        fs::read(&path).map_err(|e| PortError::permanent(format!("{}: {e}", path.display())))
     }
 }

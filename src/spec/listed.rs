@@ -58,6 +58,10 @@ impl GitTree for Listed<'_> {
         }
     }
 
+    fn size(&self, id: &ObjectId) -> PortResult<u64> {
+        self.tree.size(id)
+    }
+
     fn blob(&self, id: &ObjectId, limit: u64) -> PortResult<Vec<u8>> {
         self.tree.blob(id, limit)
     }

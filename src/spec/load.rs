@@ -4,6 +4,7 @@ use super::{
     decode::{MAX_BYTES, locate, plain},
     listed::Listed,
     model, others,
+    replaced::replaced,
     resolve::{Resolver, Shared, stem},
 };
 use crate::{model::*, ports::*};
@@ -73,6 +74,8 @@ pub struct Loaded {
     datasets: Shared<DatasetSpec>,
     environments: Shared<EnvironmentSpec>,
     settings: Option<Parsed<Settings>>,
+    /// What stands in the place of a folder of specs.
+    replaced: Vec<Diagnostic>,
     /// The commit that broke or deleted a model.
     blamed: rpds::RedBlackTreeMapSync<Name, Revision>,
 }
@@ -147,6 +150,11 @@ impl Loaded {
         &self.state
     }
 
+    /// Links and the like in the places of folders that hold all specs: what is deleted by them was not meant to be.
+    pub fn replaced(&self) -> &[Diagnostic] {
+        &self.replaced
+    }
+
     /// Takes what is remembered of a model from before, which knows the commit that changed it, in place of what the tree alone says. One
     /// that asks for something else is left aside.
     pub fn remember(&mut self, before: &Arc<DesiredModel>) {
@@ -209,6 +217,7 @@ impl Loaded {
             let spec = join(&change.path, "model.toml");
             next.take(&spec, SpecFile::Model(read(change, tree, model::parse)?), &mut dirty);
         }
+        next.replaced = replaced(folder, revision, tree)?;
         let tree = Listed::new(tree, folder, self.state.revision.is_none().then_some(changes));
         let touched = next.resolve(revision, folder, &tree, &dirty)?;
         Ok((next, touched))
@@ -409,7 +418,15 @@ impl Loaded {
             models.filter(|(path, p)| p.value.is_some() || !told_below(path)).flat_map(|(_, p)| &p.diagnostics);
         let broken = self.state.broken.iter().filter(|(name, _)| !self.contested.contains(*name));
         let broken = broken.flat_map(|(_, found)| found);
-        let found = settings.chain(datasets).chain(environments).chain(models).chain(broken).cloned();
+        let found = self
+            .replaced
+            .iter()
+            .chain(settings)
+            .chain(datasets)
+            .chain(environments)
+            .chain(models)
+            .chain(broken)
+            .cloned();
         found.chain(self.contested.iter().flat_map(|name| self.rivals_of(name, tree, revision))).collect()
     }
 

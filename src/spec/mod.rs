@@ -9,6 +9,7 @@ mod others;
 mod paths;
 pub mod pipeline;
 pub mod render;
+mod replaced;
 mod resolve;
 mod units;
 

@@ -106,7 +106,10 @@ impl Resolver<'_> {
             let entries = self.tree.list(&self.revision.tree, &code_path)?;
             python = self.python(spec, &code_path, &entries, &mut found);
             match code_digest(&code_path, &entries) {
-                Ok(digest) => code = Some(digest),
+                Ok(digest) => {
+                    code = Some(digest);
+                    found.extend(self.too_large(&entries));
+                }
                 Err(all) => found.extend(all.into_iter().take(MOST_FINDINGS).map(|message| {
                     self.problem("train.code", message, "the code folder holds plain files only".into())
                 })),
@@ -130,6 +133,24 @@ impl Resolver<'_> {
             lines: parsed.lines.clone(),
             changed_by: self.revision.clone(),
         }))
+    }
+
+    /// Files that no training would be given.
+    fn too_large(&self, entries: &[TreeEntry]) -> Vec<Diagnostic> {
+        let mib = |bytes: u64| bytes.div_ceil(1 << 20);
+        let of = |entry: &TreeEntry| {
+            // What cannot be read now is told by the training.
+            let size = self.tree.size(&entry.id).ok().filter(|size| *size > MAX_CODE_FILE)?;
+            let (path, limit) = (&entry.path, mib(MAX_CODE_FILE));
+            let said =
+                format!("`{path}` has {} MiB, more than the {limit} MiB that a file of code may have", mib(size));
+            Some(self.problem(
+                "train.code",
+                said,
+                "take it out of the code folder, and name it as a dataset under [data]".into(),
+            ))
+        };
+        code_files(entries).filter_map(of).take(MOST_FINDINGS).collect()
     }
 
     /// What the names stand for, each with the field that it stands in.

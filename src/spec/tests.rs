@@ -54,6 +54,9 @@ impl GitTree for Files {
         };
         Ok(self.entry_of(path).or_else(folder))
     }
+    fn size(&self, id: &ObjectId) -> PortResult<u64> {
+        Ok(self.0[id.0.split_once('|').unwrap().1].1.len() as u64)
+    }
     fn blob(&self, id: &ObjectId, limit: u64) -> PortResult<Vec<u8>> {
         let bytes = &self.0[id.0.split_once('|').unwrap().1].1;
         if bytes.len() as u64 > limit {
@@ -115,6 +118,26 @@ fn a_mistake_is_shown_with_its_place_its_line_and_what_to_do() {
         "schema = \"trimtab/v1\"\n[environment]\nname = \"stagging\"\ntarget = \"moon\"\n",
     );
     insta::assert_snapshot!(diagnostics(&files));
+}
+
+#[test]
+fn a_file_of_code_that_no_training_would_be_given_is_told_by_name_and_size() {
+    let large = "x".repeat((MAX_CODE_FILE + 1) as usize);
+    let files = base().with("models/fraud/weights.bin", &large);
+    let said = diagnostics(&files);
+    assert!(said.contains("`models/fraud/weights.bin` has 51 MiB, more than the 50 MiB"), "{said}");
+    assert!(said.contains("[data]") && files.load().state().models.is_empty(), "{said}");
+    assert_eq!(diagnostics(&base().with("models/fraud/weights.bin", &large[..MAX_CODE_FILE as usize])), "");
+}
+
+#[test]
+fn what_stands_in_the_place_of_a_folder_of_specs_is_told() {
+    let mut files = base();
+    files.0.retain(|path, _| !path.starts_with("models/"));
+    let files = files.with("models", "elsewhere");
+    assert!(diagnostics(&files).contains("`models` is a file, not a folder"), "{}", diagnostics(&files));
+    assert_eq!(files.load().replaced().len(), 1);
+    assert!(base().load().replaced().is_empty());
 }
 
 /// Every mistake alone: what is said of it.

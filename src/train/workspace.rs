@@ -12,9 +12,6 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// A code file may have this many bytes.
-const MAX_CODE_BYTES: u64 = 50 * 1024 * 1024;
-
 /// Says which file it was.
 pub fn io(path: &Path) -> impl FnOnce(std::io::Error) -> PortError {
     let path = path.display().to_string();
@@ -42,7 +39,8 @@ pub fn checkout(source: &dyn GitTree, tree: &ObjectId, code_path: &str, to: &Pat
         if let Some(dir) = file.parent() {
             fs::create_dir_all(dir).map_err(io(dir))?;
         }
-        fs::write(&file, source.blob(&entry.id, MAX_CODE_BYTES)?).map_err(io(&file))?;
+        let named = |e: PortError| PortError { message: format!("`{}`: {}", entry.path, e.message), ..e };
+        fs::write(&file, source.blob(&entry.id, MAX_CODE_FILE).map_err(named)?).map_err(io(&file))?;
         let mode = if entry.mode == 0o100755 { 0o755 } else { 0o644 };
         fs::set_permissions(&file, fs::Permissions::from_mode(mode)).map_err(io(&file))?;
     }

@@ -51,7 +51,7 @@ class S(ThreadingHTTPServer):
             context.load_cert_chain(ROOT + "/tls/cert.pem", ROOT + "/tls/key.pem")
             socket = context.wrap_socket(socket, server_side=True, do_handshake_on_connect=False)
         return socket, address
-s = S(("127.0.0.1", 0), H)
+s = S(("127.0.0.1", int(os.environ.get("FORGE_PORT", "0"))), H)
 print(s.server_port, flush=True)
 s.serve_forever()
 "#;
@@ -72,6 +72,21 @@ impl Forge {
     /// The same over TLS, with the certificate at `tls/cert.pem` and its key at `tls/key.pem`.
     pub fn start_tls(w: &World) -> Self {
         Self::launch(w, &["tls"])
+    }
+
+    /// Ends it.
+    pub fn stop(&mut self) {
+        self.server.kill().unwrap();
+        self.server.wait().unwrap();
+    }
+
+    /// Starts it again, at the same address.
+    pub fn again(&mut self) {
+        let port = self.url.rsplit(':').next().unwrap().split('/').next().unwrap();
+        let mut command = Command::new("python3");
+        command.args(["-c", SERVER]).arg(&self.root).env("FORGE_PORT", port);
+        self.server = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        BufReader::new(self.server.stdout.take().unwrap()).read_line(&mut String::new()).unwrap();
     }
 
     fn launch(w: &World, tls: &[&str]) -> Self {
@@ -110,8 +125,7 @@ impl Forge {
 
 impl Drop for Forge {
     fn drop(&mut self) {
-        self.server.kill().unwrap();
-        self.server.wait().unwrap();
+        self.stop();
     }
 }
 

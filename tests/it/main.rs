@@ -10,6 +10,7 @@ mod deploy;
 mod environments;
 mod failures;
 mod fleet;
+mod following;
 mod forge;
 mod gc;
 mod hostile;

@@ -18,10 +18,10 @@ use trimtab::{
     source::{Credentials, GitSource, SourceConfig},
 };
 
-const CREDENTIALS: &[(&str, &str)] = &[("TRIMTAB_GIT_USERNAME", "bot"), ("TRIMTAB_GIT_TOKEN", "s3cret")];
+pub const CREDENTIALS: &[(&str, &str)] = &[("TRIMTAB_GIT_USERNAME", "bot"), ("TRIMTAB_GIT_TOKEN", "s3cret")];
 
 /// Waits until it is so.
-fn until(what: &str, w: &World, mut so: impl FnMut() -> bool) {
+pub fn until(what: &str, w: &World, mut so: impl FnMut() -> bool) {
     let limit = Instant::now() + Duration::from_secs(60);
     while !so() {
         assert!(Instant::now() < limit, "{what}: {}\n{}", w.json(&["status"])["source"], w.log());
@@ -96,7 +96,7 @@ fn mirror(w: &World) -> PathBuf {
     fs::read_dir(w.state().join("sources")).unwrap().next().unwrap().unwrap().path()
 }
 
-fn follows(w: &World) -> bool {
+pub fn follows(w: &World) -> bool {
     let head = w.head().unwrap().id().to_string();
     w.json(&["status"])["source"]["revision"]["commit"] == *head && w.json(&["status"])["source"]["error"].is_null()
 }
@@ -220,7 +220,7 @@ fn whatever_of_a_mirror_is_damaged_it_is_fetched_anew() {
 }
 
 /// What the daemon says of its source once it is in trouble.
-fn trouble(w: &World, reason: &str) -> String {
+pub fn trouble(w: &World, reason: &str) -> String {
     until("it is not in trouble", w, || w.json(&["status"])["source"]["reason"] == reason);
     w.json(&["status"])["source"]["error"].as_str().unwrap().to_owned()
 }
@@ -259,7 +259,7 @@ fn a_local_repository_that_is_moved_away_is_told_by_its_path_and_followed_again_
             w.wait_api();
         }
         let said = trouble(&w, "unreachable");
-        assert!(said.contains("models.git is not there: it was moved or deleted"), "{said}");
+        assert!(said.contains("models.git: it was moved or deleted"), "{said}");
         fs::rename(&away, &here).unwrap();
         until("it is not followed again", &w, || follows(&w));
     }
