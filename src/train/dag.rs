@@ -170,10 +170,10 @@ fn outcome(
             (python, packages) = d.venv.clone().map_or((None, vec![]), |(p, l)| (Some(p), l));
         }
     }
-    // Of the model: another may have this very fingerprint, at this very time.
+    // Of the model: another may have this very fingerprint, at this very time. Of the attempt: so may a `trimtab run` beside the daemon.
     let scratch = |what: &str| {
         let id = RunId::of_pipeline(&job.model.spec.name, &job.fingerprint);
-        config.state.join("runs").join(format!("{id}.{what}"))
+        config.state.join("runs").join(format!("{id}.{}-{what}", job.attempt))
     };
     let code = scratch("code");
     if code.exists() {
