@@ -19,7 +19,8 @@ use crate::{
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use std::{
     collections::BTreeMap,
-    path::PathBuf,
+    fs::{File, TryLockError},
+    path::{Path, PathBuf},
     process::ExitCode,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -44,14 +45,16 @@ struct Screen {
     bars: MultiProgress,
     by_stage: Mutex<BTreeMap<Name, ProgressBar>>,
     cache: PathBuf,
+    runs: PathBuf,
 }
 
 impl PipelineObserver for Screen {
     fn cached(&self, key: &Digest) -> Option<Run> {
         serde_json::from_slice(&std::fs::read(self.cache.join(key.hex())).ok()?).ok()
     }
-    fn is_over(&self, _: &RunId) -> bool {
-        false
+    /// Nothing of an earlier call is taken up but what succeeded.
+    fn is_over(&self, run: &RunId) -> bool {
+        self.runs.join(&run.0).exists()
     }
     fn recorded(&self, _: &RunId) -> Option<Run> {
         None
@@ -110,6 +113,21 @@ fn stopped_by_a_signal() -> std::io::Result<Cancel> {
     Ok(cancel)
 }
 
+/// One call at a time for a model: the next finds what this one made. Ends with the file.
+fn alone(cache: &Path, model: &Name) -> std::io::Result<File> {
+    std::fs::create_dir_all(cache)?;
+    let lock = File::create(cache.join(format!("{model}.lock")))?;
+    match lock.try_lock() {
+        Err(TryLockError::WouldBlock) => {
+            eprintln!("another `trimtab run {model}` is under way in this state folder: waiting for its end");
+            lock.lock()?;
+        }
+        Err(TryLockError::Error(e)) => return Err(e),
+        Ok(()) => {}
+    }
+    Ok(lock)
+}
+
 pub fn run(global: &Global, args: &Args) -> Outcome {
     let loaded = check::load(&args.path)?;
     let state = loaded.state();
@@ -162,9 +180,11 @@ pub fn run(global: &Global, args: &Args) -> Outcome {
         artifacts,
         datasets,
     });
-    let screen = Screen { bars: MultiProgress::new(), by_stage: Mutex::default(), cache: folder.join("run-cache") };
+    let cache = folder.join("run-cache");
+    let _alone = alone(&cache, &args.model)?;
+    let screen = Screen { bars: MultiProgress::new(), by_stage: Mutex::default(), cache, runs: folder.join("runs") };
     let revision = state.revision.clone().ok_or_else(|| Failure::new("no specs"))?;
-    // The attempt number keeps the runs of one call apart from those of the last.
+    // The attempt number keeps the runs of a call apart from those of a daemon on the same folder.
     let attempt = u32::try_from(now.wall.0 / 1000 % i64::from(u32::MAX / 32)).unwrap_or(1).max(1);
     let job = PipelineJob { model: model.clone(), revision, fingerprint: print, attempt, snapshots };
     let outcome =

@@ -112,14 +112,17 @@ pub struct Version {
     /// `None` when nothing was live.
     pub opponent: Option<Opponent>,
     pub created: WallMs,
-    /// Milliseconds of all stages that ran.
+    /// Milliseconds from the start of the first stage that ran to the end of the last; 0 when all came from the cache.
     pub duration: Millis,
 }
 
 impl Version {
-    /// How long the stages take when nothing is taken from the cache, as they last ran. `None` when there were none.
+    /// How long the stages take when nothing is taken from the cache: what it took, or at most, from what each took when it last ran. `None`
+    /// when there were none.
     pub fn expected(&self) -> Option<Millis> {
-        (!self.stages.is_empty()).then(|| Millis(self.stages.iter().map(|s| s.duration.0).sum()))
+        let all_ran = self.stages.iter().all(|s| !s.cached);
+        let one_by_one = || Millis(self.stages.iter().map(|s| s.duration.0).sum());
+        (!self.stages.is_empty()).then(|| if all_ran { self.duration } else { one_by_one() })
     }
 }
 

@@ -7,15 +7,20 @@ use crate::{
     ports::*,
     store::{Batch, Store},
 };
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Mutex},
+};
 
 /// Keeps the runs of one pipeline.
 struct Observer<'a> {
     reconciler: &'a Reconciler,
     model: &'a Name,
-    fingerprint: Digest,
-    /// When the pipeline began.
-    since: SteadyMs,
+    pipeline: &'a Pipeline,
+    /// How runs had ended that are taken up once more: that was told.
+    ended: Mutex<BTreeMap<RunId, RunStatus>>,
+    /// Failures of stages, which are those of the pipeline, too.
+    failures: Mutex<BTreeSet<String>>,
 }
 
 impl PipelineObserver for Observer<'_> {
@@ -30,7 +35,7 @@ impl PipelineObserver for Observer<'_> {
         let Some(run) = self.recorded(run) else { return false };
         match run.status {
             RunStatus::Cancelled { .. } => true,
-            RunStatus::Failed { .. } => run.started_steady < self.since,
+            RunStatus::Failed { .. } => run.started_steady < self.pipeline.since,
             RunStatus::Running | RunStatus::Succeeded => false,
         }
     }
@@ -45,13 +50,19 @@ impl PipelineObserver for Observer<'_> {
     fn record(&self, run: &Run) -> PortResult<()> {
         match &run.status {
             RunStatus::Running => self.record_start(run),
-            _ => self.reconciler.record_end(run),
+            ended => {
+                if let RunStatus::Failed { reason } = ended {
+                    lock(&self.failures).insert(reason.clone());
+                }
+                let told = lock(&self.ended).get(&run.id) == Some(ended);
+                self.reconciler.record_end(run, Some(&self.pipeline.revision), told)
+            }
         }
     }
 
     fn progress(&self, stages: &[StageProgress]) {
         self.reconciler.change_model(self.model, |observed, batch| {
-            if let Some(p) = observed.pipeline.as_mut().filter(|p| p.fingerprint == self.fingerprint) {
+            if let Some(p) = observed.pipeline.as_mut().filter(|p| p.fingerprint == self.pipeline.fingerprint) {
                 p.stages = stages.to_vec();
             }
             batch
@@ -65,9 +76,12 @@ impl Observer<'_> {
     fn record_start(&self, run: &Run) -> PortResult<()> {
         // A clean-up may be about to forget an earlier run of this name.
         self.reconciler.0.ports.claims.claim([run.id.key()]);
+        if let Some(before) = self.recorded(&run.id) {
+            lock(&self.ended).insert(run.id.clone(), before.status);
+        }
         let mut ours = false;
         let kept = self.reconciler.change_model(self.model, |observed, batch| {
-            ours = observed.pipeline.as_ref().is_some_and(|p| p.fingerprint == self.fingerprint);
+            ours = observed.pipeline.as_ref().is_some_and(|p| p.fingerprint == self.pipeline.fingerprint);
             if ours { batch.put_run(run) } else { batch }
         });
         match (ours, kept) {
@@ -88,6 +102,8 @@ impl Reconciler {
         if cancel.is_cancelled() {
             return;
         }
+        let observer =
+            Observer { reconciler: self, model, pipeline, ended: Mutex::default(), failures: Mutex::default() };
         self.0.ports.claims.claim([RunId::of_pipeline(model, &pipeline.fingerprint).key()]);
         let result = self.asked_by(model, pipeline).and_then(|desired| {
             let snapshots = self.pinned_snapshots(model, &desired, cancel)?;
@@ -102,8 +118,6 @@ impl Reconciler {
                 attempt: pipeline.attempt,
                 snapshots,
             };
-            let observer =
-                Observer { reconciler: self, model, fingerprint: pipeline.fingerprint, since: pipeline.since };
             let outcome = self.0.ports.trainer.execute(&job, &observer, cancel)?;
             Ok((job, outcome))
         });
@@ -115,12 +129,14 @@ impl Reconciler {
             }
             Err(e) => {
                 self.0.meters.trained(model, Trained::Failed, None);
-                self.note_pipeline_failure(model, pipeline, &e);
+                let told = lock(&observer.failures).contains(&e.message);
+                self.note_pipeline_failure(model, pipeline, &e, told);
             }
         }
     }
 
-    fn record_end(&self, run: &Run) -> PortResult<()> {
+    /// `told`: an event told of this end before.
+    fn record_end(&self, run: &Run, by: Option<&Revision>, told: bool) -> PortResult<()> {
         let (kind, message) = match &run.status {
             RunStatus::Succeeded | RunStatus::Running => {
                 (EventKind::RunSucceeded, format!("{} succeeded in {}", run.stage, run.duration.unwrap_or_default()))
@@ -128,8 +144,9 @@ impl Reconciler {
             RunStatus::Failed { reason } => (EventKind::RunFailed, reason.clone()),
             RunStatus::Cancelled { reason } => (EventKind::RunCancelled, format!("{} stopped: {reason}", run.stage)),
         };
-        let event = self.event(kind, Some(&run.model), None, message);
-        self.commit(Batch::new().put_run(run).event(event)).map_err(|e| PortError::retryable(e.to_string()))
+        let batch = Batch::new().put_run(run);
+        let batch = if told { batch } else { batch.event(self.event(kind, Some(&run.model), by, message)) };
+        self.commit(batch).map_err(|e| PortError::retryable(e.to_string()))
     }
 
     /// Ends what still runs of cancelled trainings: those that a daemon left which died before it could end them. What ended by itself
@@ -140,7 +157,7 @@ impl Reconciler {
             let Some(run) = known.filter(|run| run.status == RunStatus::Running) else { return Ok(()) };
             self.0.ports.trainer.stop(id);
             let status = RunStatus::Cancelled { reason: "something else was asked for meanwhile".into() };
-            self.record_end(&Run { status, ended: Some(self.now().wall), ..run })
+            self.record_end(&Run { status, ended: Some(self.now().wall), ..run }, None, false)
         };
         let ended = runs.iter().try_for_each(end);
         let forget = |observed: &mut ObservedModel, batch: Batch| {
@@ -171,7 +188,8 @@ impl Reconciler {
         then.state().models.get(model).cloned().filter(asks).ok_or_else(gone)
     }
 
-    fn note_pipeline_failure(&self, model: &Name, pipeline: &Pipeline, error: &PortError) {
+    /// `told`: an event told of it, as the failure of a stage.
+    fn note_pipeline_failure(&self, model: &Name, pipeline: &Pipeline, error: &PortError, told: bool) {
         let now = self.now().steady;
         let retry_at = error.retryable.then(|| now.plus(backoff(pipeline.attempt)));
         let event = self.event(EventKind::RunFailed, Some(model), Some(&pipeline.revision), error.message.clone());
@@ -179,7 +197,7 @@ impl Reconciler {
             if let Some(p) = observed.pipeline.as_mut().filter(|p| p.fingerprint == pipeline.fingerprint) {
                 p.state = PipelineState::Failed { reason: error.message.clone(), retry_at };
             }
-            batch.event(event)
+            if told { batch } else { batch.event(event) }
         });
     }
 

@@ -147,7 +147,11 @@ fn outcome(
     let stages = &job.model.spec.stages;
     let train = stages.iter().position(|s| s.name.as_str() == "train").unwrap_or(0);
     let mut files: BTreeMap<String, FileEntry> = BTreeMap::new();
-    let (mut metrics, mut outcomes, mut duration) = (BTreeMap::new(), Vec::new(), 0u64);
+    let (mut metrics, mut outcomes) = (BTreeMap::new(), Vec::new());
+    let now = config.clock.now().steady;
+    let ran = done.iter().flatten().filter(|d| !d.cached);
+    // Stages run beside each other; one that a daemon before this one started began when it began.
+    let began = ran.map(|d| d.run.started_steady).min().unwrap_or(now);
     let (mut python, mut packages) = (None, Vec::new());
     for (i, d) in done.iter().enumerate() {
         let Some(d) = d else { continue };
@@ -156,7 +160,6 @@ fn outcome(
         }
         metrics.extend(d.run.metrics.clone());
         let took = d.run.duration.unwrap_or_default();
-        duration += if d.cached { 0 } else { took.0 };
         outcomes.push(StageOutcome {
             name: d.run.stage.clone(),
             run: d.run.id.clone(),
@@ -167,10 +170,10 @@ fn outcome(
             (python, packages) = d.venv.clone().map_or((None, vec![]), |(p, l)| (Some(p), l));
         }
     }
-    // Of the model: another may have this very fingerprint, at this very time.
+    // Of the model: another may have this very fingerprint, at this very time. Of the attempt: so may a `trimtab run` beside the daemon.
     let scratch = |what: &str| {
         let id = RunId::of_pipeline(&job.model.spec.name, &job.fingerprint);
-        config.state.join("runs").join(format!("{id}.{what}"))
+        config.state.join("runs").join(format!("{id}.{}-{what}", job.attempt))
     };
     let code = scratch("code");
     if code.exists() {
@@ -204,6 +207,6 @@ fn outcome(
         python,
         packages,
         host,
-        duration: Millis(duration),
+        duration: Millis(now.since(began)),
     })
 }

@@ -1,6 +1,7 @@
 //! What became of failures: when they count, and when they are tried again.
 
 use crate::support::{SERVED, TRAIN, World, eventually, model};
+use serde_json::Value;
 use std::{fs, time::Duration};
 
 /// Fails after it was counted, unless the file `ok` is there.
@@ -64,6 +65,38 @@ fn content_that_failed_and_comes_back_is_tried_again_at_once() {
     w.revert(w.head().unwrap().id());
     w.wait_for("fraud", "version=v3");
     assert_eq!(w.trained("count").len(), 1 + 3 + 1 + 1);
+    let told = told_failures(&w);
+    assert!(told.len() == 3 && told.iter().all(|e| e["commit"].is_string() && e["author"] == "Ada"), "{told:?}");
+}
+
+/// Each failure is told once, with the commit that asked for it.
+fn told_failures(w: &World) -> Vec<Value> {
+    let events = w.json(&["events"]);
+    events.as_array().unwrap().iter().filter(|e| e["kind"] == "run_failed").cloned().collect()
+}
+
+/// A daemon that is killed after an attempt failed: the next one takes the failure up, and does not tell it again.
+#[test]
+fn a_failure_that_a_new_daemon_takes_up_is_told_once() {
+    let mut w = World::new();
+    let (again, began, go) = (w.path("again"), w.path("began"), w.path("go"));
+    let (again, began, go) = (again.display(), began.display(), go.display());
+    let script = format!(
+        "if [ -e {again} ]; then touch {began}; until [ -e {go} ]; do sleep 0.02; done; exit 4; fi; touch {again}; exit 3"
+    );
+    let rest = format!("[[stage]]\nname = \"check\"\nretries = 1\nrun = \"{script}\"\n");
+    w.commit_model("fraud", &model("fraud", &w.path("count"), ", seed = 1, sleep = 600", &rest));
+    w.start();
+    eventually("its second attempt runs", Duration::from_secs(60), || w.path("began").exists().then_some(()));
+    w.kill();
+    w.start();
+    fs::write(w.path("go"), "").unwrap();
+    eventually("it fails", Duration::from_secs(60), || {
+        (w.json(&["status", "fraud"])["pipeline"]["state"]["state"] == "failed").then_some(())
+    });
+    let told = told_failures(&w);
+    let with = |reason: &str| told.iter().filter(|e| e["message"].as_str().unwrap().contains(reason)).count();
+    assert_eq!((told.len(), with("exit 3"), with("exit 4")), (2, 1, 1), "{told:?}");
 }
 
 /// A stage that failed is tried again when a change of another stage asks for it, though nothing of its own changed.

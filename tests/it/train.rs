@@ -2,8 +2,9 @@
 
 use std::{
     fs,
+    io::{BufRead, BufReader},
     path::Path,
-    process::{Command, Output},
+    process::{Command, Output, Stdio},
     time::{Duration, Instant},
 };
 
@@ -81,13 +82,51 @@ fn stages_that_need_nothing_of_each_other_run_at_once() {
     let meet = |me: &str, other: &str| {
         format!(
             "[[stage]]\nname = \"{me}\"\ntimeout = \"30s\"\noutputs = [\"{me}\"]\n\
-             run = \"touch COUNT.{me}; until test -e COUNT.{other}; do sleep 0.02; done; touch $TRIMTAB_OUTPUT/{me}\"\n"
+             run = \"touch COUNT.{me}; until test -e COUNT.{other}; do sleep 0.02; done; sleep 1; touch $TRIMTAB_OUTPUT/{me}\"\n"
         )
     };
     let train = "[train]\nrun = \"touch $TRIMTAB_OUTPUT/model\"\ninputs = [\"left\", \"right\"]\n";
     let dir = world(&format!("{}{}{train}", meet("left", "right"), meet("right", "left")));
+    let begun = Instant::now();
     let out = run(dir.path());
     assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+    // What it took is what somebody waited for it.
+    let answer: serde_json::Value = serde_json::from_slice(&out.stdout).unwrap();
+    let took = answer["duration_ms"].as_u64().unwrap();
+    let one_by_one: u64 = answer["stages"].as_array().unwrap().iter().map(|s| s["duration"].as_u64().unwrap()).sum();
+    assert!(took >= 1000 && u128::from(took) <= begun.elapsed().as_millis() && one_by_one >= 2000, "{answer}");
+}
+
+/// Two at once for one model: the second waits, says so, and finds what the first made. What failed is tried anew, however soon.
+#[test]
+fn a_second_run_of_a_model_waits_for_the_first() {
+    let script = "echo t >> COUNT; until test -e COUNT.go; do sleep 0.02; done; touch $TRIMTAB_OUTPUT/model";
+    let dir = world(&format!("[train]\nrun = \"{script}\"\n"));
+    let start = || {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_trimtab"));
+        command.args(["run", "m", "--json", "--path"]).arg(dir.path()).arg("--state").arg(dir.path().join("state"));
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    };
+    let first = start();
+    let until = Instant::now() + Duration::from_secs(60);
+    while counted(dir.path()) == 0 {
+        assert!(Instant::now() < until);
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let mut second = start();
+    let mut told = String::new();
+    BufReader::new(second.stderr.as_mut().unwrap()).read_line(&mut told).unwrap();
+    assert!(told.contains("another `trimtab run m` is under way"), "{told}");
+    write(dir.path(), "count.go", "");
+    for run in [first, second] {
+        let out = run.wait_with_output().unwrap();
+        assert!(out.status.success(), "{}", said(&out));
+    }
+    assert_eq!(counted(dir.path()), 1);
+
+    let fails = world("[train]\nrun = \"echo t >> COUNT; exit 3\"\n");
+    (0..3).for_each(|_| assert!(!run(fails.path()).status.success()));
+    assert_eq!(counted(fails.path()), 3);
 }
 
 #[test]
