@@ -1,12 +1,18 @@
 //! A tree of which a part was listed already: what a cold load asks of it again costs no object.
 
 use crate::{model::*, ports::*};
+use std::{
+    collections::HashMap,
+    sync::{Mutex, PoisonError},
+};
 
 /// All files below `folder`, in the order of their paths, before the tree itself.
 pub(super) struct Listed<'a> {
     pub tree: &'a dyn GitTree,
     folder: &'a str,
     files: &'a [TreeChange],
+    /// Models share files of code: each is asked for once.
+    sizes: Mutex<HashMap<ObjectId, u64>>,
 }
 
 impl<'a> Listed<'a> {
@@ -14,7 +20,7 @@ impl<'a> Listed<'a> {
     pub fn new(tree: &'a dyn GitTree, folder: &'a str, files: Option<&'a [TreeChange]>) -> Self {
         // Git sorts by the bytes of names; those that are no text are shown by others.
         let files = files.filter(|all| all.is_sorted_by(|a, b| a.path < b.path)).unwrap_or_default();
-        Self { tree, folder: if folder == "." { "" } else { folder }, files }
+        Self { tree, folder: if folder == "." { "" } else { folder }, files, sizes: Mutex::default() }
     }
 
     fn knows(&self, path: &str) -> bool {
@@ -59,7 +65,13 @@ impl GitTree for Listed<'_> {
     }
 
     fn size(&self, id: &ObjectId) -> PortResult<u64> {
-        self.tree.size(id)
+        let sizes = || self.sizes.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = sizes().get(id) {
+            return Ok(*known);
+        }
+        let size = self.tree.size(id)?;
+        sizes().insert(id.clone(), size);
+        Ok(size)
     }
 
     fn blob(&self, id: &ObjectId, limit: u64) -> PortResult<Vec<u8>> {
