@@ -127,7 +127,7 @@ fn locations_that_are_no_repository_are_refused_in_one_line() {
         ("-oProxyCommand=touch x", "begins with `-`"),
         ("https://h/$(touch x)", "percent-encoded"),
         ("ftp://h/x", "not supported"),
-        ("/does/not/exist", "is not there: it was moved or deleted"),
+        ("/does/not/exist", "it was moved or deleted, or never was there"),
     ] {
         let out = Command::new(env!("CARGO_BIN_EXE_trimtab"))
             .args(["daemon", "--router", "127.0.0.1:0", "--state"])
