@@ -48,7 +48,7 @@ with zipfile.ZipFile(f"{folder}/thing-{version}-py3-none-any.whl", "w") as z:
     trimtab::deploy::local::stop_everything(&w.state());
     w.start();
     w.wait_for("fraud", "healthy");
-    eventually("it serves again", Duration::from_secs(60), || (w.get("/models/fraud/x").0 == 200).then_some(()));
+    eventually("it serves again", Duration::from_secs(120), || (w.get("/models/fraud/x").0 == 200).then_some(()));
     assert_eq!(w.get("/models/fraud/x").2, "1.0");
     assert!(w.state().join("env").join(python.trim_start_matches("b3:")).join("bin/python").exists());
     assert_eq!(w.trained("count").len(), 1);
