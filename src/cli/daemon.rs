@@ -222,9 +222,13 @@ async fn keep_house(reconciler: Reconciler, target: Arc<LocalTarget>, store: Sto
     const HOUR: u32 = 60;
     let (mut swept, mut rounds) = (false, 0u32);
     loop {
-        // A disk that was full is tried more often: whoever made room waits for it.
-        let pause = if swept && store.trouble().is_none() { 60 } else { 1 };
-        tokio::time::sleep(Duration::from_secs(pause)).await;
+        // A disk that is full is tried every second, also when it became so in the middle of a round: whoever makes room waits for it.
+        for _ in 0..if swept { 60 } else { 1 } {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            if store.trouble().is_some() {
+                break;
+            }
+        }
         let (reconciler, target, store, clock) = (reconciler.clone(), target.clone(), store.clone(), clock.clone());
         let work = move || {
             let before = store.trouble();

@@ -41,8 +41,13 @@ with zipfile.ZipFile(f"{folder}/thing-{version}-py3-none-any.whl", "w") as z:
             (&at("requirements.txt"), Some(&requirements)),
         ],
     );
+    // Two environments are built, which takes its time on a busy machine.
+    let wait = |w: &World, what: &str| {
+        let out = w.trimtab(&["wait", "fraud", "--for", what, "--timeout", "4m"]);
+        assert!(out.status.success(), "{}\n{}", String::from_utf8_lossy(&out.stderr), w.log());
+    };
     w.start();
-    w.wait_for("fraud", "version=v1");
+    wait(&w, "version=v1");
     assert_eq!(w.get("/models/fraud/x").2, "1.0");
     let python = w.json(&["show", "fraud@v1"])["python"].as_str().unwrap().to_owned();
     fs::remove_dir_all(w.state().join("env")).unwrap();
@@ -50,8 +55,8 @@ with zipfile.ZipFile(f"{folder}/thing-{version}-py3-none-any.whl", "w") as z:
     w.kill();
     trimtab::deploy::local::stop_everything(&w.state());
     w.start();
-    w.wait_for("fraud", "healthy");
-    eventually("it serves again", Duration::from_secs(60), || (w.get("/models/fraud/x").0 == 200).then_some(()));
+    wait(&w, "healthy");
+    eventually("it serves again", Duration::from_secs(120), || (w.get("/models/fraud/x").0 == 200).then_some(()));
     assert_eq!(w.get("/models/fraud/x").2, "1.0");
     assert!(w.state().join("env").join(python.trim_start_matches("b3:")).join("bin/python").exists());
     assert_eq!(w.trained("count").len(), 1);
