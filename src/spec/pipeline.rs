@@ -64,9 +64,10 @@ pub fn order(
             s.inputs.iter().all(|i| made.contains(i)) && (s.name.as_str() != "train" || gatekeepers_done(&left))
         });
         let Some(at) = ready else {
-            let circle: Vec<&str> = left.iter().map(|s| s.name.as_str()).collect();
-            let message = format!("the stages {} need each other in a circle", circle.join(", "));
-            return Err(vec![(left.first().map_or("stage".into(), |s| field(s, "inputs")), message)]);
+            let circle = circle(&left);
+            let names: Vec<&str> = circle.iter().map(|s| s.name.as_str()).collect();
+            let message = format!("the stages {} need each other in a circle", names.join(", "));
+            return Err(vec![(circle.first().map_or("stage".into(), |s| field(s, "inputs")), message)]);
         };
         let stage = left.remove(at);
         made.extend(stage.outputs.iter().cloned());
@@ -76,6 +77,22 @@ pub fn order(
         ordered.push(stage);
     }
     Ok(ordered)
+}
+
+/// Of stages none of which can begin, those that another of them needs: without what only waits behind the circle.
+fn circle(left: &[StageSpec]) -> Vec<&StageSpec> {
+    let makes = |s: &StageSpec, i: &String| s.outputs.contains(i) || (i == "artifact" && s.name.as_str() == "train");
+    let mut circle: Vec<&StageSpec> = left.iter().collect();
+    loop {
+        let needed = |s: &&&StageSpec| circle.iter().any(|other| other.inputs.iter().any(|i| makes(s, i)));
+        let next: Vec<&StageSpec> = circle.iter().filter(needed).copied().collect();
+        if next.len() == circle.len() {
+            break;
+        }
+        circle = next;
+    }
+    // `train` waits for every check, too, without needing what it makes.
+    if circle.is_empty() { left.iter().collect() } else { circle }
 }
 
 /// Stages that do not need the artifact, directly or through others.

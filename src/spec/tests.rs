@@ -209,7 +209,7 @@ fn each_mistake_is_told() {
         (
             "[serve]",
             "[[stage]]\nname = \"a\"\nrun = \"x\"\ninputs = [\"b\"]\noutputs = [\"a\"]\n[[stage]]\nname = \"b\"\nrun = \"x\"\ninputs = [\"a\"]\noutputs = [\"b\"]\n[serve]",
-            "in a circle",
+            "the stages a, b need each other in a circle",
         ),
         ("[serve]", "[[stage]]\nname = \"a\"\nrun = \"x\"\noutputs = [\"../x\"]\n[serve]", "`..` is refused"),
         ("[serve]\n", "[serve]\nruntime = \"onnx\"\n", "not in this version"),
