@@ -50,6 +50,10 @@ fn broken_settings_show_in_the_status_of_the_fleet() {
     w.commit("settings", &[("specs/trimtab.toml", Some("schema = \"trimtab/v1\"\n[reconcile]\nprune_shore = 1\n"))]);
     assert!(w.trimtab(&["sync"]).status.success());
     let status = || String::from_utf8(w.trimtab(&["status"]).stdout).unwrap();
+    // What a model's own row tells is not told twice.
+    w.commit("poison", &[("specs/models/bad/model.toml", Some("poison"))]);
+    assert!(w.trimtab(&["sync"]).status.success());
+    assert!(!status().contains("specs: specs/models"), "{}", status());
     let said = "specs: specs/trimtab.toml:3: unknown key `prune_shore`";
     assert!(status().contains(said), "{}", status());
     w.commit_model("good", &model("good", &count, ", seed = 2", SERVED));
