@@ -26,14 +26,9 @@ pub struct Fleet {
 impl Fleet {
     /// What is wrong with specs that no model's row tells of, such as the settings: the first in a sentence, and how many more there are.
     pub fn specs_trouble(&self) -> Option<String> {
-        let told = |d: &Diagnostic| {
-            let file = d.location.as_ref().map(|l| l.file.as_str());
-            d.model.is_some() || file.is_some_and(|file| self.models.iter().any(|m| m.message.contains(file)))
-        };
-        let all: Vec<&Diagnostic> =
-            self.diagnostics.iter().filter(|d| d.severity == Severity::Error && !told(d)).collect();
-        let first = all.first()?.sentence();
-        let more = all.len() - 1;
+        let mut all = self.diagnostics.iter().filter(|d| d.severity == Severity::Error && d.model.is_none());
+        let first = all.next()?.sentence();
+        let more = all.count();
         Some(if more > 0 { format!("{first}; {more} more, `trimtab plan` has all") } else { first })
     }
 }

@@ -82,11 +82,10 @@ fn highlight_line(line: &str) -> String {
     let rest = &body[head.len()..];
     let sgr = match head {
         "+" => 32,
-        "~" | "warning:" => 33,
+        "~" | "waiting" | "warning:" => 33,
         "-" | "error:" => 31,
         "↺" => 36,
         "because" | "·" | "┌─" | "│" | "=" => 2,
-        "waiting" => 33,
         // The number of a line that is shown.
         _ if head.bytes().all(|b| b.is_ascii_digit()) && rest.starts_with(" │") => 2,
         _ => return line.to_owned(),

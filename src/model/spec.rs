@@ -56,6 +56,13 @@ pub struct GateSpec {
     pub higher_is_better: bool,
 }
 
+impl GateSpec {
+    /// The slack of the comparison with live for people: ` by more than 0.005`, or nothing.
+    pub fn slack(&self) -> String {
+        if self.tolerance > 0.0 { format!(" by more than {}", self.tolerance) } else { String::new() }
+    }
+}
+
 /// `[serve]`: how replicas of a version run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ServeSpec {

@@ -33,10 +33,9 @@ pub fn judge(gates: &[GateSpec], metrics: &BTreeMap<String, f64>, opponent: Opti
 fn compare(gate: &GateSpec, value: Option<f64>, opponent: Option<&Opponent>) -> GateResult {
     let theirs = opponent.and_then(|o| Some((o.version, *o.metrics.get(&gate.metric)?)));
     let theirs = theirs.filter(|(_, figure)| figure.is_finite());
-    let slack = if gate.tolerance > 0.0 { format!(" by more than {}", gate.tolerance) } else { String::new() };
     let (condition, passed) = match theirs {
         Some((number, figure)) => {
-            let condition = format!("{} no worse than live {number} ({figure}){slack}", gate.metric);
+            let condition = format!("{} no worse than live {number} ({figure}){}", gate.metric, gate.slack());
             (condition, value.is_some_and(|v| no_worse(gate, v, figure)))
         }
         None => (format!("{} no worse than live (none when it was made)", gate.metric), value.is_some()),

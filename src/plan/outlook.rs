@@ -33,8 +33,7 @@ fn gate(gate: &GateSpec, live: Option<&Version>) -> String {
     let max = gate.max.map(|b| format!("{} ≤ {b}", gate.metric));
     let compared = gate.no_worse_than_live.then(|| {
         let figure = live.and_then(|l| l.metrics.get(&gate.metric).map(|m| format!(" {} ({m:.4})", l.number)));
-        let slack = if gate.tolerance > 0.0 { format!(" by more than {}", gate.tolerance) } else { String::new() };
-        format!("{} no worse than live{}{slack}", gate.metric, figure.unwrap_or_default())
+        format!("{} no worse than live{}{}", gate.metric, figure.unwrap_or_default(), gate.slack())
     });
     [min, max, compared].into_iter().flatten().collect::<Vec<_>>().join(" · ")
 }

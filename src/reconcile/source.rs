@@ -275,7 +275,10 @@ impl Reconciler {
             self.note_mending(what);
         }
         let outcome = fetched.and_then(|fetched| match fetched {
-            Fetched::Empty => Err(PortError::retryable("the repository has no commit yet: push the first one").because(SourceReason::Empty)),
+            Fetched::Empty => {
+                let said = "the repository has no commit yet: push the first one";
+                Err(PortError::retryable(said).because(SourceReason::Empty))
+            }
             Fetched::BranchGone => {
                 let said = format!("the branch `{branch}` was deleted; the last revision stays in force");
                 Err(PortError::retryable(said).because(SourceReason::BranchGone))
@@ -424,13 +427,16 @@ impl Reconciler {
     /// commit assumed: told by its content, whoever committed it.
     fn whose_lock_it_is(&self, base: &Loaded, next: &Loaded, name: &Name) -> Option<Revision> {
         let (before, now) = (base.state().models.get(name)?, next.state().models.get(name)?);
+        if before.lock == now.lock {
+            return None;
+        }
         let assumed = {
             let cell = self.cell(name)?;
             let cell = lock(&cell);
             before.lock_for(&pins::resolve(before, &cell.observed).pinned)
         };
         let as_assumed = DesiredModel { lock: assumed, ..DesiredModel::clone(before) };
-        (before.lock != now.lock && as_assumed.asks_the_same(now)).then(|| before.changed_by.clone())
+        as_assumed.asks_the_same(now).then(|| before.changed_by.clone())
     }
 
     /// How many models Git asked for before this commit.

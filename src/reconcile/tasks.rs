@@ -56,6 +56,7 @@ impl Reconciler {
 
     /// Data that the model's plan does not ask for (any more) is not waited for.
     fn cancel_other_data(&self, model: &Name, asked: Option<Digest>) {
+        // In the order of tasks those of data come first.
         let from = (model.clone(), Task::Data(Digest::from_bytes([0; 32])));
         for (key, _) in self.0.tasks.between(&from, &(model.clone(), Task::Lock)) {
             if asked.is_none_or(|of| key.1 != Task::Data(of)) {

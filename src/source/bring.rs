@@ -68,10 +68,10 @@ impl GitSource {
         Ok(None)
     }
 
-    /// Looks for damaged objects: when nothing moved and so nobody waits, at all.
+    /// Looks for damaged objects: now and then, when nothing moved and so nobody waits, at all.
     pub(super) fn look_at(&self, previous: Option<&ObjectId>, head: Option<git2::Oid>) {
         let rests = previous.is_some_and(|p| head.is_some_and(|h| id(h) == *p));
-        self.look(if rests { Look::All } else { Look::New });
+        self.look(if rests && self.folders.loose.is_due() { Look::All } else { Look::New });
     }
 
     /// What is said of a branch that is not there.

@@ -18,6 +18,7 @@ use std::{
         Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
+    time::{Duration, Instant},
 };
 
 /// How closely is looked.
@@ -43,11 +44,25 @@ struct Folder {
 pub(super) struct Loose {
     folders: Mutex<HashMap<PathBuf, Folder>>,
     any: AtomicBool,
+    /// When every file was looked at last.
+    all: Mutex<Option<Instant>>,
 }
 
+/// Least time between two looks at every file when nothing moved: their cost is that of all loose objects.
+const ALL_EVERY: Duration = Duration::from_secs(60);
+
 impl Loose {
+    /// Whether every file was looked at long enough ago.
+    pub fn is_due(&self) -> bool {
+        let last = *self.all.lock().unwrap_or_else(PoisonError::into_inner);
+        last.is_none_or(|at| at.elapsed() >= ALL_EVERY)
+    }
+
     /// Looks at the objects in this folder (`objects` of a repository) and in those that it borrows from.
     pub fn look(&self, objects: &Path, how: Look) {
+        if how == Look::All {
+            *self.all.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+        }
         let mut known = self.lock();
         let places: Vec<(PathBuf, Option<Folder>)> = lenders(objects)
             .iter()

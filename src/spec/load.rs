@@ -413,21 +413,19 @@ impl Loaded {
             let of_this = |d: &Diagnostic| d.location.as_ref().is_some_and(|l| l.file == path);
             broken.is_some_and(|all| all.first().is_some_and(of_this))
         };
+        let of = |model: Option<Name>| move |d: &Diagnostic| Diagnostic { model: model.clone(), ..d.clone() };
         let models = self.noted.iter().filter_map(|path| Some((path, self.models.get(path)?)));
-        let models =
-            models.filter(|(path, p)| p.value.is_some() || !told_below(path)).flat_map(|(_, p)| &p.diagnostics);
+        let models = models
+            .filter(|(path, p)| p.value.is_some() || !told_below(path))
+            .flat_map(|(path, p)| p.diagnostics.iter().map(of(p.name(path))));
         let broken = self.state.broken.iter().filter(|(name, _)| !self.contested.contains(*name));
-        let broken = broken.flat_map(|(_, found)| found);
-        let found = self
-            .replaced
-            .iter()
-            .chain(settings)
-            .chain(datasets)
-            .chain(environments)
+        let broken = broken.flat_map(|(name, found)| found.iter().map(of(Some(name.clone()))));
+        let found = self.replaced.iter().chain(settings).chain(datasets).chain(environments).cloned();
+        found
             .chain(models)
             .chain(broken)
-            .cloned();
-        found.chain(self.contested.iter().flat_map(|name| self.rivals_of(name, tree, revision))).collect()
+            .chain(self.contested.iter().flat_map(|name| self.rivals_of(name, tree, revision)))
+            .collect()
     }
 
     /// Specs that give themselves a name that another file has: which one is in force, or that none is.

@@ -294,6 +294,10 @@ impl Drop for World {
     fn drop(&mut self) {
         self.kill();
         trimtab::deploy::local::stop_everything(&self.state());
+        // Runs outlive their daemon by design, and some wait here for what never comes.
+        let runs = fs::read_dir(self.state().join("runs")).into_iter().flatten().flatten();
+        let shims = runs.filter_map(|run| trimtab::process::adopt(&run.path().join("shim")));
+        shims.filter(|shim| shim.pid().is_some()).for_each(|shim| shim.kill());
     }
 }
 
