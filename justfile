@@ -14,6 +14,10 @@ test:
 test-extended:
     cargo test --features extended-tests
 
+# Run the tests beside a real MLflow and in a browser (TRIMTAB_TEST_MLFLOW: a Python with tests/extended/mlflow/requirements.txt)
+test-peers:
+    cargo test --features peer-tests --test extended
+
 # Check format, lints and licences
 lint:
     cargo fmt --check
@@ -23,6 +27,10 @@ lint:
 # Measure every budget beside its limit (about half an hour)
 bench:
     cargo bench
+
+# Measure the tracking server beside a real `mlflow server` (TRIMTAB_TEST_MLFLOW: a Python with mlflow)
+bench-tracking:
+    cargo bench --bench tracking
 
 # Show the whole story on a real dataset
 demo:

@@ -48,6 +48,24 @@ impl Trainer for Instantly {
     }
 }
 
+impl Registry for Instantly {
+    fn find(&self, _: &str) -> PortResult<RegisteredFiles> {
+        Err(PortError::permanent("nothing is registered here"))
+    }
+    fn knows(&self, _: &Name, _: VersionNumber) -> bool {
+        true
+    }
+    fn publish(&self, _: &Version) -> PortResult<()> {
+        Ok(())
+    }
+    fn serves(&self, _: &Name, _: &BTreeMap<Name, VersionNumber>) -> PortResult<()> {
+        Ok(())
+    }
+    fn withdraw(&self, _: &Name, _: VersionNumber) -> PortResult<()> {
+        Ok(())
+    }
+}
+
 impl Datasets for Instantly {
     fn snapshot(&self, dataset: &DatasetSpec, now: WallMs, _: &Cancel) -> PortResult<Snapshot> {
         Ok(Snapshot {
@@ -114,6 +132,9 @@ impl Disk for Instantly {
     fn remembered(&self, _: &Stored) -> Option<Run> {
         None
     }
+    fn drop_late_parts(&self, _: SteadyMs) -> PortResult<()> {
+        Ok(())
+    }
     fn alone(&self) -> PortResult<Option<Box<dyn Send>>> {
         Ok(None)
     }
@@ -138,6 +159,7 @@ impl AtRest {
             trainer: stub.clone(),
             target: stub.clone(),
             datasets: stub.clone(),
+            registry: stub.clone(),
             clock,
             disk: stub,
             claims: Arc::default(),

@@ -85,6 +85,7 @@ fn summary(n: usize) -> ModelSummary {
 fn fleet() -> Fleet {
     let hundredth = MODELS / 100;
     Fleet {
+        mirror_error: None,
         source: SourceStatus::default(),
         models: (0..MODELS).map(summary).collect(),
         counts: Counts {

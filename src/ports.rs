@@ -1,6 +1,10 @@
 //! The traits at the edge. All calls block unless said otherwise; callers put them on threads of their own.
 //! Every effect is idempotent: repeating a call after a crash finds what the first one did.
 
+mod uploads;
+
+pub use uploads::*;
+
 use crate::model::*;
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -160,7 +164,7 @@ pub enum Lay {
 }
 
 /// Content-addressed files below `state/artifacts/`.
-pub trait ArtifactStore: Send + Sync {
+pub trait ArtifactStore: Uploads {
     /// Takes every file below `folder` in (hashed in parallel, hard links or reflinks where the file system can) and
     /// returns their manifest. Symlinks that lead outside the folder are refused.
     fn put_folder(&self, folder: &Path) -> PortResult<Manifest>;
@@ -219,6 +223,8 @@ pub trait Disk: Send + Sync {
     fn is_alive(&self, run: &Stored) -> bool;
     /// The run that was remembered; `None` when it cannot be read.
     fn remembered(&self, memory: &Stored) -> Option<Run>;
+    /// Forgets files in parts that nobody waits for any more.
+    fn drop_late_parts(&self, now: SteadyMs) -> PortResult<()>;
     /// Keeps other processes from taking anything in while the guard lives; `None` while one does.
     fn alone(&self) -> PortResult<Option<Box<dyn Send>>>;
 }
@@ -309,6 +315,28 @@ pub trait Datasets: Send + Sync {
     fn locate(&self, snapshot: &Snapshot) -> PortResult<PathBuf>;
 }
 
+/// A version of a registered model, as a client left it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RegisteredFiles {
+    pub files: Manifest,
+    /// The newest metrics of the run that made it.
+    pub metrics: BTreeMap<String, f64>,
+}
+
+/// Versions that are registered with the tracking server, by trimtab or by clients.
+pub trait Registry: Send + Sync {
+    /// The version of `fraud@champion` or `fraud/7`, now.
+    fn find(&self, reference: &str) -> PortResult<RegisteredFiles>;
+    /// Whether a version of a model is known there.
+    fn knows(&self, model: &Name, number: VersionNumber) -> bool;
+    /// Makes a version of the loop known to clients; once.
+    fn publish(&self, version: &Version) -> PortResult<()>;
+    /// Has the aliases of a model that are names of environments point at what these serve. Cheap when they do.
+    fn serves(&self, model: &Name, environments: &BTreeMap<Name, VersionNumber>) -> PortResult<()>;
+    /// Forgets a version of the loop.
+    fn withdraw(&self, model: &Name, number: VersionNumber) -> PortResult<()>;
+}
+
 /// Asks a running effect to stop, and says why. Cloned freely.
 #[derive(Debug, Clone, Default)]
 pub struct Cancel(Arc<OnceLock<String>>);
@@ -339,6 +367,30 @@ pub struct PipelineJob {
     pub fingerprint: Digest,
     pub attempt: u32,
     pub snapshots: BTreeMap<Name, Snapshot>,
+}
+
+/// A run as it is told to whoever tracks runs.
+#[derive(Debug, Clone)]
+pub struct TrackedRun<'a> {
+    pub run: &'a Run,
+    pub revision: &'a Revision,
+    pub params: &'a Params,
+}
+
+/// One value that a run wrote into its file of metrics.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LoggedMetric {
+    pub name: String,
+    pub value: f64,
+    pub step: i64,
+}
+
+/// Keeps track of runs beside what they log themselves. Each call returns once it is durable.
+pub trait RunTracker: Send + Sync {
+    /// A run is about to start, or goes on; the variables by which its process finds the tracking server.
+    fn begin(&self, run: &TrackedRun<'_>) -> PortResult<BTreeMap<String, String>>;
+    /// A run ended, having written these metrics; the newest values of all that were logged for it.
+    fn end(&self, run: &TrackedRun<'_>, metrics: &[LoggedMetric]) -> PortResult<BTreeMap<String, f64>>;
 }
 
 /// What a pipeline that succeeded left behind.

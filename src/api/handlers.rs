@@ -71,7 +71,7 @@ pub(super) async fn plan(State(api): State<Shared>, Query(query): Query<PlanQuer
 }
 
 /// A body that may be left out.
-fn body<T: DeserializeOwned + Default>(bytes: &[u8]) -> Result<T, Failure> {
+pub(super) fn body<T: DeserializeOwned + Default>(bytes: &[u8]) -> Result<T, Failure> {
     if bytes.is_empty() {
         return Ok(T::default());
     }
@@ -136,7 +136,16 @@ fn view(api: &Api, name: &Name) -> Result<crate::reconcile::ModelView, Failure> 
 
 pub(super) async fn versions(State(api): State<Shared>, Path(name): Path<String>) -> Answer<Vec<VersionBrief>> {
     let name = model_name(&name)?;
-    blocking(move || Ok(Json(views::briefs(&api.reconciler, &view(&api, &name)?.observed)?))).await
+    blocking(move || {
+        // What only clients registered has versions, and no spec.
+        let observed = view(&api, &name).map_or_else(|_| ObservedModel::new(name.clone()), |v| v.observed);
+        let versions = views::briefs(&api.reconciler, &observed)?;
+        if versions.is_empty() {
+            view(&api, &name)?;
+        }
+        Ok(Json(versions))
+    })
+    .await
 }
 
 pub(super) async fn version(

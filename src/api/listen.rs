@@ -1,11 +1,19 @@
 //! Where the API listens: a unix socket for this machine's user, and TCP with a token when asked for.
 
 use super::{
+    mlflow::{
+        self, Taken,
+        access::{self, Who},
+    },
     routes,
-    server::{Api, Caller, Failure, router},
+    server::{Api, Caller, Failure, router, tracking_router},
     webhook,
 };
-use crate::model::Digest;
+use crate::model::{
+    Digest,
+    tracking::{ErrorCode, TrackingError},
+};
+use crate::reconcile::Reconciler;
 use axum::{
     Router,
     body::{Body, to_bytes},
@@ -14,13 +22,15 @@ use axum::{
     middleware::{self, Next},
     response::{IntoResponse, Response},
 };
+use futures::StreamExt;
 use hyper::server::conn::http1;
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
     service::TowerToHyperService,
 };
 use std::{
-    net::{SocketAddr, TcpListener},
+    error::Error,
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener},
     os::unix::{fs::PermissionsExt, net::UnixListener},
     path::{Path as FsPath, PathBuf},
     sync::Arc,
@@ -33,6 +43,8 @@ use tokio::sync::Semaphore;
 const HEADERS: Duration = Duration::from_secs(10);
 /// How long it may take to send a body.
 const BODY: Duration = Duration::from_secs(15);
+/// How long nothing may come of a body that takes its time.
+const IDLE: Duration = Duration::from_secs(30);
 /// Connections over TCP at once; more wait in the system's queue. The daemon's other work needs descriptors too.
 const CONNECTIONS: usize = 256;
 
@@ -43,9 +55,14 @@ const SOCKET_PATH_MAX: usize = 107;
 #[derive(Debug, Clone)]
 pub struct ServerConfig {
     pub socket: PathBuf,
+    /// Where everything is served over TCP.
     pub tcp: Option<SocketAddr>,
     /// Where the TCP address is kept while there is one: port 0 asks for any that is free.
     pub address: PathBuf,
+    /// Where clients of MLflow are served; a free port of this machine when nobody says, the same again at the next start.
+    pub tracking: Option<SocketAddr>,
+    /// Where that address is kept.
+    pub tracking_address: PathBuf,
     /// Asked for on TCP.
     pub token: String,
 }
@@ -55,24 +72,61 @@ pub struct ServerConfig {
 pub struct Listening {
     unix: UnixListener,
     tcp: Option<TcpListener>,
+    tracking: TcpListener,
     token: String,
+}
+
+impl Listening {
+    /// Where clients on this machine find the tracking server.
+    pub fn tracking_url(&self) -> std::io::Result<String> {
+        let mut address = self.tracking.local_addr()?;
+        if address.ip().is_unspecified() {
+            address.set_ip(match address {
+                SocketAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+                SocketAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+            });
+        }
+        Ok(format!("http://{address}"))
+    }
+}
+
+fn listener(address: SocketAddr, flag: &str) -> std::io::Result<TcpListener> {
+    let failed = |e: std::io::Error| {
+        let help = match e.kind() {
+            std::io::ErrorKind::AddrInUse => {
+                format!(": stop the program that uses it, or choose another with `{flag}`")
+            }
+            std::io::ErrorKind::PermissionDenied => format!(": choose a port above 1023 with `{flag}`"),
+            _ => String::new(),
+        };
+        std::io::Error::new(e.kind(), format!("cannot listen on {address}: {e}{help}"))
+    };
+    let listener = TcpListener::bind(address).map_err(failed)?;
+    listener.set_nonblocking(true).map(|()| listener)
+}
+
+/// The tracking server's own place: runs that a daemon before this one started find it where they were told.
+fn tracking_listener(config: &ServerConfig) -> std::io::Result<TcpListener> {
+    const FLAG: &str = "--tracking";
+    if let Some(address) = config.tracking {
+        return listener(address, FLAG);
+    }
+    let before =
+        std::fs::read_to_string(&config.tracking_address).ok().and_then(|a| a.trim().parse::<SocketAddr>().ok());
+    let free = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    match before.filter(|a| a.ip().is_loopback()).map(|address| listener(address, FLAG)) {
+        Some(Ok(found)) => Ok(found),
+        Some(Err(e)) if e.kind() == std::io::ErrorKind::AddrInUse => {
+            tracing::warn!("{e}: clients of MLflow find the tracking server at another port now");
+            listener(free, FLAG)
+        }
+        _ => listener(free, FLAG),
+    }
 }
 
 /// Takes the addresses. The socket is 0600. Nobody is answered before [`serve`].
 pub fn bind(config: &ServerConfig) -> std::io::Result<Listening> {
-    let tcp = config.tcp.map(|address| {
-        let failed = |e: std::io::Error| {
-            let help = match e.kind() {
-                std::io::ErrorKind::AddrInUse => ": stop the program that uses it, or choose another with `--listen`",
-                std::io::ErrorKind::PermissionDenied => ": choose a port above 1023 with `--listen`",
-                _ => "",
-            };
-            std::io::Error::new(e.kind(), format!("cannot listen on {address}: {e}{help}"))
-        };
-        let listener = TcpListener::bind(address).map_err(failed)?;
-        listener.set_nonblocking(true).map(|()| listener)
-    });
-    let tcp = tcp.transpose()?;
+    let tcp = config.tcp.map(|address| listener(address, "--listen")).transpose()?;
     match std::fs::remove_file(&config.address) {
         Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(e),
         _ => {}
@@ -82,9 +136,11 @@ pub fn bind(config: &ServerConfig) -> std::io::Result<Listening> {
         tracing::info!("the API is on http://{bound} too");
         std::fs::write(&config.address, bound.to_string())?;
     }
+    let tracking = tracking_listener(config)?;
+    std::fs::write(&config.tracking_address, tracking.local_addr()?.to_string())?;
     let unix = private_socket(&config.socket)?;
     unix.set_nonblocking(true)?;
-    Ok(Listening { unix, tcp, token: config.token.clone() })
+    Ok(Listening { unix, tcp, tracking, token: config.token.clone() })
 }
 
 /// Serves until `stop` ends. TCP asks for the token.
@@ -103,20 +159,27 @@ pub async fn serve(
         let _ = stopped.wait_for(|s| *s).await;
     };
     let unix = tokio::net::UnixListener::from_std(listening.unix)?;
-    if let Some(tcp) = listening.tcp {
-        let tcp = tokio::net::TcpListener::from_std(tcp)?;
-        let token = Arc::new(listening.token);
-        let guarded = router(api.clone(), Caller::Tcp)
+    let tracking = tracking_token(&listening.token);
+    let secrets = Arc::new(Secrets { all: listening.token, tracking, reconciler: api.reconciler.clone() });
+    let offered = |listener: TcpListener, app: Router| -> std::io::Result<()> {
+        let listener = tokio::net::TcpListener::from_std(listener)?;
+        let secrets = secrets.clone();
+        let guarded = app
             .layer(middleware::from_fn(whole_body))
-            .layer(middleware::from_fn(move |request, next| authorise(token.clone(), request, next)));
+            .layer(middleware::from_fn(move |request, next| authorise(secrets.clone(), request, next)));
         let stopped = wait(stopped.clone());
         tokio::spawn(async move {
             tokio::select! {
-                () = accept(tcp, guarded) => {}
+                () = accept(listener, guarded) => {}
                 () = stopped => {}
             }
         });
+        Ok(())
+    };
+    if let Some(tcp) = listening.tcp {
+        offered(tcp, router(api.clone(), Caller::Tcp))?;
     }
+    offered(listening.tracking, tracking_router(api.clone()))?;
     // Event streams never end by themselves: after the signal what is open is dropped.
     tokio::select! {
         done = axum::serve(unix, router(api, Caller::Socket)).into_future() => done,
@@ -150,20 +213,40 @@ async fn accept(listener: tokio::net::TcpListener, app: Router) {
     }
 }
 
-/// Takes a body in before it is looked at: not larger than any that is asked for, and within the time.
+/// Takes a body in before it is looked at: not larger than any that is asked for, and within the time. Of MLflow's clients files are passed
+/// on as they come, and other bodies may be large: they are cut when nothing comes for long.
 async fn whole_body(request: Request, next: Next) -> Response {
+    let taken = mlflow::body(request.method(), request.uri().path());
     let (head, body) = request.into_parts();
     let size = head.headers.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<u64>().ok());
     let refused = |status, said: &str| Failure(status, said.into()).into_response();
     let too_large = || refused(StatusCode::PAYLOAD_TOO_LARGE, "the body is too large");
-    if size.is_some_and(|s| s > webhook::MAX_BODY as u64) {
+    let (body, limit, time) = match taken {
+        Some(Taken::Streamed) => return next.run(Request::from_parts(head, patient(body))).await,
+        Some(Taken::Whole(limit)) => (patient(body), limit, Duration::MAX),
+        None => (body, webhook::MAX_BODY, BODY),
+    };
+    if size.is_some_and(|s| s > limit as u64) {
         return too_large();
     }
-    match tokio::time::timeout(BODY, to_bytes(body, webhook::MAX_BODY)).await {
+    match tokio::time::timeout(time, to_bytes(body, limit)).await {
         Ok(Ok(bytes)) => next.run(Request::from_parts(head, Body::from(bytes))).await,
-        Ok(Err(_)) => too_large(),
-        Err(_) => refused(StatusCode::REQUEST_TIMEOUT, "the body did not come in time"),
+        Ok(Err(e)) if e.source().is_some_and(|e| e.is::<http_body_util::LengthLimitError>()) => too_large(),
+        Ok(Err(_)) | Err(_) => refused(StatusCode::REQUEST_TIMEOUT, "the body did not come in time"),
     }
+}
+
+/// The same body, which ends with an error when nothing comes for a while.
+fn patient(body: Body) -> Body {
+    let late = |_| std::io::Error::new(std::io::ErrorKind::TimedOut, "nothing more came for a while");
+    let pieces = futures::stream::unfold(Some(body.into_data_stream()), move |stream| async move {
+        let mut stream = stream?;
+        match tokio::time::timeout(IDLE, stream.next()).await.map_err(late) {
+            Ok(piece) => Some((piece?.map_err(std::io::Error::other), Some(stream))),
+            Err(e) => Some((Err(e), None)),
+        }
+    });
+    Body::from_stream(pieces)
 }
 
 /// Listens on a socket that only this user can open, in the place of one that a dead daemon left (two daemons on one state
@@ -212,19 +295,89 @@ pub fn token(state: &FsPath) -> std::io::Result<String> {
     Ok(text)
 }
 
-/// Health, readiness and signed webhooks are open; everything else asks for the token.
-async fn authorise(token: Arc<String>, request: Request, next: Next) -> Response {
-    let open = routes::OPEN.contains(&request.uri().path());
-    let given = request
-        .headers()
-        .get(header::AUTHORIZATION)
-        .and_then(|v| v.to_str().ok())
-        .and_then(|v| v.split_once(' '))
-        // The scheme's case means nothing (RFC 9110, 11.1).
-        .and_then(|(scheme, token)| scheme.eq_ignore_ascii_case("bearer").then(|| token.trim_start()));
-    let good = given.is_some_and(|g| bool::from(g.as_bytes().ct_eq(token.as_bytes())));
-    if open || good {
+/// What may be shown instead of a name: the token of this state folder opens everything, that of its runs the tracking server.
+struct Secrets {
+    all: String,
+    tracking: String,
+    /// Knows the users that Git names.
+    reconciler: Reconciler,
+}
+
+/// The token that runs are given: it follows from the other, and opens the tracking server alone.
+pub fn tracking_token(token: &str) -> String {
+    Digest::of(format!("trimtab tracking {token}").as_bytes()).hex()
+}
+
+/// What a caller shows.
+struct Shown {
+    user: Option<String>,
+    secret: String,
+}
+
+/// A bearer token, or the password of basic authentication, as MLflow's clients send them. The scheme's case means nothing (RFC 9110, 11.1).
+fn shown(request: &Request) -> Option<Shown> {
+    let given = request.headers().get(header::AUTHORIZATION)?.to_str().ok()?;
+    let (scheme, secret) = given.split_once(' ')?;
+    if scheme.eq_ignore_ascii_case("bearer") {
+        return Some(Shown { user: None, secret: secret.trim_start().to_owned() });
+    }
+    if !scheme.eq_ignore_ascii_case("basic") {
+        return None;
+    }
+    let decoded = base64::Engine::decode(&base64::engine::general_purpose::STANDARD, secret.trim()).ok()?;
+    let (user, password) = std::str::from_utf8(&decoded).ok()?.split_once(':')?;
+    Some(Shown { user: Some(user.to_owned()), secret: password.to_owned() })
+}
+
+impl Secrets {
+    /// Who shows this; `None` when nobody who may call here.
+    fn who(&self, shown: &Shown, tracking: bool) -> Option<Who> {
+        let is = |secret: &str| bool::from(shown.secret.as_bytes().ct_eq(secret.as_bytes()));
+        if is(&self.all) || tracking && is(&self.tracking) {
+            return Some(Who::Owner);
+        }
+        if !tracking {
+            return None;
+        }
+        access::user(&self.reconciler, shown.user.as_deref(), &shown.secret)
+    }
+}
+
+/// Whether a page of another site asks for a change: a browser adds what its user typed here to whatever any page asks of this server. As
+/// `should_block_cors_request` in `mlflow/server/security_utils.py`, but told by what browsers say of it where they do.
+fn from_elsewhere(request: &Request) -> bool {
+    let text = |name: &str| request.headers().get(name).and_then(|v| v.to_str().ok());
+    if request.method().is_safe() {
+        return false;
+    }
+    match (text("sec-fetch-site"), text("origin")) {
+        (Some(site), _) => !matches!(site, "same-origin" | "none"),
+        (None, Some(origin)) => origin.split_once("://").map(|(_, authority)| authority) != text("host"),
+        (None, None) => false,
+    }
+}
+
+/// Health, readiness, signed webhooks and signed uploads are open; everything else asks for the token.
+async fn authorise(secrets: Arc<Secrets>, mut request: Request, next: Next) -> Response {
+    let path = request.uri().path();
+    let open = routes::OPEN.contains(&path) || mlflow::is_open(request.method(), path);
+    let tracking = mlflow::is_path(path);
+    let who = shown(&request).and_then(|shown| secrets.who(&shown, tracking));
+    if let Some(who) = who {
+        if from_elsewhere(&request) {
+            let said = "a page of another site asks for this change: it is refused";
+            return TrackingError::new(ErrorCode::PermissionDenied, said).into_response();
+        }
+        request.extensions_mut().insert(who);
         return next.run(request).await;
+    }
+    if open {
+        return next.run(request).await;
+    }
+    if tracking {
+        let said = "a token is needed: set MLFLOW_TRACKING_TOKEN (or MLFLOW_TRACKING_PASSWORD) to the content of the daemon's state/token";
+        let challenge = [(header::WWW_AUTHENTICATE, "Basic realm=\"trimtab\"")];
+        return (challenge, TrackingError::new(ErrorCode::Unauthenticated, said)).into_response();
     }
     Failure(
         StatusCode::UNAUTHORIZED,

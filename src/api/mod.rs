@@ -2,8 +2,10 @@
 
 pub mod client;
 mod handlers;
+mod import;
 mod listen;
 mod metrics;
+mod mlflow;
 mod openapi;
 mod routes;
 mod server;
@@ -12,5 +14,5 @@ pub mod types;
 mod views;
 mod webhook;
 
-pub use listen::{ServerConfig, bind, serve, token};
+pub use listen::{ServerConfig, bind, serve, token, tracking_token};
 pub use server::Api;

@@ -2,11 +2,12 @@
 //! the other lacks.
 
 use super::{
-    handlers, openapi,
+    handlers, import, openapi,
     server::{Answer, Shared},
     streams,
     types::*,
 };
+
 use axum::{handler::Handler, http::StatusCode, routing::MethodRouter};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 
@@ -104,6 +105,7 @@ fn plain<H: Handler<T, Shared>, T: 'static>(path: &'static str, summary: &'stati
 /// Every route.
 pub(super) fn table() -> Vec<Route> {
     let backup = axum::routing::post(handlers::backup);
+    let importing = axum::routing::post(import::import);
     let webhook = axum::routing::post(handlers::take_webhook);
     vec![
         plain("/healthz", "Whether the daemon runs", || async { "ok\n" }).answer::<String>(TEXT),
@@ -119,6 +121,14 @@ pub(super) fn table() -> Vec<Route> {
             .body::<BackupBody>()
             .answer::<Done>(JSON)
             .answer::<String>("application/octet-stream"),
+        Route::new(
+            "post",
+            "/api/v1/import",
+            "Bring experiments, runs and models in from another MLflow server",
+            importing,
+        )
+        .body::<ImportBody>()
+        .answer::<crate::model::ImportProgress>(import::LINES),
         plain("/api/v1/events", "Events; as server-sent events when Accept says so", streams::events)
             .query::<EventsQuery>()
             .answer::<Vec<crate::model::Event>>(JSON)

@@ -1,9 +1,14 @@
 //! The server: what its handlers are given, how they refuse, and the router made of the one table of routes.
 
-use super::{openapi, routes, types::*, webhook};
+use super::{mlflow, openapi, routes, types::*, webhook};
 use crate::{
-    model::*,
+    model::{
+        tracking::{ErrorCode, TrackingError},
+        *,
+    },
+    ports::ArtifactStore,
     reconcile::{Reconciler, SteerError},
+    tracking::Tracker,
 };
 use axum::{
     Json, Router,
@@ -19,6 +24,10 @@ use std::{path::PathBuf, sync::Arc};
 pub struct Api {
     pub reconciler: Reconciler,
     pub state: PathBuf,
+    pub tracker: Tracker,
+    pub artifacts: Arc<dyn ArtifactStore>,
+    /// Signs addresses that are given out; the token.
+    pub key: String,
     /// Secret of webhooks; without one they are refused.
     pub webhook_secret: Option<String>,
 }
@@ -86,6 +95,7 @@ pub(super) fn router(api: Api, caller: Caller) -> Router {
     table
         .into_iter()
         .fold(Router::new(), |router, r| router.route(r.path, r.handler))
+        .merge(mlflow::router())
         .fallback(|| async {
             Failure(StatusCode::NOT_FOUND, "there is no such page; GET /api/v1/openapi.json lists them".into())
         })
@@ -93,6 +103,14 @@ pub(super) fn router(api: Api, caller: Caller) -> Router {
         .layer(middleware::map_response(worded))
         .layer(axum::Extension(caller))
         .layer(axum::Extension(document))
+        .with_state(Arc::new(api))
+}
+
+/// MLflow's API alone.
+pub(super) fn tracking_router(api: Api) -> Router {
+    mlflow::router()
+        .fallback(|| async { TrackingError::new(ErrorCode::EndpointNotFound, "there is no such call") })
+        .layer(DefaultBodyLimit::max(webhook::MAX_BODY))
         .with_state(Arc::new(api))
 }
 

@@ -19,6 +19,9 @@ pub struct Fleet {
     pub router: Option<String>,
     /// Why the daemon's state cannot be written now; nothing new is done until it can.
     pub store_error: Option<String>,
+    /// Why versions are not mirrored to the server that the settings name.
+    #[serde(default)]
+    pub mirror_error: Option<String>,
     /// The daemon's clocks, for ages and countdowns.
     pub now: Now,
 }
@@ -157,6 +160,8 @@ pub struct EnvironmentReplicas {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct VersionBrief {
     pub number: VersionNumber,
+    #[serde(default)]
+    pub origin: Origin,
     pub fingerprint: Digest,
     pub created: WallMs,
     pub duration: Millis,
@@ -200,6 +205,30 @@ pub struct RollbackBody {
 pub struct GcBody {
     /// Only say what would be removed.
     pub dry_run: bool,
+}
+
+/// How `POST /api/v1/import` shows who it is: a name with a password, a token, or nothing.
+#[derive(Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct ImportLogin {
+    pub username: Option<String>,
+    pub password: Option<String>,
+    pub token: Option<String>,
+}
+
+/// `POST /api/v1/import`.
+#[derive(Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct ImportBody {
+    /// Of the MLflow server to bring from, as the daemon reaches it.
+    pub url: String,
+    /// Names; with no experiment and no model all of both.
+    pub experiments: Vec<String>,
+    /// Names; the runs and logged models of their versions come, too.
+    pub models: Vec<String>,
+    /// Only say what would be brought.
+    pub dry_run: bool,
+    pub login: ImportLogin,
 }
 
 /// `POST /api/v1/backup`.
@@ -271,5 +300,7 @@ pub struct Done {
 /// Every answer that is no success.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ErrorBody {
+    /// MLflow's calls say `message`.
+    #[serde(alias = "message")]
     pub error: String,
 }

@@ -32,11 +32,19 @@ pub fn fleet(r: &Reconciler) -> Fleet {
         held: r.held_deletions().into_iter().collect(),
         router: r.ports().target.address(),
         store_error: r.store().trouble(),
+        mirror_error: mirror_error(r),
         now: r.ports().clock.now(),
     }
 }
 
 /// One line.
+/// What the mirror noted, while the settings still name that server.
+fn mirror_error(r: &Reconciler) -> Option<String> {
+    let noted: Option<MirrorTrouble> = r.store().fact(crate::exchange::mirror::TROUBLE).ok().flatten().flatten();
+    let loaded = r.loaded();
+    noted.filter(|t| loaded.state().settings.registry.mlflow.as_ref() == Some(&t.url)).map(|t| t.sentence())
+}
+
 pub fn summary(r: &Reconciler, view: &ModelView) -> ModelSummary {
     let (observed, plan) = (&view.observed, view.plan.as_ref());
     let desired = observed.desired.as_ref();
@@ -155,6 +163,7 @@ pub fn briefs(r: &Reconciler, observed: &ObservedModel) -> Result<Vec<VersionBri
         here.map(|(e, _)| e.clone()).collect()
     };
     let brief = |v: Version| VersionBrief {
+        origin: v.origin,
         number: v.number,
         fingerprint: v.fingerprint,
         created: v.created,

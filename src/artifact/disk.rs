@@ -134,6 +134,10 @@ impl Disk for StateDisk {
         serde_json::from_slice(&fs::read(self.path(memory)).ok()?).ok()
     }
 
+    fn drop_late_parts(&self, now: SteadyMs) -> PortResult<()> {
+        self.files.drop_late(now)
+    }
+
     fn alone(&self) -> PortResult<Option<Box<dyn Send>>> {
         let path = self.files.root.join(LOCK);
         let lock = File::create(&path).map_err(failed(&path))?;

@@ -1,6 +1,7 @@
 //! Content-addressed files below `state/artifacts/`: `ab/cdef…` holds the bytes with that blake3 hash, once.
 
 mod disk;
+mod upload;
 
 pub use disk::StateDisk;
 
@@ -24,6 +25,9 @@ pub struct FileStore {
     sound: Arc<Mutex<HashMap<Digest, Stat>>>,
     claims: Arc<Claims>,
 }
+
+/// Files that are remembered as sound, at most.
+const SOUND: usize = 100_000;
 
 /// What changes when a file is written to; not its `ctime`, which a link moves as well.
 type Stat = (u64, u64, i64, i64);
@@ -107,24 +111,38 @@ impl FileStore {
             if hash_file(&path).map_err(failed(&path))?.0 != *digest {
                 return Err(damaged(&path, digest));
             }
-            self.sound.lock().unwrap_or_else(PoisonError::into_inner).insert(*digest, stat);
+            let mut sound = self.sound.lock().unwrap_or_else(PoisonError::into_inner);
+            if sound.len() >= SOUND {
+                sound.clear();
+            }
+            sound.insert(*digest, stat);
         }
         Ok(path)
     }
 
-    /// Moves a finished temporary file to its place.
+    /// Moves a finished temporary file to its place, unless the content is there.
     fn settle(&self, part: &Path, digest: &Digest) -> io::Result<()> {
-        let place = self.path(digest);
-        if place.exists() {
-            return fs::remove_file(part);
+        if self.path(digest).exists() {
+            fs::remove_file(part)?;
+            return self.sync_folder(digest);
         }
+        self.place(part, digest)
+    }
+
+    /// Moves a finished temporary file to its place, whatever is there.
+    fn place(&self, part: &Path, digest: &Digest) -> io::Result<()> {
+        let place = self.path(digest);
         fs::set_permissions(part, fs::Permissions::from_mode(0o444))?;
         if let Some(dir) = place.parent() {
             fs::create_dir_all(dir)?;
-            fs::rename(part, &place)?;
-            File::open(dir)?.sync_all()?;
         }
-        Ok(())
+        fs::rename(part, &place)?;
+        self.sync_folder(digest)
+    }
+
+    /// Whoever moved the file there may not have come so far yet.
+    fn sync_folder(&self, digest: &Digest) -> io::Result<()> {
+        self.path(digest).parent().map_or(Ok(()), |dir| File::open(dir)?.sync_all())
     }
 
     fn temporary(&self) -> PathBuf {

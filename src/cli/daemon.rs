@@ -9,19 +9,24 @@ use crate::{
     artifact::{FileStore, StateDisk},
     data::{DatasetsConfig, LocalDatasets},
     deploy::local::{LocalTarget, LocalTargetConfig},
+    exchange::mirror::Mirror,
     model::*,
     ports::*,
     process::{ClockBase, SystemClock, give_back, raise_file_limit},
     reconcile::{Config, Ports, Reconciler},
     source::{Credentials, GitSource, SourceConfig},
     store::{Batch, NewEvent, Store},
+    tracking::{PipelineRuns, Tracker, TrackingAccess},
     train::{LocalTrainer, TrainerConfig, python},
 };
 use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
     process::ExitCode,
-    sync::{Arc, OnceLock},
+    sync::{
+        Arc, OnceLock,
+        mpsc::{SyncSender, sync_channel},
+    },
     time::Duration,
 };
 
@@ -42,6 +47,9 @@ pub struct Args {
     /// Serve the API on TCP too, with the token in STATE/token
     #[arg(long, value_name = "ADDR:PORT")]
     pub listen: Option<SocketAddr>,
+    /// Where clients of MLflow are served; a free port of this machine when left out, kept in STATE/tracking
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub tracking: Option<SocketAddr>,
     /// Where traffic enters
     #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:8080")]
     pub router: SocketAddr,
@@ -88,13 +96,16 @@ struct Daemon {
     store: Store,
     clock: Arc<SystemClock>,
     target: Arc<LocalTarget>,
+    artifacts: Arc<dyn ArtifactStore>,
+    tracker: Tracker,
 }
 
 const CLOCK: &str = "clock";
 
-fn open(store: Store, state: &Path, args: &Args) -> Result<Daemon, Failure> {
+fn open(store: Store, state: &Path, args: &Args, access: TrackingAccess) -> Result<Daemon, Failure> {
     let clock = Arc::new(SystemClock::continuing(store.fact::<ClockBase>(CLOCK)?));
     store.commit(Batch::new().put_fact(CLOCK, &clock.base()))?;
+    let tracker = Tracker::open(store.clone(), clock.clone()).map_err(|e| Failure::new(e.to_string()))?;
     let exe = std::env::current_exe()?;
     let source = Arc::new(GitSource::open(&SourceConfig {
         location: args.repo.clone(),
@@ -115,7 +126,9 @@ fn open(store: Store, state: &Path, args: &Args) -> Result<Daemon, Failure> {
     let artifacts: Arc<dyn ArtifactStore> = Arc::new(files);
     let data = DatasetsConfig::new(state.to_owned(), data_root(args, state));
     std::fs::create_dir_all(&data.root)?;
-    let datasets: Arc<dyn Datasets> = Arc::new(LocalDatasets::new(data, artifacts.clone()));
+    let registry: Arc<dyn Registry> = Arc::new(tracker.clone());
+    let datasets: Arc<dyn Datasets> =
+        Arc::new(LocalDatasets::new(data, artifacts.clone()).with_registry(registry.clone()));
     let woken: Arc<OnceLock<Reconciler>> = Arc::default();
     let (wake, envs, shims) = (woken.clone(), state.to_owned(), exe.clone());
     let target = Arc::new(LocalTarget::start(LocalTargetConfig {
@@ -135,16 +148,23 @@ fn open(store: Store, state: &Path, args: &Args) -> Result<Daemon, Failure> {
         exe,
         clock: clock.clone(),
         source: source.clone(),
-        artifacts,
+        artifacts: artifacts.clone(),
         datasets: datasets.clone(),
+        tracker: Some(Arc::new(PipelineRuns::new(tracker.clone(), access))),
     });
     let (trainer, target_port, clock_port) = (Arc::new(trainer), target.clone(), clock.clone());
-    let ports = Ports { source, trainer, target: target_port, datasets, clock: clock_port, disk, claims };
+    let ports = Ports { source, trainer, target: target_port, datasets, registry, clock: clock_port, disk, claims };
     let config = Config { poll: args.poll, workers: 4, gc_every: args.gc_every, random };
     let reconciler = Reconciler::open(store.clone(), ports, config)?;
     // Set once, here.
     let _ = woken.set(reconciler.clone());
-    Ok(Daemon { reconciler, store, clock, target })
+    let moved = reconciler.clone();
+    tracker.watch_aliases(move |name| {
+        let (moved, name) = (moved.clone(), name.to_owned());
+        // It takes a snapshot and perhaps a commit: whoever moved the alias does not wait for that.
+        std::thread::spawn(move || moved.registered_moved(&name));
+    });
+    Ok(Daemon { reconciler, store, clock, target, artifacts, tracker })
 }
 
 /// Enough for a large fleet; runs and replicas inherit it, and some programs take long to close a million files.
@@ -159,9 +179,19 @@ pub fn run(global: &Global, args: &Args) -> Outcome {
     // The store's lock comes first: of two daemons the second must not take the first one's socket. Processes are started last.
     let store = Store::open(&state)?;
     let (socket, address, token) = (state.join("trimtab.sock"), state.join("listen"), api::token(&state)?);
-    let config = ServerConfig { socket, tcp: args.listen, address, token };
-    let listening = api::bind(&config)?;
-    let daemon = open(store, &state, args)?;
+    let config = ServerConfig {
+        socket,
+        tcp: args.listen,
+        address,
+        tracking: args.tracking,
+        tracking_address: state.join("tracking"),
+        token,
+    };
+    let (key, listening) = (config.token.clone(), api::bind(&config)?);
+    let access = TrackingAccess { url: listening.tracking_url()?, token: api::tracking_token(&config.token) };
+    let tracking = access.url.clone();
+    let daemon = open(store, &state, args, access)?;
+    tracing::info!("clients of MLflow are served on {tracking}");
     let started = NewEvent {
         at: daemon.clock.now().wall,
         kind: EventKind::DaemonStarted,
@@ -174,8 +204,11 @@ pub fn run(global: &Global, args: &Args) -> Outcome {
     daemon.store.commit(Batch::new().event(started))?;
     let threads = daemon.reconciler.run()?;
     let api = Api {
+        tracker: daemon.tracker.clone(),
+        artifacts: daemon.artifacts.clone(),
         reconciler: daemon.reconciler.clone(),
         state: state.clone(),
+        key,
         webhook_secret: std::env::var("TRIMTAB_WEBHOOK_SECRET").ok().filter(|s| !s.is_empty()),
     };
     let address = daemon.target.address().unwrap_or_default();
@@ -186,7 +219,9 @@ pub fn run(global: &Global, args: &Args) -> Outcome {
         state.display()
     );
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let mirror = start_mirror(&daemon)?;
     let served = runtime.block_on(async {
+        tokio::spawn(tell_mirror(daemon.reconciler.subscribe(), mirror));
         let housekeeping = tokio::spawn(keep_house(
             daemon.reconciler.clone(),
             daemon.target.clone(),
@@ -206,6 +241,29 @@ pub fn run(global: &Global, args: &Args) -> Outcome {
     daemon.store.commit(Batch::new().put_fact(CLOCK, &daemon.clock.base()))?;
     runtime.shutdown_timeout(Duration::from_secs(1));
     served.map(|()| ExitCode::SUCCESS).map_err(Into::into)
+}
+
+/// The mirror's thread, and by what it is told that something moved. It ends with the process: what it was at is found by the next one.
+fn start_mirror(daemon: &Daemon) -> std::io::Result<SyncSender<()>> {
+    let (moved, news) = sync_channel(1);
+    let (reconciler, told) = (daemon.reconciler.clone(), daemon.reconciler.clone());
+    let mirror = Mirror {
+        store: daemon.store.clone(),
+        tracker: daemon.tracker.clone(),
+        artifacts: daemon.artifacts.clone(),
+        settings: Box::new(move || reconciler.loaded().state().settings.registry.clone()),
+        commit: Box::new(move |batch| told.commit(batch)),
+    };
+    std::thread::Builder::new().name("mirror".into()).spawn(move || mirror.run(&news))?;
+    Ok(moved)
+}
+
+async fn tell_mirror(mut events: tokio::sync::broadcast::Receiver<Event>, moved: SyncSender<()>) {
+    use tokio::sync::broadcast::error::RecvError;
+    while !matches!(events.recv().await, Err(RecvError::Closed)) {
+        // One that waits says it for all.
+        let _ = moved.try_send(());
+    }
 }
 
 async fn stop_signal() {

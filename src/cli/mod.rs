@@ -6,11 +6,13 @@ mod demo;
 mod fail;
 mod gc;
 mod global;
+mod import;
 mod init;
 mod observe;
 mod offline;
 mod predict;
 mod run;
+mod runs;
 mod steer;
 mod store;
 mod text;
@@ -83,9 +85,17 @@ enum Verb {
     /// List a model's versions
     #[command(after_help = "Example: trimtab history fraud")]
     History(steer::ModelArgs),
-    /// List a model's runs, newest first
-    #[command(after_help = "Example: trimtab runs fraud")]
-    Runs(steer::ModelArgs),
+    /// List the runs of a model or an experiment, with what they logged
+    #[command(
+        after_help = "Example: trimtab runs fraud --filter \"metrics.auc > 0.9\" --order-by \"metrics.auc DESC\""
+    )]
+    Runs(runs::Args),
+    /// Compare runs or versions: params that differ, metrics with their change
+    #[command(after_help = "Example: trimtab compare fraud@v6 fraud@v7")]
+    Compare(runs::CompareArgs),
+    /// Bring experiments, runs and models in from another server
+    #[command(after_help = "Example: trimtab import mlflow http://mlflow.example.com:5000 --experiment churn")]
+    Import(import::Args),
     /// Show one version with its lineage
     #[command(after_help = "Example: trimtab show fraud@v7")]
     Show(observe::ShowArgs),
@@ -189,7 +199,9 @@ pub fn main() -> ExitCode {
         Verb::Diff(args) => steer::diff(global, &args),
         Verb::Run(args) => run::run(global, &args),
         Verb::History(args) => observe::history(global, &args),
-        Verb::Runs(args) => observe::runs(global, &args),
+        Verb::Runs(args) => runs::runs(global, &args),
+        Verb::Compare(args) => runs::compare(global, &args),
+        Verb::Import(args) => import::run(global, &args),
         Verb::Show(args) => observe::show(global, &args),
         Verb::Logs(args) => observe::logs(global, &args),
         Verb::Events(args) => observe::events(global, &args),

@@ -130,6 +130,9 @@ fn print_fleet(fleet: &Fleet) {
         println!("{}", paint(&format!("state: {}", visible(e)), 31));
     }
     print_source(&fleet.source, fleet.now.wall);
+    if let Some(e) = &fleet.mirror_error {
+        println!("{}", paint(&format!("mirror: {}", visible(e)), 33));
+    }
     if let Some(e) = fleet.specs_trouble() {
         println!("{}", paint(&format!("specs: {}", visible(&e)), 31));
     }
@@ -346,7 +349,10 @@ pub fn history(global: &Global, args: &ModelArgs) -> Outcome {
             gates.into(),
             v.duration.to_string(),
             metrics.join(", "),
-            v.commit.short().to_owned(),
+            match v.origin {
+                Origin::Pipeline => v.commit.short().to_owned(),
+                Origin::Client => "client".to_owned(),
+            },
             visible(&v.author),
             visible(&v.summary),
             serves.join(", "),
@@ -370,15 +376,16 @@ fn outcome(status: &RunStatus) -> String {
     }
 }
 
-pub fn runs(global: &Global, args: &ModelArgs) -> Outcome {
-    let path = format!("/api/v1/models/{}/runs", args.model);
+/// Executions of a model's stages, newest first.
+pub fn stages(global: &Global, model: &Name) -> Outcome {
+    let path = format!("/api/v1/models/{model}/runs");
     let runs: Vec<Run> = global.block(async { Ok(global.client().get(&path).await?) })?;
     if global.json {
         global.print(&runs)?;
         return Ok(ExitCode::SUCCESS);
     }
     if runs.is_empty() {
-        println!("{} had no run yet: `trimtab status {}` says what it waits for.", args.model, args.model);
+        println!("{model} had no run yet: `trimtab status {model}` says what it waits for.");
         return Ok(ExitCode::SUCCESS);
     }
     let row = |r: &Run| {

@@ -179,6 +179,7 @@ pub fn run(global: &Global, args: &Args) -> Outcome {
         source: Arc::new(Worktree::new(&root)),
         artifacts,
         datasets,
+        tracker: None,
     });
     let cache = folder.join("run-cache");
     let _alone = alone(&cache, &args.model)?;

@@ -41,6 +41,8 @@ pub struct LocalDatasets {
     config: DatasetsConfig,
     artifacts: Arc<dyn ArtifactStore>,
     cache: StatCache,
+    /// Where registered models are found; `None` where no daemon is.
+    registry: Option<Arc<dyn Registry>>,
     /// Held while a snapshot is laid out, by its digest: models that read the same one come at once.
     laying: Mutex<BTreeMap<Digest, Arc<Mutex<()>>>>,
 }
@@ -54,7 +56,29 @@ impl LocalDatasets {
     /// Datasets below `config.root` and on the web, with snapshots in `artifacts`.
     pub fn new(config: DatasetsConfig, artifacts: Arc<dyn ArtifactStore>) -> Self {
         let cache = StatCache::open(&config.state.join("data-cache.json"));
-        Self { config, artifacts, cache, laying: Mutex::default() }
+        Self { config, artifacts, cache, registry: None, laying: Mutex::default() }
+    }
+
+    /// The same, with registered models.
+    pub fn with_registry(self, registry: Arc<dyn Registry>) -> Self {
+        Self { registry: Some(registry), ..self }
+    }
+
+    /// A registered model's files, and the metrics that it comes with.
+    fn registered(&self, reference: &str) -> PortResult<Manifest> {
+        let Some(registry) = &self.registry else {
+            return Err(PortError::permanent(format!(
+                "registry:{reference} is known to a daemon alone: commit the spec instead of running it here"
+            )));
+        };
+        let RegisteredFiles { files, metrics } = registry.find(reference)?;
+        let mut line = serde_json::to_vec(&metrics).unwrap_or_default();
+        line.push(b'\n');
+        let metrics = self.artifacts.put_bytes(&line, "metrics.jsonl")?;
+        let moved = files.files.into_iter().map(|f| FileEntry { path: format!("files/{}", f.path), ..f });
+        let mut files: Vec<FileEntry> = moved.chain([metrics]).collect();
+        files.sort_by(|a, b| a.path.cmp(&b.path));
+        Ok(Manifest { files })
     }
 
     /// The real place of a dataset; links that lead out of the root are refused.
@@ -160,6 +184,7 @@ impl Datasets for LocalDatasets {
         }
         let (manifest, single_file) = match &dataset.source {
             DataSource::Path(path) => self.local(path, cancel)?,
+            DataSource::Registry(reference) => (self.registered(reference)?, false),
             DataSource::Url(address) => (url::download(address, &self.config, self.artifacts.as_ref(), cancel)?, true),
         };
         self.cache.save();

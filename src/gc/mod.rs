@@ -44,7 +44,10 @@ fn deployed(observed: &ObservedModel) -> BTreeSet<VersionNumber> {
 /// A model's versions that are never removed: live, warm, under rollout, live last, or asked for.
 pub fn protected(observed: &ObservedModel, asked: &Asked, versions: &[Version]) -> BTreeSet<VersionNumber> {
     let deployed = deployed(observed);
-    let stays = |v: &&Version| deployed.contains(&v.number) || asked.fingerprints.contains(&v.fingerprint);
+    let stays = |v: &&Version| {
+        // Who registered a version removes it.
+        v.origin == Origin::Client || deployed.contains(&v.number) || asked.fingerprints.contains(&v.fingerprint)
+    };
     versions.iter().filter(stays).map(|v| v.number).collect()
 }
 

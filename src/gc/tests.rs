@@ -20,6 +20,7 @@ fn version(number: u32) -> Version {
     Version {
         model: name("fraud"),
         number: VersionNumber(number),
+        origin: Origin::Pipeline,
         fingerprint: digest(number),
         revision: revision(),
         code_path: String::new(),

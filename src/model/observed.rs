@@ -320,6 +320,9 @@ pub enum EventKind {
     DaemonStarted,
     /// Old versions, runs and what belonged to them were removed.
     CleanedUp,
+    /// Versions cannot be mirrored to another server, or for another reason than before.
+    MirrorFailed,
+    MirrorRecovered,
     /// Something of a model moved that is worth no record: a wake-up with `seq` 0, never stored. Without a model: requests come in.
     ModelChanged,
 }

@@ -1,6 +1,7 @@
 //! Typed specs and the desired state that they resolve to. A spec here has passed every check that needs only its own text.
 
 use super::{Digest, Millis, Name, ObjectId, Revision};
+use super::{MirrorSettings, TrackingSettings};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, sync::Arc};
@@ -135,6 +136,9 @@ pub struct ModelSpec {
     pub description: Option<String>,
     /// Input name -> dataset name.
     pub data: BTreeMap<Name, Name>,
+    /// The registered model that is served, where nothing is trained: it stands among `data` as an input, too.
+    #[serde(default)]
+    pub registered: Option<Box<DatasetSpec>>,
     /// All stages, `train` among them, in a topological order.
     pub stages: Vec<StageSpec>,
     /// Folder of the code, relative to the spec's folder, normalised (`.` or `a/b`).
@@ -160,6 +164,8 @@ pub enum DataSource {
     Path(String),
     /// `http://` or `https://`.
     Url(String),
+    /// A registered model's version: `fraud@champion` or `fraud/7`.
+    Registry(String),
 }
 
 impl std::fmt::Display for DataSource {
@@ -167,6 +173,7 @@ impl std::fmt::Display for DataSource {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Path(text) | Self::Url(text) => f.write_str(text),
+            Self::Registry(text) => write!(f, "registry:{text}"),
         }
     }
 }
@@ -217,6 +224,11 @@ pub struct Settings {
     /// Share of models (0 to 1) that one commit may retire without `trimtab sync --prune`.
     pub prune_share: f64,
     pub gc: GcSettings,
+    #[serde(default)]
+    pub tracking: TrackingSettings,
+    #[serde(default)]
+    pub ui: UiSettings,
+    pub registry: MirrorSettings,
 }
 impl Default for Settings {
     fn default() -> Self {
@@ -228,8 +240,20 @@ impl Default for Settings {
             max_concurrent_training: 2,
             prune_share: 0.5,
             gc: GcSettings::default(),
+            tracking: TrackingSettings::default(),
+            ui: UiSettings::default(),
+            registry: MirrorSettings::default(),
         }
     }
+}
+
+/// `[ui]` in `trimtab.toml`: what a browser is shown.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UiSettings {
+    /// MLflow's own web interface, with the files that a Python has.
+    pub mlflow: bool,
+    /// That Python; `python3` when nobody says.
+    pub python: Option<String>,
 }
 
 /// `[gc]` in `trimtab.toml`: what stays on disk beside that which is in use.

@@ -88,11 +88,23 @@ pub struct Opponent {
     pub metrics: BTreeMap<String, f64>,
 }
 
+/// Who made a version.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Origin {
+    #[default]
+    Pipeline,
+    /// A client of the registry.
+    Client,
+}
+
 /// An immutable trained artifact with its lineage.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Version {
     pub model: Name,
     pub number: VersionNumber,
+    #[serde(default)]
+    pub origin: Origin,
     pub fingerprint: Digest,
     pub revision: Revision,
     pub code_path: String,

@@ -72,6 +72,7 @@ pub fn world() -> World {
         owner: None,
         description: None,
         data: BTreeMap::from([(name("train"), name("transactions"))]),
+        registered: None,
         stages: vec![stage("train")],
         code: ".".into(),
         executor: name("local"),
@@ -270,6 +271,7 @@ fn version(
     Version {
         model: name("fraud"),
         number: VersionNumber(number),
+        origin: Origin::Pipeline,
         fingerprint,
         revision: revision("4f1c2ab0"),
         code_path: desired.code_path.clone(),

@@ -145,6 +145,7 @@ impl Reconciler {
             cell.observed = observed;
         }
         self.tell_target(cell);
+        self.tell_registry(&cell.observed);
         self.begin_tasks(cell, plan);
         Ok(())
     }

@@ -11,6 +11,7 @@ mod meters;
 mod pause;
 mod pipeline;
 pub mod queue;
+mod registry;
 mod replicas;
 mod rollback;
 mod source;
@@ -44,6 +45,7 @@ pub struct Ports {
     pub trainer: Arc<dyn Trainer>,
     pub target: Arc<dyn Target>,
     pub datasets: Arc<dyn Datasets>,
+    pub registry: Arc<dyn Registry>,
     pub clock: Arc<dyn Clock>,
     pub disk: Arc<dyn Disk>,
     /// What tasks rely on, which `disk` does not remove.
@@ -236,7 +238,7 @@ impl Reconciler {
     }
 
     /// Commits and tells subscribers; nothing is told before it is durable.
-    fn commit(&self, batch: Batch) -> Result<(), StoreError> {
+    pub fn commit(&self, batch: Batch) -> Result<(), StoreError> {
         let committed = self.0.store.commit(batch)?;
         for event in committed.events {
             self.0.meters.happened(&event);

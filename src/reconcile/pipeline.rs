@@ -218,6 +218,10 @@ impl Reconciler {
                 return batch;
             }
             observed.last_version += 1;
+            // A client may have registered versions of this model meanwhile: all share one row of numbers.
+            while self.0.store.version(&name, VersionNumber(observed.last_version)).ok().flatten().is_some() {
+                observed.last_version += 1;
+            }
             let number = VersionNumber(observed.last_version);
             let version = Version { opponent, ..version(&job, outcome, number, results, self.now().wall) };
             past = version.expected();
@@ -257,6 +261,7 @@ fn version(
     Version {
         model: job.model.spec.name.clone(),
         number,
+        origin: Origin::Pipeline,
         fingerprint: job.fingerprint,
         revision: job.revision.clone(),
         code_path: job.model.code_path.clone(),

@@ -69,9 +69,14 @@ fn input(table: &mut Table) -> Option<LockedInput> {
         table.error(format!("missing key `{key}`: delete the lock, trimtab writes it anew"));
     }
     let dataset = table.name("dataset");
-    let source = table.parsed("source", |s| match paths::url(s) {
-        Ok(url) => Ok(DataSource::Url(url)),
-        Err(_) => paths::relative(s).map(DataSource::Path),
+    let source = table.parsed("source", |s| {
+        if s.starts_with("registry:") {
+            return paths::registry(s).map(DataSource::Registry);
+        }
+        match paths::url(s) {
+            Ok(url) => Ok(DataSource::Url(url)),
+            Err(_) => paths::relative(s).map(DataSource::Path),
+        }
     });
     let snapshot = table.parsed("snapshot", |s| Digest::try_from(s.to_owned()).map_err(|e| e.to_string()));
     Some(LockedInput { dataset: dataset?, source: source?, snapshot: snapshot? })

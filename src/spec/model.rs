@@ -30,11 +30,16 @@ fn model(root: &mut Table) -> Option<ModelSpec> {
             None
         }
     };
-    let data = data(root);
-    let train = train(root);
+    let mut data = data(root);
+    let serve_table = root.table("serve");
+    let registered = serve_table.is_some().then(|| registered(root)).flatten();
+    let train = match &registered {
+        Some(taken) => taken_over(root, taken, &mut data),
+        None => train(root),
+    };
     let stages: Vec<StageSpec> = root.tables("stage").into_iter().filter_map(|t| stage(t, &data)).collect();
     let gates = exact(root.tables("gate").into_iter().filter_map(gate));
-    let serve = root.table("serve").and_then(serve);
+    let serve = serve_table.and_then(serve);
     let deploy: Vec<Option<DeploySpec>> = root.tables("deploy").into_iter().map(deploy).collect();
     check_chain(root, &deploy);
     let deploy = exact(deploy.into_iter().flatten());
@@ -57,6 +62,7 @@ fn model(root: &mut Table) -> Option<ModelSpec> {
         owner,
         description,
         data,
+        registered: registered.map(|taken| Box::new(taken.dataset)),
         stages: ordered?,
         code: train.code,
         executor: train.executor,
@@ -85,6 +91,63 @@ fn data(root: &mut Table) -> BTreeMap<Name, Name> {
         }
     }
     out
+}
+
+/// What is served out of the registry, by `[serve] model`.
+struct Registered {
+    dataset: DatasetSpec,
+    code: String,
+    python: Option<String>,
+}
+
+/// The input under which a registered model comes.
+const MODEL_INPUT: &str = "model";
+
+/// `model`, `code` and `python` of `[serve]`, by which a model is served that was registered rather than trained here.
+fn registered(root: &mut Table) -> Option<Registered> {
+    let mut t = root.table("serve")?;
+    let reference = t.parsed("model", paths::registry);
+    let (has, has_code) = (t.has("model"), t.has("code"));
+    let code = t.parsed("code", paths::relative);
+    let python = t.parsed("python", paths::relative);
+    for key in ["code", "python"].into_iter().filter(|k| !has && t.has(k)) {
+        let message = format!("`{key}` of [serve] goes with `model`");
+        t.error_at(key, message, format!("a trained model is served with `{key}` of [train]"));
+    }
+    let reference = reference?;
+    let digest = Digest::of(reference.as_bytes()).hex();
+    let name = Name::new(&format!("registry-{}", &digest[..12])).ok()?;
+    let dataset = DatasetSpec { name, owner: None, description: None, source: DataSource::Registry(reference) };
+    let code = if has_code { code? } else { ".".into() };
+    Some(Registered { dataset, code, python })
+}
+
+/// A registered model is taken over as a version by a stage that copies it, so that it is pinned, gated and rolled back like any other.
+fn taken_over(root: &mut Table, taken: &Registered, data: &mut BTreeMap<Name, Name>) -> Option<Train> {
+    const COPY: &str = "cp -R \"$TRIMTAB_INPUT_MODEL/files/.\" \"$TRIMTAB_OUTPUT\" && cp \"$TRIMTAB_INPUT_MODEL/metrics.jsonl\" \"$TRIMTAB_METRICS\"";
+    for table in ["train", "stage"].into_iter().filter(|table| root.has(table)) {
+        let message = format!(
+            "a model is either trained or taken from the registry: [{table}] and `model` of [serve] exclude each other"
+        );
+        root.error_at(table, message, "remove one of them".into());
+    }
+    if !data.is_empty() {
+        root.error_at("data", "a model that is taken from the registry reads no data".into(), "remove [data]".into());
+    }
+    *data = BTreeMap::from([(Name::new(MODEL_INPUT).ok()?, taken.dataset.name.clone())]);
+    let stage = StageSpec {
+        name: Name::new("train").ok()?,
+        run: Command::Shell(COPY.into()),
+        inputs: vec![],
+        outputs: vec![],
+        python: taken.python.clone(),
+        params: Params::default(),
+        timeout: None,
+        retries: 0,
+        memory: None,
+        secrets: vec![],
+    };
+    Some(Train { stage, code: taken.code.clone(), executor: Name::new("local").ok()?, finish_superseded: false })
 }
 
 struct Train {
@@ -274,6 +337,10 @@ fn serve(mut t: Table) -> Option<ServeSpec> {
             "`runtime` is not in this version".into(),
             "serve with run = [\"python\", \"serve.py\"]".into(),
         );
+    }
+    for key in ["model", "code", "python"] {
+        // Read by `registered`.
+        let _ = t.text(key);
     }
     let run = t.command("run");
     let replicas = t.whole("replicas", 1, 1000).unwrap_or(1) as u32;

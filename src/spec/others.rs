@@ -118,6 +118,73 @@ pub fn settings(path: &str, bytes: &[u8]) -> Parsed<Settings> {
             count("environments", &mut s.gc.environments);
             t.finish();
         }
+        if let Some(t) = root.table("tracking") {
+            s.tracking = tracking(t);
+        }
+        if let Some(mut t) = root.table("ui") {
+            s.ui.mlflow = t.flag("mlflow").unwrap_or_default();
+            s.ui.python = t.text("python");
+            t.finish();
+        }
+        if let Some(t) = root.table("registry") {
+            s.registry = mirror(t);
+        }
         s
     })
+}
+
+/// The name of a variable of the daemon's environment.
+fn variable(text: &str) -> Result<String, String> {
+    let good = !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+    let wrong = || format!("`{text}` is no name of an environment variable: write the name, never the value");
+    good.then(|| text.to_owned()).ok_or_else(wrong)
+}
+
+/// `[registry]`: where versions are mirrored to.
+fn mirror(mut t: Table) -> MirrorSettings {
+    let mlflow = t.parsed("mlflow", paths::url);
+    let secret = t.parsed("secret", variable);
+    if !t.has("mlflow") {
+        t.error("missing key `mlflow`: the address of the server that versions are mirrored to".into());
+    }
+    t.finish();
+    MirrorSettings { mlflow, secret }
+}
+
+/// `[tracking]`: who may call the tracking server, and for what.
+fn tracking(mut t: Table) -> TrackingSettings {
+    let mut s = TrackingSettings::default();
+    s.default = t.parsed("default", Level::of).unwrap_or(s.default);
+    for mut user in t.tables("user") {
+        let name = user.required("name");
+        let secret = user.parsed("secret", variable);
+        if !user.has("secret") {
+            user.error("missing key `secret`: the variable of the daemon's environment that holds it".into());
+        }
+        user.finish();
+        s.users.extend(name.zip(secret).map(|(name, secret)| TrackingUser { name, secret }));
+    }
+    for mut line in t.tables("permission") {
+        let user = line.text("user").unwrap_or_else(|| "*".into());
+        let (experiment, model) = (line.text("experiment"), line.text("model"));
+        let level = line.parsed("level", Level::of);
+        if experiment.is_some() == model.is_some() {
+            line.error("a permission is about either an `experiment` or a `model`".into());
+        }
+        if !line.has("level") {
+            line.error("missing key `level`: none, read, edit or manage".into());
+        }
+        if user != "*" && !s.users.iter().any(|u| u.name == user) {
+            line.error_at(
+                "user",
+                format!("there is no user `{user}`"),
+                "name one of [[tracking.user]], or \"*\"".into(),
+            );
+        }
+        line.finish();
+        let on = experiment.map(On::Experiment).or(model.map(On::Model));
+        s.permissions.extend(on.zip(level).map(|(on, level)| Permission { user, on, level }));
+    }
+    t.finish();
+    s
 }

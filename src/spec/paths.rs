@@ -44,6 +44,20 @@ pub fn url(text: &str) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
+/// `registry:NAME@ALIAS` or `registry:NAME/VERSION`, without what it begins with.
+pub fn registry(text: &str) -> Result<String, String> {
+    let help = || "write \"registry:NAME@ALIAS\" or \"registry:NAME/VERSION\"".to_owned();
+    let rest = text.strip_prefix("registry:").ok_or_else(help)?;
+    let (name, pick) = rest.rsplit_once(['@', '/']).ok_or_else(help)?;
+    let alias = rest.as_bytes().get(name.len()) == Some(&b'@');
+    let good_pick = match alias {
+        true => !pick.is_empty() && pick.chars().all(|c| c.is_alphanumeric() || c == '_' || c == '-'),
+        false => pick.parse::<u32>().is_ok_and(|n| n > 0),
+    };
+    let good_name = !name.is_empty() && !name.chars().any(|c| c.is_control() || matches!(c, '/' | ':' | '@'));
+    if good_name && good_pick { Ok(rest.to_owned()) } else { Err(help()) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

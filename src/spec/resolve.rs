@@ -95,8 +95,11 @@ impl Resolver<'_> {
             return Ok(Err(all.collect()));
         };
         let mut found = Vec::new();
-        let wanted = spec.data.iter().map(|(input, name)| (format!("data.{input}"), name));
-        let datasets = self.lookup(self.datasets, wanted, "dataset", &mut found);
+        // What comes from the registry stands in no file of its own.
+        let in_files = spec.data.iter().filter(|_| spec.registered.is_none());
+        let wanted = in_files.map(|(input, name)| (format!("data.{input}"), name));
+        let mut datasets = self.lookup(self.datasets, wanted, "dataset", &mut found);
+        datasets.extend(spec.registered.iter().map(|d| (d.name.clone(), Arc::new(d.as_ref().clone()))));
         let wanted = spec.deploy.iter().enumerate().map(|(i, d)| (format!("deploy.{i}.environment"), &d.environment));
         let environments = self.lookup(self.environments, wanted, "environment", &mut found);
         let folder = parent(self.path);

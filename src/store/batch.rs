@@ -56,7 +56,7 @@ impl Batch {
         self
     }
 
-    fn put<T: Serialize>(self, key: Vec<u8>, value: &T) -> Self {
+    pub(super) fn put<T: Serialize>(self, key: Vec<u8>, value: &T) -> Self {
         self.encoded(value, |bytes| Op::Put(key, bytes))
     }
 

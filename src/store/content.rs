@@ -43,7 +43,7 @@ pub fn verify(db: &sled::Db, state: &Path, next: Option<u64>) -> Result<Content,
     let mut items = db.iter();
     while let Some((key, value)) = guarded(|| items.next().transpose())? {
         if *key != *key::CONTENT {
-            record::decode::<serde::de::IgnoredAny>(&key, &value)?;
+            record::open(&key, &value)?;
             found.toggle(&key, &value);
         }
     }

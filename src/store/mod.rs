@@ -12,11 +12,13 @@ mod key;
 mod lockfile;
 mod prune;
 mod record;
+mod tracked;
 mod writer;
 
 pub use backup::restore;
 pub use batch::{Batch, NewEvent};
 pub use error::StoreError;
+pub use tracked::{Step, Table};
 
 use crate::model::*;
 use lockfile::LockFile;
@@ -96,13 +98,27 @@ impl Store {
     /// Makes a batch durable. Many callers share one flush.
     pub fn commit(&self, batch: Batch) -> Result<Committed, StoreError> {
         let committed = self.0.writer.commit(batch);
-        let trouble = match &committed {
+        self.note(&committed);
+        committed
+    }
+
+    /// The same without a thread that waits: the batch has its place in the order when this returns, and is durable when the future ends.
+    pub fn submit(&self, batch: Batch) -> impl Future<Output = Result<Committed, StoreError>> + Send + use<> {
+        let (waiting, this) = (self.0.writer.submit(batch), self.clone());
+        async move {
+            let committed = waiting.await;
+            this.note(&committed);
+            committed
+        }
+    }
+
+    fn note(&self, committed: &Result<Committed, StoreError>) {
+        let trouble = match committed {
             // A refused batch says nothing about the disk.
-            Err(StoreError::Immutable(_)) => return committed,
+            Err(StoreError::Immutable(_)) => return,
             other => other.as_ref().err().map(ToString::to_string),
         };
         *self.0.trouble.lock().unwrap_or_else(PoisonError::into_inner) = trouble;
-        committed
     }
 
     /// Why nothing can be written now, as the newest commit found it.

@@ -1,4 +1,4 @@
-//! Records as bytes: a schema version, a checksum, then JSON.
+//! Records as bytes: a schema version, a checksum, then JSON (or what the tracking server packs).
 
 use super::StoreError;
 use serde::{Serialize, de::DeserializeOwned};
@@ -10,24 +10,35 @@ pub const SCHEMA: u8 = 1;
 pub fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>, StoreError> {
     let json = serde_json::to_vec(value)
         .map_err(|e| StoreError::Damaged { what: format!("a record cannot be written: {e}") })?;
-    let mut bytes = Vec::with_capacity(json.len() + 5);
+    Ok(seal(&json))
+}
+
+/// Puts schema version and checksum before a content.
+pub fn seal(content: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(content.len() + 5);
     bytes.push(SCHEMA);
-    bytes.extend_from_slice(&crc32fast::hash(&json).to_le_bytes());
-    bytes.extend_from_slice(&json);
-    Ok(bytes)
+    bytes.extend_from_slice(&crc32fast::hash(content).to_le_bytes());
+    bytes.extend_from_slice(content);
+    bytes
+}
+
+/// The content, once schema version and checksum are known to be good.
+pub fn open<'b>(key: &[u8], bytes: &'b [u8]) -> Result<&'b [u8], StoreError> {
+    let damaged = |what: &str| StoreError::Damaged { what: format!("record {}: {what}", key.escape_ascii()) };
+    let (head, content) = bytes.split_at_checked(5).ok_or_else(|| damaged("too short"))?;
+    if head[0] > SCHEMA {
+        return Err(StoreError::Newer { found: head[0], known: SCHEMA });
+    }
+    if crc32fast::hash(content).to_le_bytes() != head[1..5] {
+        return Err(damaged("its checksum does not match"));
+    }
+    Ok(content)
 }
 
 /// Decodes a record; `key` is named when it is damaged.
 pub fn decode<T: DeserializeOwned>(key: &[u8], bytes: &[u8]) -> Result<T, StoreError> {
-    let damaged = |what: &str| StoreError::Damaged { what: format!("record {}: {what}", key.escape_ascii()) };
-    let (head, json) = bytes.split_at_checked(5).ok_or_else(|| damaged("too short"))?;
-    if head[0] > SCHEMA {
-        return Err(StoreError::Newer { found: head[0], known: SCHEMA });
-    }
-    if crc32fast::hash(json).to_le_bytes() != head[1..5] {
-        return Err(damaged("its checksum does not match"));
-    }
-    serde_json::from_slice(json).map_err(|e| damaged(&e.to_string()))
+    let damaged = |e: serde_json::Error| StoreError::Damaged { what: format!("record {}: {e}", key.escape_ascii()) };
+    serde_json::from_slice(open(key, bytes)?).map_err(damaged)
 }
 
 #[cfg(test)]

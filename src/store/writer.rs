@@ -23,7 +23,23 @@ use std::{
 const ROOM: u64 = 16 * 1024 * 1024;
 
 type Answer = Result<Committed, StoreError>;
-type Request = (Batch, Sender<Answer>);
+type Request = (Batch, Reply);
+
+/// Where the answer to a batch goes.
+enum Reply {
+    Thread(Sender<Answer>),
+    Task(tokio::sync::oneshot::Sender<Answer>),
+}
+
+impl Reply {
+    /// Who asked may have gone.
+    fn send(self, answer: Answer) {
+        match self {
+            Self::Thread(to) => drop(to.send(answer)),
+            Self::Task(to) => drop(to.send(answer)),
+        }
+    }
+}
 
 /// Past this size the journal's content is flushed into sled and the journal starts anew.
 const JOURNAL_BYTES: u64 = 8 * 1024 * 1024;
@@ -63,14 +79,28 @@ impl Writer {
     }
 
     /// Hands a batch in and waits until it is durable.
-    pub fn commit(&self, mut batch: Batch) -> Answer {
+    pub fn commit(&self, batch: Batch) -> Answer {
+        let (send, receive) = channel();
+        self.hand_in(batch, Reply::Thread(send))?;
+        receive.recv().map_err(|_| StoreError::Closed)?
+    }
+
+    /// Hands a batch in at once, in the order of calls; the future ends when it is durable.
+    pub fn submit(&self, batch: Batch) -> impl Future<Output = Answer> + Send + use<> {
+        let (send, receive) = tokio::sync::oneshot::channel();
+        let handed_in = self.hand_in(batch, Reply::Task(send));
+        async move {
+            handed_in?;
+            receive.await.map_err(|_| StoreError::Closed)?
+        }
+    }
+
+    fn hand_in(&self, mut batch: Batch, reply: Reply) -> Result<(), StoreError> {
         if let Some(e) = batch.failed.take() {
             return Err(e);
         }
         let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner).clone().ok_or(StoreError::Closed)?;
-        let (send, receive) = channel();
-        queue.send((batch, send)).map_err(|_| StoreError::Closed)?;
-        receive.recv().map_err(|_| StoreError::Closed)?
+        queue.send((batch, reply)).map_err(|_| StoreError::Closed)
     }
 }
 
@@ -126,9 +156,9 @@ impl State {
             Ok(content) => {
                 self.content = content;
                 self.next_event = next_event;
-                answers.into_iter().for_each(|(answer, reply)| drop(reply.send(answer)));
+                answers.into_iter().for_each(|(answer, reply)| reply.send(answer));
             }
-            Err(e) => answers.into_iter().for_each(|(_, reply)| drop(reply.send(Err(again(&e))))),
+            Err(e) => answers.into_iter().for_each(|(_, reply)| reply.send(Err(again(&e)))),
         }
     }
 

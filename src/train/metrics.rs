@@ -1,5 +1,6 @@
 //! Metrics that a run appended: JSON lines; the last value of each name counts.
 
+use crate::ports::LoggedMetric;
 use std::collections::BTreeMap;
 
 /// Metrics of one run; more are left out.
@@ -10,6 +11,8 @@ const LONGEST_NAME: usize = 250;
 #[derive(Debug, Default, PartialEq)]
 pub struct Metrics {
     pub values: BTreeMap<String, f64>,
+    /// All values as they came; the step is the line's, or how many of the name came before.
+    pub series: Vec<LoggedMetric>,
     /// Values that are no finite numbers in a JSON object.
     pub bad: usize,
     /// Past the most that are kept.
@@ -19,7 +22,7 @@ pub struct Metrics {
 }
 
 /// The names that other trackers take too: they go to terminals, web pages and time series.
-fn is_name(name: &str) -> bool {
+pub fn is_name(name: &str) -> bool {
     (1..=LONGEST_NAME).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_./ -".contains(&b))
 }
 
@@ -27,12 +30,13 @@ fn is_name(name: &str) -> bool {
 pub fn parse(text: &str) -> Metrics {
     /// Enough to find the line that writes them.
     const TOLD: usize = 5;
-    let mut out = Metrics::default();
+    let (mut out, mut counts) = (Metrics::default(), BTreeMap::<String, i64>::new());
     for line in text.lines().filter(|l| !l.trim().is_empty()) {
         let Ok(map) = serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(line) else {
             out.bad += 1;
             continue;
         };
+        let step = map.get("step").and_then(serde_json::Value::as_i64);
         for (name, value) in map.into_iter().filter(|(n, _)| n != "step") {
             let Some(value) = value.as_f64().filter(|v| v.is_finite()) else {
                 out.bad += 1;
@@ -43,7 +47,10 @@ pub fn parse(text: &str) -> Metrics {
                     out.bad_names.push(name);
                 }
             } else if out.values.len() < MOST || out.values.contains_key(&name) {
-                out.values.insert(name, value);
+                out.values.insert(name.clone(), value);
+                let nth = counts.entry(name.clone()).or_insert(0);
+                out.series.push(LoggedMetric { name, value, step: step.unwrap_or(*nth) });
+                *nth += 1;
             } else {
                 out.too_many += 1;
             }
@@ -63,6 +70,8 @@ mod tests {
         );
         assert_eq!(m.values, BTreeMap::from([("loss".into(), 0.25), ("auc".into(), 1.0)]));
         assert_eq!((m.bad, m.too_many, m.bad_names), (3, 0, vec![]));
+        let steps: Vec<(&str, f64, i64)> = m.series.iter().map(|l| (&*l.name, l.value, l.step)).collect();
+        assert_eq!(steps, [("loss", 0.5, 1), ("auc", 1.0, 0), ("loss", 0.25, 1)]);
     }
 
     #[test]

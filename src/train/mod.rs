@@ -26,6 +26,8 @@ pub struct TrainerConfig {
     pub source: Arc<dyn GitTree>,
     pub artifacts: Arc<dyn ArtifactStore>,
     pub datasets: Arc<dyn Datasets>,
+    /// Where runs are tracked; `None` where no daemon is.
+    pub tracker: Option<Arc<dyn RunTracker>>,
 }
 
 /// Runs pipelines as processes on this machine.

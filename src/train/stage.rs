@@ -138,8 +138,10 @@ impl Stage<'_> {
         }
         observer.record(&run)?;
         let folder = run_folder(&self.config.state, id);
-        let result = self.process(&folder, &run, cancel);
+        let result = self.tracked(&run).and_then(|told| self.process(&folder, &run, told, cancel));
         run.ended = Some(self.config.clock.now().wall);
+        let logged = take_metrics(&folder, &environment::known_secrets(&self.spec.secrets));
+        run.metrics = logged.values;
         let result =
             result.and_then(|(exit, venv)| self.judge(&mut run, &folder, &exit, cancel).map(|outputs| (outputs, venv)));
         run.status = match &result {
@@ -148,9 +150,34 @@ impl Stage<'_> {
             Err(e) => RunStatus::Failed { reason: e.message.clone() },
         };
         run.outputs = result.as_ref().ok().map(|(outputs, _)| outputs.clone());
+        self.track_end(&mut run, &logged.series)?;
         observer.record(&run)?;
         let (outputs, venv) = result?;
         Ok(Done { run, outputs, cached: false, venv })
+    }
+
+    /// Has the run tracked; the variables that its process logs by.
+    fn tracked(&self, run: &Run) -> PortResult<BTreeMap<String, String>> {
+        let Some(tracker) = &self.config.tracker else { return Ok(BTreeMap::new()) };
+        tracker.begin(&self.as_tracked(run))
+    }
+
+    fn as_tracked<'a>(&'a self, run: &'a Run) -> TrackedRun<'a> {
+        TrackedRun { run, revision: &self.job.revision, params: &self.spec.params }
+    }
+
+    /// What the process logged by itself counts as if it stood in its file of metrics, which comes first.
+    fn track_end(&self, run: &mut Run, series: &[LoggedMetric]) -> PortResult<()> {
+        let Some(tracker) = &self.config.tracker else { return Ok(()) };
+        let all = tracker.end(&self.as_tracked(run), series)?;
+        let secrets = environment::known_secrets(&self.spec.secrets);
+        let good = |(name, value): &(String, f64)| {
+            value.is_finite() && metrics::is_name(name) && hidden(&secrets, name).is_none()
+        };
+        for (name, value) in all.into_iter().filter(good) {
+            run.metrics.entry(name).or_insert(value);
+        }
+        Ok(())
     }
 
     /// Starts the process or finds it again, and waits for its end.
@@ -159,6 +186,7 @@ impl Stage<'_> {
         &self,
         folder: &Path,
         run: &Run,
+        told: BTreeMap<String, String>,
         cancel: &Cancel,
     ) -> PortResult<(ExitRecord, Option<(Digest, Vec<String>)>)> {
         fs::create_dir_all(folder).map_err(io(folder))?;
@@ -180,7 +208,7 @@ impl Stage<'_> {
                     // The machine went down under it: what it wrote is not trusted.
                     fs::remove_dir_all(&shim).map_err(io(&shim))?;
                 }
-                let spec = self.shim_spec(folder, run, venv.as_ref())?;
+                let spec = self.shim_spec(folder, run, told, venv.as_ref())?;
                 process::spawn(&self.config.exe, &shim, &spec)?
             }
         };
@@ -203,13 +231,20 @@ impl Stage<'_> {
         Ok((exit, venv.map(|v| (v.digest, v.packages))))
     }
 
-    fn shim_spec(&self, folder: &Path, run: &Run, venv: Option<&python::Venv>) -> PortResult<ShimSpec> {
+    fn shim_spec(
+        &self,
+        folder: &Path,
+        run: &Run,
+        told: BTreeMap<String, String>,
+        venv: Option<&python::Venv>,
+    ) -> PortResult<ShimSpec> {
         let out = folder.join("out");
         if out.exists() {
             fs::remove_dir_all(&out).map_err(io(&out))?;
         }
         fs::create_dir_all(&out).map_err(io(&out))?;
         let mut env = environment::clean(&self.spec.secrets)?;
+        env.variables.extend(told);
         let mut set = |name: &str, value: String| drop(env.variables.insert(name.to_owned(), value));
         for (name, input) in &self.inputs {
             let place = self.place(folder, name, input)?;
@@ -268,7 +303,6 @@ impl Stage<'_> {
         run.exit_code = exit.code;
         run.duration = Some(Millis(exit.ran_ms));
         let secrets = environment::known_secrets(&self.spec.secrets);
-        run.metrics = take_metrics(folder, &secrets);
         let name = &self.spec.name;
         if cancel.is_cancelled() {
             return Err(cancel.error());
@@ -317,9 +351,13 @@ fn hidden(secrets: &[String], text: &str) -> Option<String> {
 }
 
 /// Takes up the metrics that a run left; what is left out is noted in its log.
-fn take_metrics(folder: &Path, secrets: &[String]) -> BTreeMap<String, f64> {
-    let log = folder.join("log");
-    let read = workspace::read_own(&folder.join("metrics.jsonl"), MAX_METRICS_BYTES);
+fn take_metrics(folder: &Path, secrets: &[String]) -> metrics::Metrics {
+    let (log, file) = (folder.join("log"), folder.join("metrics.jsonl"));
+    // It never began.
+    if fs::symlink_metadata(&file).is_err_and(|e| e.kind() == std::io::ErrorKind::NotFound) {
+        return metrics::Metrics::default();
+    }
+    let read = workspace::read_own(&file, MAX_METRICS_BYTES);
     let text = read.unwrap_or_else(|e| {
         workspace::note(&log, &format!("the file of metrics cannot be read: {e}; left out"));
         vec![]
@@ -342,7 +380,8 @@ fn take_metrics(folder: &Path, secrets: &[String]) -> BTreeMap<String, f64> {
         let name = visible(&name);
         workspace::note(&log, &format!("the metric `{name}` was left out: a name has letters, digits and _./ -"));
     }
-    found.values
+    found.series.retain(|m| found.values.contains_key(&m.name));
+    found
 }
 
 /// The arguments to execute; a program that the environment has is taken from there.

@@ -44,6 +44,10 @@ pub(super) fn completed(state: &State, line: &str) -> String {
 pub(super) fn run_line(state: &mut State, line: &str) -> Vec<Command> {
     let (word, rest) = line.trim().split_once(' ').unwrap_or((line.trim(), ""));
     let rest = rest.trim();
+    // Clients make experiments that are no models.
+    if word == "runs" && !rest.is_empty() {
+        return state.open(Screen::Runs(rest.to_owned()));
+    }
     let named = if rest.is_empty() { state.subject() } else { Name::new(rest).ok() };
     let known = |n: &Name| state.fleet.iter().flat_map(|f| &f.models).any(|m| m.name == *n);
     let Some(model) = named.filter(known) else {
@@ -57,6 +61,7 @@ pub(super) fn run_line(state: &mut State, line: &str) -> Vec<Command> {
     match word {
         "model" => state.open(Screen::Model(model)),
         "logs" => state.open(Screen::Log(model, Output::Runs)),
+        "runs" => state.open(Screen::Runs(model.to_string())),
         "diff" => state.open(Screen::Diff(model)),
         "suspend" | "resume" | "refresh" | "rollback" => state.ask(post(word.to_owned())),
         "promote" | "pause" | "abort" | "retry" => state.ask(post(format!("rollout/{word}"))),

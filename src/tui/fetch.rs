@@ -3,6 +3,7 @@
 use super::{
     log::{Flowed, Follow, Output},
     state::{Command, Difference, Message},
+    tracked,
 };
 use crate::{
     api::{
@@ -93,6 +94,10 @@ async fn answer(client: &Client, command: Command) -> Result<Message, ClientErro
             plan: client.get(&format!("/api/v1/models/{m}/plan")).await?,
             model: m,
         })),
+        Command::FetchRuns(wish) => Message::Tracked(tracked::fetch::runs(client, wish).await?),
+        Command::FetchLiving(wish) => Message::Tracked(tracked::fetch::living(client, wish).await?),
+        Command::FetchTracked(ids) => Message::Tracked(tracked::fetch::whole(client, ids).await?),
+        Command::FetchCurves(wants) => Message::Tracked(tracked::fetch::curves(client, wants).await?),
         Command::Sync => Message::Said(client.post::<Done>("/api/v1/sync", &SyncBody::default()).await?.message),
         Command::Post { model, verb } => {
             let body = serde_json::json!({});

@@ -14,6 +14,7 @@ pub enum Act {
     Open,
     Log,
     Diff,
+    Runs,
     Events,
     Plan,
     Help,
@@ -26,10 +27,21 @@ pub enum Act {
     Hold,
     Abort,
     Rollback,
+    Mark,
+    Compare,
+    Sort,
+    Metric,
+    MetricBack,
+    Axis,
+    NextPage,
+    PageBefore,
 }
 
 /// A key as it is shown, its codes, and what it is for.
-pub const KEYS: &[(&str, &[KeyCode], Act, &str)] = &[
+pub type Key = (&'static str, &'static [KeyCode], Act, &'static str);
+
+/// Keys that mean the same everywhere.
+pub const KEYS: &[Key] = &[
     ("enter", &[KeyCode::Enter], Act::Open, "open the model"),
     ("esc", &[KeyCode::Esc], Act::Back, "back; on the fleet: clear the filter"),
     ("j k ↓ ↑", &[KeyCode::Char('j'), KeyCode::Down], Act::Down, "down, up; ctrl-f, ctrl-b: a page"),
@@ -40,6 +52,7 @@ pub const KEYS: &[(&str, &[KeyCode], Act, &str)] = &[
     ("", &[KeyCode::PageUp], Act::PageUp, ""),
     ("l", &[KeyCode::Char('l')], Act::Log, "output of the newest run, live; again: of the replicas"),
     ("d", &[KeyCode::Char('d')], Act::Diff, "what Git asks for against what is live, and why"),
+    ("r", &[KeyCode::Char('r')], Act::Runs, "tracked runs of the model: metrics, params, curves"),
     ("p", &[KeyCode::Char('p')], Act::Plan, "plan of the whole fleet"),
     ("t", &[KeyCode::Char('t')], Act::Events, "time line"),
     ("s", &[KeyCode::Char('s')], Act::Sync, "fetch and reconcile now"),
@@ -53,11 +66,26 @@ pub const KEYS: &[(&str, &[KeyCode], Act, &str)] = &[
     ("q", &[KeyCode::Char('q')], Act::Quit, "back; on the fleet: leave, the daemon goes on (ctrl-c: at once)"),
 ];
 
+/// Keys that mean something else on the screens of tracked runs.
+pub const RUN_KEYS: &[Key] = &[
+    ("enter", &[KeyCode::Enter], Act::Open, "open the run; on a run: its chart alone, and back"),
+    ("space", &[KeyCode::Char(' ')], Act::Mark, "mark the run, or take its mark off"),
+    ("c", &[KeyCode::Char('c')], Act::Compare, "compare the marked runs"),
+    ("m M", &[KeyCode::Char('m')], Act::Metric, "choose the next metric, the one before"),
+    ("", &[KeyCode::Char('M')], Act::MetricBack, ""),
+    ("s", &[KeyCode::Char('s')], Act::Sort, "order: newest first, best of the metric, worst of it"),
+    ("/", &[KeyCode::Char('/')], Act::Filter, "filter as MLflow does: metrics.auc > 0.9 AND params.depth = '6'"),
+    ("n N", &[KeyCode::Char('n')], Act::NextPage, "the next 1,000 runs, those before"),
+    ("", &[KeyCode::Char('N')], Act::PageBefore, ""),
+    ("x", &[KeyCode::Char('x')], Act::Axis, "curves by step, or by time since the run's start"),
+];
+
 /// A word after `:`, what it takes, and what it does.
 pub const COMMANDS: &[(&str, &str, &str)] = &[
     ("fleet", "", "all models"),
     ("model", "NAME", "one model"),
     ("logs", "NAME", "output of its newest run"),
+    ("runs", "NAME", "tracked runs of a model or of any experiment"),
     ("diff", "NAME", "what Git asks for against what is live"),
     ("plan", "", "plan of the whole fleet"),
     ("events", "", "time line"),
@@ -75,8 +103,8 @@ pub const COMMANDS: &[(&str, &str, &str)] = &[
     ("quit", "", "leave; the daemon goes on"),
 ];
 
-/// What a key asks for.
-pub fn act_of(key: KeyEvent) -> Option<Act> {
+/// What a key asks for; on screens of tracked runs their own keys come first.
+pub fn act_of(key: KeyEvent, on_runs: bool) -> Option<Act> {
     if key.modifiers.contains(KeyModifiers::CONTROL) {
         return match key.code {
             KeyCode::Char('f' | 'd') => Some(Act::PageDown),
@@ -84,7 +112,8 @@ pub fn act_of(key: KeyEvent) -> Option<Act> {
             _ => None,
         };
     }
-    KEYS.iter().find(|(_, codes, ..)| codes.contains(&key.code)).map(|(_, _, act, _)| *act)
+    let own = if on_runs { RUN_KEYS } else { &[] };
+    own.iter().chain(KEYS).find(|(_, codes, ..)| codes.contains(&key.code)).map(|(_, _, act, _)| *act)
 }
 
 /// The commands that a line may still become.

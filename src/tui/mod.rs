@@ -1,6 +1,7 @@
 //! The terminal UI: state, update, view.
 //!
-//! Live from the daemon's events: nothing is polled, and a frame is drawn only when something changed.
+//! Live from the daemon's events, and a frame is drawn only when something changed. Nothing is polled but tracked runs that go on
+//! while their screen is open: what clients of MLflow log has no events.
 
 mod command;
 mod fetch;
@@ -9,12 +10,14 @@ mod keymap;
 mod log;
 mod run;
 mod state;
+mod tracked;
 mod update;
 mod view;
 
 pub use log::{Flow, Flowed, Follow, Log, Output};
 pub use run::{End, run};
 pub use state::{Command, Difference, Extent, Message, Mode, Screen, State};
+pub use tracked::{Told, Tracked, Want, Wish};
 pub use update::update;
 pub use view::draw;
 

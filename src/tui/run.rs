@@ -62,20 +62,31 @@ async fn show(client: Client, send: Sender, mut receive: mpsc::UnboundedReceiver
         while let Ok(more) = receive.try_recv() {
             batch.push(more);
         }
-        let only_ticks = batch.iter().all(|m| matches!(m, Message::Tick));
+        let (quiet, revision) = (batch.iter().all(|m| is_quiet(m, &state)), state.tracked.revision);
         let commands: Vec<Command> = batch.into_iter().flat_map(|m| update(&mut state, m)).collect();
         if commands.contains(&Command::Quit) {
             return Ok(());
         }
         commands.into_iter().for_each(|c| hands.carry_out(c));
-        // A second that changes no text is no reason to draw.
+        // A second that changes no text is no reason to draw, nor is an answer that tells what is known.
         let ages = view::ages(&state);
-        if !only_ticks || ages != shown {
+        if !quiet || ages != shown || revision != state.tracked.revision {
             picture(&mut terminal, &mut state)?;
             shown = ages;
         }
     }
     Ok(())
+}
+
+/// Whether a message may change nothing: then it is no reason to draw by itself.
+fn is_quiet(message: &Message, state: &State) -> bool {
+    match message {
+        Message::Tick | Message::Beat | Message::Tracked(_) => true,
+        // What goes on is asked for each second: what is wrong with it is said once.
+        Message::Said(text) => *text == state.note,
+        Message::Reachable(up) => !*up && !state.reachable,
+        _ => false,
+    }
 }
 
 /// Draws, and notes how far that can be scrolled.
@@ -118,9 +129,14 @@ async fn type_in(send: Sender) {
 }
 
 async fn tick(send: Sender) {
-    let mut seconds = tokio::time::interval(Duration::from_secs(1));
-    seconds.tick().await;
-    while send.send(Message::Tick).is_ok() {
-        seconds.tick().await;
+    let mut halves = tokio::time::interval(Duration::from_millis(500));
+    halves.tick().await;
+    loop {
+        for message in [Message::Beat, Message::Tick] {
+            halves.tick().await;
+            if send.send(message).is_err() {
+                return;
+            }
+        }
     }
 }

@@ -1,6 +1,9 @@
 //! What the screen is a function of. Pure.
 
-use super::log::{Flow, Flowed, Follow, Log, Output};
+use super::{
+    log::{Flow, Flowed, Follow, Log, Output},
+    tracked::{Told, Tracked, Want, Wish},
+};
 use crate::{api::types::*, model::*};
 use crossterm::event::KeyEvent;
 
@@ -12,6 +15,11 @@ pub enum Screen {
     /// What Git asks of a model against what is live.
     Diff(Name),
     Log(Name, Output),
+    /// The tracked runs of an experiment, which is a model's when it has the model's name.
+    Runs(String),
+    Run(String, RunId),
+    /// Runs of an experiment beside each other.
+    Compare(String, Vec<RunId>),
     Events,
     Plan,
     Help,
@@ -37,9 +45,18 @@ pub enum Command {
     FetchDiff(Name),
     FetchEvents,
     FetchPlan,
+    /// A page of tracked runs.
+    FetchRuns(Wish),
+    /// Those of that page that go on.
+    FetchLiving(Wish),
+    FetchTracked(Vec<RunId>),
+    FetchCurves(Vec<Want>),
     Follow(Follow),
     Sync,
-    Post { model: Name, verb: String },
+    Post {
+        model: Name,
+        verb: String,
+    },
     Quit,
 }
 /// What happened.
@@ -57,6 +74,7 @@ pub enum Message {
         turn: u64,
         flowed: Flowed,
     },
+    Tracked(Told),
     /// An event of the daemon; `None`: look at everything again.
     Happened(Option<Event>),
     Said(String),
@@ -64,6 +82,8 @@ pub enum Message {
     Reachable(bool),
     /// A second passed.
     Tick,
+    /// Half of one did.
+    Beat,
 }
 
 /// A model's spec against what is live.
@@ -94,6 +114,7 @@ pub struct State {
     pub plan: Option<FleetPlan>,
     pub diff: Option<Difference>,
     pub log: Log,
+    pub tracked: Tracked,
     pub filter: String,
     /// Selected model, by name: it stays selected when the list changes.
     pub selected: Option<Name>,
@@ -146,6 +167,7 @@ impl State {
             plan: None,
             diff: None,
             log: Log::new(0, None),
+            tracked: Tracked::default(),
             filter: String::new(),
             selected: None,
             scroll: 0,
@@ -193,6 +215,9 @@ impl State {
     pub(super) fn subject(&self) -> Option<Name> {
         match &self.screen {
             Screen::Model(m) | Screen::Log(m, _) | Screen::Diff(m) => Some(m.clone()),
+            Screen::Runs(experiment) | Screen::Run(experiment, _) | Screen::Compare(experiment, _) => {
+                Name::new(experiment).ok().filter(|n| self.summary(n).is_some())
+            }
             Screen::Fleet => {
                 let shown = self.shown();
                 shown.get(self.place_among(&shown)).map(|m| m.name.clone())
@@ -248,6 +273,7 @@ impl State {
         if let Screen::Log(..) = self.screen {
             self.log = Log::new(self.log.turn, self.newest_release());
         }
+        self.tracked.entered(&self.screen);
         self.needed()
     }
 
@@ -261,6 +287,7 @@ impl State {
                 vec![Command::Follow(self.log.follow(model, output))]
             }
             Screen::Log(..) => vec![],
+            Screen::Runs(_) | Screen::Run(..) | Screen::Compare(..) => self.tracked.needed(&self.screen),
             Screen::Events => vec![Command::FetchEvents],
             Screen::Plan => vec![Command::FetchPlan],
         }

@@ -10,6 +10,7 @@ mod fleet;
 mod log;
 mod model;
 mod steer;
+mod tracked;
 
 fn revision() -> Revision {
     Revision {
@@ -73,7 +74,18 @@ fn fleet(models: Vec<ModelSummary>) -> Fleet {
         ..SourceStatus::default()
     };
     let now = Now { wall: WallMs(1_000_000), steady: SteadyMs(1_000_000) };
-    Fleet { source, models, counts, files: 4, diagnostics: vec![], held: vec![], router: None, store_error: None, now }
+    Fleet {
+        source,
+        models,
+        counts,
+        files: 4,
+        diagnostics: vec![],
+        held: vec![],
+        router: None,
+        store_error: None,
+        mirror_error: None,
+        now,
+    }
 }
 
 fn filled() -> State {
@@ -155,6 +167,7 @@ fn detail() -> ModelDetail {
             stages: vec![stage("check-data", "succeeded"), stage("train", "running")],
         }),
         versions: vec![VersionBrief {
+            origin: Origin::Pipeline,
             number: VersionNumber(6),
             fingerprint: Digest::of(b"v6"),
             created: WallMs(900_000),
@@ -184,6 +197,7 @@ trait Tap: Sized {
     }
 }
 impl Tap for ModelDetail {}
+impl Tap for super::tracked::TrackedRun {}
 
 #[test]
 fn the_fleet_wide_and_narrow() {
@@ -351,9 +365,9 @@ fn the_end_of_a_page_is_where_scrolling_ends() {
 #[test]
 fn no_hint_is_cut_and_help_is_always_offered() {
     let mut state = filled();
-    for at in ["", "\n", "l", "d", "t", "p", "?"] {
+    for at in ["", "\n", "l", "d", "t", "p", "?", "r", "r~~", "r\n", "r\n\n", "r~~c"] {
         state.screen = Screen::Fleet;
-        at.chars().for_each(|c| drop(key(&mut state, if c == '\n' { KeyCode::Enter } else { KeyCode::Char(c) })));
+        tracked::press(&mut state, at);
         for width in 20..160 {
             let text = screen(&state, width, 6);
             let foot = text.lines().last().unwrap().trim_matches('"').trim_end().to_owned();
@@ -407,7 +421,7 @@ fn any_key() -> impl proptest::strategy::Strategy<Value = KeyCode> {
     prop_oneof![
         proptest::strategy::Strategy::prop_map(proptest::char::any(), KeyCode::Char),
         proptest::strategy::Strategy::prop_map(
-            prop::sample::select("jkgGldptsPHAR/:?qydl".chars().collect::<Vec<_>>()),
+            prop::sample::select("jkgGldptsPHAR/:?qydlrrr  cmMxnN".chars().collect::<Vec<_>>()),
             KeyCode::Char
         ),
         prop::sample::select(vec![
@@ -429,7 +443,8 @@ proptest! {
         let mut state = filled();
         update(&mut state, Message::Model(Box::new(detail())));
         for code in keys {
-            key(&mut state, code);
+            let commands = key(&mut state, code);
+            tracked::serve(&mut state, commands);
             seen(&mut state, width, height);
         }
     }

@@ -5,6 +5,7 @@ use super::{
     keymap::{Act, act_of},
     log::{Flowed, Output},
     state::{Command, Message, Mode, Screen, State, held, rank},
+    tracked,
 };
 use crate::model::*;
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
@@ -41,6 +42,7 @@ pub fn update(state: &mut State, message: Message) -> Vec<Command> {
         Message::Diff(diff) => state.diff = Some(*diff),
         Message::Log { turn, flowed } if turn == state.log.turn => return on_output(state, flowed),
         Message::Log { .. } => {}
+        Message::Tracked(told) => return tracked::take(state, told),
         Message::Happened(event) => return on_event(state, event),
         Message::Said(text) => state.note = text,
         Message::Reachable(up) => {
@@ -50,7 +52,13 @@ pub fn update(state: &mut State, message: Message) -> Vec<Command> {
                 return [vec![Command::FetchFleet], state.needed()].concat();
             }
         }
-        Message::Tick => state.seconds += 1,
+        Message::Tick => {
+            state.seconds += 1;
+            // A daemon that is gone says when it is back.
+            return if state.reachable { state.tracked.on_tick(&state.screen) } else { vec![] };
+        }
+        Message::Beat if state.reachable => return state.tracked.on_beat(&state.screen),
+        Message::Beat => {}
         Message::Resized => {}
     }
     vec![]
@@ -78,6 +86,12 @@ fn on_event(state: &mut State, event: Option<Event>) -> Vec<Command> {
         Screen::Diff(m) if about(m) => commands.push(Command::FetchDiff(m.clone())),
         // The next stage of the pipeline may have begun.
         Screen::Log(m, _) if about(m) => commands.extend(state.needed()),
+        // A run of its pipeline may have begun; requests that come in have no number.
+        Screen::Runs(e)
+            if event.as_ref().is_none_or(|x| x.seq > 0 && x.model.as_ref().is_some_and(|m| m.as_str() == e)) =>
+        {
+            commands.extend(state.needed());
+        }
         _ => {}
     }
     // Those that a new connection tells again are known.
@@ -113,6 +127,15 @@ fn on_key(state: &mut State, key: KeyEvent) -> Vec<Command> {
                 done.map_or(vec![], |line| run_line(state, &line))
             }
         },
+        Mode::Filter(text) if matches!(state.screen, Screen::Runs(_)) => {
+            let done = typed(text, key);
+            state.mode = done.as_ref().map_or(Mode::Normal, |text| Mode::Filter(text.clone()));
+            match done {
+                Ok(_) => vec![],
+                Err(Some(filter)) => tracked::take_filter(state, &filter),
+                Err(None) => tracked::clear_filter(state),
+            }
+        }
         Mode::Filter(text) => {
             match typed(text, key) {
                 Ok(text) => {
@@ -128,15 +151,24 @@ fn on_key(state: &mut State, key: KeyEvent) -> Vec<Command> {
             state.select(place);
             vec![]
         }
-        Mode::Normal => act_of(key).map_or(vec![], |act| on_act(state, act)),
+        Mode::Normal => act_of(key, is_tracked(&state.screen)).map_or(vec![], |act| on_act(state, act)),
     }
 }
 
 /// What is about one model.
-const OF_A_MODEL: [Act; 7] = [Act::Open, Act::Log, Act::Diff, Act::Promote, Act::Hold, Act::Abort, Act::Rollback];
+const OF_A_MODEL: [Act; 8] =
+    [Act::Open, Act::Log, Act::Diff, Act::Runs, Act::Promote, Act::Hold, Act::Abort, Act::Rollback];
+
+/// Whether keys have the meanings of tracked runs' screens.
+fn is_tracked(screen: &Screen) -> bool {
+    matches!(screen, Screen::Runs(_) | Screen::Run(..) | Screen::Compare(..))
+}
 
 fn on_act(state: &mut State, act: Act) -> Vec<Command> {
     state.note.clear();
+    if let Some(commands) = tracked::on_act(state, act) {
+        return commands;
+    }
     let subject = state.subject();
     let page = isize::try_from(state.extent.page.max(1)).unwrap_or(1);
     if subject.is_none() && OF_A_MODEL.contains(&act) {
@@ -163,6 +195,7 @@ fn on_act(state: &mut State, act: Act) -> Vec<Command> {
         Act::Log if matches!(state.screen, Screen::Log(..)) => return state.other_output(),
         Act::Log => return subject.map_or(vec![], |m| state.open(Screen::Log(m, Output::Runs))),
         Act::Diff => return subject.map_or(vec![], |m| state.open(Screen::Diff(m))),
+        Act::Runs => return subject.map_or(vec![], |m| state.open(Screen::Runs(m.to_string()))),
         Act::Events => return state.open(Screen::Events),
         Act::Plan => return state.open(Screen::Plan),
         Act::Help if state.screen == Screen::Help => return state.back(),
@@ -170,6 +203,9 @@ fn on_act(state: &mut State, act: Act) -> Vec<Command> {
         Act::Quit if state.screen == Screen::Fleet => return vec![Command::Quit],
         Act::Back | Act::Quit => return state.back(),
         Act::Command => state.mode = Mode::Command(String::new()),
+        Act::Filter if matches!(state.screen, Screen::Runs(_)) => {
+            state.mode = Mode::Filter(state.tracked.list.typed().to_owned());
+        }
         Act::Filter => state.mode = Mode::Filter(state.filter.clone()),
         Act::Sync => return vec![Command::Sync],
         Act::Promote => return post("rollout/promote").map_or(vec![], |c| state.ask(c)),
@@ -179,6 +215,9 @@ fn on_act(state: &mut State, act: Act) -> Vec<Command> {
         }
         Act::Abort => return post("rollout/abort").map_or(vec![], |c| state.ask(c)),
         Act::Rollback => return post("rollback").map_or(vec![], |c| state.ask(c)),
+        // They mean something on screens of tracked runs alone.
+        Act::Mark | Act::Compare | Act::Sort | Act::Metric | Act::MetricBack => {}
+        Act::Axis | Act::NextPage | Act::PageBefore => {}
     }
     vec![]
 }

@@ -71,6 +71,8 @@ fn the_document_is_valid_and_real_answers_are_what_it_says() {
         ("post", "/api/v1/sync", "/api/v1/sync", Some("[]"), 400),
         ("post", "/api/v1/gc", "/api/v1/gc", Some("{\"dry_run\": true}"), 200),
         ("post", "/api/v1/backup", "/api/v1/backup", Some("{\"file\": \"/x\"}"), 403),
+        ("post", "/api/v1/import", "/api/v1/import", Some("{\"url\": \"ftp://x\"}"), 400),
+        ("post", "/api/v1/import", "/api/v1/import", Some("{\"url\": \"http://127.0.0.1:1\", \"from\": 1}"), 400),
         ("post", "/api/v1/models/{name}/refresh", "/api/v1/models/fraud/refresh", None, 200),
         ("post", "/api/v1/models/{name}/suspend", "/api/v1/models/weak/suspend", None, 200),
         ("post", "/api/v1/models/{name}/resume", "/api/v1/models/weak/resume", None, 200),

@@ -93,6 +93,7 @@ fn version(store: &dyn ArtifactStore, number: u32, weights: &str) -> Version {
     Version {
         model: name("m"),
         number: VersionNumber(number),
+        origin: Origin::Pipeline,
         fingerprint: Digest::of(&number.to_le_bytes()),
         revision,
         code_path: "models/m".into(),

@@ -203,7 +203,7 @@ fn a_clean_up_at_any_moment_takes_nothing_that_is_in_use_and_a_kill_breaks_nothi
     assert!(failed.is_empty(), "{failed:?}");
     let mut referred = BTreeSet::new();
     for m in models {
-        digests(&w.json(&["runs", m]), &mut referred);
+        digests(&w.json(&["runs", m, "--stages"]), &mut referred);
         for number in versions(&w, m) {
             digests(&w.json(&["show", &format!("{m}@v{number}")]), &mut referred);
         }

@@ -15,7 +15,9 @@ const MAY_SEE: &[(&str, &[&str])] = &[
     ("gc", &["model"]),
     ("spec", &["model", "ports"]),
     ("process", &["model", "ports"]),
+    ("search", &["model"]),
     ("store", &["model"]),
+    ("tracking", &["model", "ports", "search", "store"]),
     ("source", &["model", "ports", "process::Mask"]),
     ("artifact", &["model", "ports", "process"]),
     ("data", &["model", "ports"]),
@@ -23,7 +25,9 @@ const MAY_SEE: &[(&str, &[&str])] = &[
     ("route", &["model", "process"]),
     ("deploy", &["model", "ports", "process", "route"]),
     ("reconcile", &["model", "ports", "spec", "plan", "rollout", "gc", "store"]),
-    ("api", &["model", "ports", "plan", "rollout", "store", "reconcile"]),
+    ("mlflow", &[]),
+    ("exchange", &["model", "ports", "mlflow", "store", "tracking"]),
+    ("api", &["model", "ports", "plan", "rollout", "search", "store", "tracking", "mlflow", "exchange", "reconcile"]),
     ("tui", &["model", "plan::render", "api::client", "api::types"]),
     (
         "cli",
@@ -35,7 +39,11 @@ const MAY_SEE: &[(&str, &[&str])] = &[
             "gc",
             "spec",
             "process",
+            "search",
             "store",
+            "tracking",
+            "mlflow",
+            "exchange",
             "source",
             "artifact",
             "data",
@@ -52,7 +60,7 @@ const MAY_SEE: &[(&str, &[&str])] = &[
 /// Crates that only these parts name.
 const OUTSIDE: &[(&str, &[&str])] = &[("sled", &["store"]), ("git2", &["source", "cli"]), ("ratatui", &["tui"])];
 /// The pure parts, and what would make them depend on more than their arguments.
-const PURE: &[&str] = &["model", "ports", "rollout", "plan", "gc", "spec"];
+const PURE: &[&str] = &["model", "ports", "rollout", "plan", "gc", "spec", "search"];
 const IMPURE: &[&str] = &[
     "tokio",
     "reqwest",

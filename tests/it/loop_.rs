@@ -449,7 +449,7 @@ fn a_training_that_was_superseded_while_no_daemon_ran_is_ended() {
     w.wait_for("fraud", "version=v1");
     assert!(matches!(shim.state(), trimtab::process::State::Ended(exit) if exit.stopped));
     let state = |run: &str| {
-        let runs = w.json(&["runs", "fraud"]);
+        let runs = w.json(&["runs", "fraud", "--stages"]);
         let found = runs.as_array().unwrap().iter().find(|r| r["id"] == run).map(|r| r["status"]["state"].clone());
         found.unwrap()
     };

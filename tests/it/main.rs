@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod api;
+mod artifacts;
 mod cli;
 mod data;
 mod demo;
@@ -14,11 +15,14 @@ mod following;
 mod forge;
 mod gc;
 mod hostile;
+mod import;
 mod imports;
 mod load;
 mod locks;
 mod loop_;
 mod metrics;
+mod mirror;
+mod peer;
 mod process;
 mod python;
 mod remote;
@@ -27,8 +31,11 @@ mod source;
 mod support;
 mod tls;
 mod torture;
+mod traces;
+mod tracking;
 mod train;
 mod tui;
+mod ui;
 mod upkeep;
 mod wire;
 mod worktrees;

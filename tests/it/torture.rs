@@ -117,7 +117,7 @@ impl History {
         for name in NAMES {
             let versions = self.said(&["history", name]).into_iter().map(|v| (text(&v, "fingerprint"), lasting(v)));
             self.versions.entry(name).or_default().extend(versions.collect::<Vec<_>>());
-            let runs = self.said(&["runs", name]).into_iter().filter(|r| state(r) != "running");
+            let runs = self.said(&["runs", name, "--stages"]).into_iter().filter(|r| state(r) != "running");
             let runs: Vec<_> = runs.map(|r| (text(&r, "id"), r)).collect();
             self.runs.entry(name).or_default().extend(runs);
         }
@@ -134,7 +134,7 @@ impl History {
             assert_eq!(versions.len(), now.len(), "{name}: one version for each fingerprint (seed {seed})");
             kept(&self.versions[name], &versions, &format!("{name}: versions (seed {seed})"));
             let runs: BTreeMap<String, Value> =
-                self.said(&["runs", name]).into_iter().map(|r| (text(&r, "id"), r)).collect();
+                self.said(&["runs", name, "--stages"]).into_iter().map(|r| (text(&r, "id"), r)).collect();
             kept(&self.runs[name], &runs, &format!("{name}: runs (seed {seed})"));
             self.trained_once(name, &runs);
         }

@@ -152,9 +152,9 @@ fn runs_are_listed_and_their_escapes_are_shown_as_text() {
     w.commit_model("fraud", &noisy);
     w.start();
     w.wait_for("fraud", "version=v1");
-    let runs = w.json(&["runs", "fraud"]);
+    let runs = w.json(&["runs", "fraud", "--stages"]);
     let id = runs[0]["id"].as_str().unwrap();
-    let table = String::from_utf8(w.trimtab(&["runs", "fraud"]).stdout).unwrap();
+    let table = String::from_utf8(w.trimtab(&["runs", "fraud", "--stages"]).stdout).unwrap();
     assert!(table.contains(id) && table.contains("succeeded"), "{table}");
     let log = String::from_utf8(w.trimtab(&["logs", "fraud", "--run", id]).stdout).unwrap();
     assert!(log.contains("\\u{1b}[31mgröße\n"), "{log:?}");

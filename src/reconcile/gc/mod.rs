@@ -97,6 +97,11 @@ impl Reconciler {
         }
     }
 
+    /// Something was let go that the next clean-up may remove.
+    pub fn let_go(&self) {
+        self.0.gc.added();
+    }
+
     /// Removes what is beyond the limits of `[gc]` in the settings; with `dry_run` only says what that is.
     pub fn gc(&self, dry_run: bool) -> PortResult<GcReport> {
         let _one = lock(&self.0.collecting);

@@ -3,10 +3,10 @@
 use super::{asked_by, stored};
 use crate::{
     gc::{self, Asked},
-    model::*,
+    model::{tracking::ArtifactFile, *},
     ports::*,
     reconcile::{Reconciler, lock},
-    store::Batch,
+    store::{Batch, Table},
 };
 use litemap::LiteMap;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -73,6 +73,7 @@ impl<'a> Round<'a> {
         models.iter().try_for_each(|name| self.versions(name))?;
         models.iter().try_for_each(|name| self.runs(name))?;
         self.snapshots()?;
+        self.uploads()?;
         if self.dry_run || self.alone {
             self.memories()?;
             self.run_folders()?;
@@ -90,6 +91,19 @@ impl<'a> Round<'a> {
         let items: Vec<GcItem> = self.gone.into_iter().map(|g| g.item).collect();
         let bytes = items.iter().map(|i| i.bytes).sum();
         Ok(GcReport { dry_run: self.dry_run, items, bytes, postponed: self.postponed })
+    }
+
+    /// What clients of the tracking server uploaded stays; parts of files that were not finished in time go.
+    fn uploads(&mut self) -> PortResult<()> {
+        let note = |path: &[u8], file: ArtifactFile| {
+            // Those of a version of the loop go and stay with the version.
+            if !ArtifactFile::is_published(path) {
+                self.files.insert(file.digest);
+            }
+            Ok(())
+        };
+        self.r.0.store.each_tracked(Table::Artifact, "", note).map_err(stored)?;
+        if self.dry_run { Ok(()) } else { self.disk().drop_late_parts(self.r.now().steady) }
     }
 
     fn disk(&self) -> &'a dyn Disk {
@@ -144,6 +158,7 @@ impl<'a> Round<'a> {
             let batch = gone.iter().fold(Batch::new().put_model(&observed), |batch, v| batch.delete_version(v));
             self.r.commit(batch).map_err(stored)?;
             cell.observed = observed;
+            self.r.withdraw(name, gone.iter().map(|v| v.number));
         }
         drop(cell);
         for v in kept {

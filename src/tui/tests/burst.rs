@@ -12,7 +12,7 @@ use tokio::{
 };
 
 /// The next request's path; it waits for its answer.
-async fn asked(listener: &UnixListener) -> (String, UnixStream) {
+pub(super) async fn asked(listener: &UnixListener) -> (String, UnixStream) {
     let (mut stream, _) = listener.accept().await.unwrap();
     let mut text = Vec::new();
     while !text.windows(4).any(|w| w == b"\r\n\r\n") {
@@ -23,9 +23,13 @@ async fn asked(listener: &UnixListener) -> (String, UnixStream) {
     (String::from_utf8(text).unwrap().split(' ').nth(1).unwrap().to_owned(), stream)
 }
 
-async fn answered(mut stream: UnixStream, body: &impl serde::Serialize) {
+async fn answered(stream: UnixStream, body: &impl serde::Serialize) {
+    answered_with(200, stream, body).await;
+}
+
+pub(super) async fn answered_with(status: u16, mut stream: UnixStream, body: &impl serde::Serialize) {
     let body = serde_json::to_string(body).unwrap();
-    let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}", body.len());
+    let answer = format!("HTTP/1.1 {status} -\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}", body.len());
     stream.write_all(answer.as_bytes()).await.unwrap();
 }
 

@@ -9,7 +9,7 @@
 //! ```
 
 use super::{
-    paint::{age, bad, bar, clip, cut, dim, fold, gist, health, pad, strong, visible, warn},
+    paint::{age, bad, bar, barred, clip, cut, dim, fold, gist, health, pad, strong, visible, warn},
     symbol,
 };
 use crate::{
@@ -20,7 +20,6 @@ use crate::{
 use ratatui::{
     Frame,
     layout::Rect,
-    style::{Modifier, Style},
     text::{Line, Span},
     widgets::Paragraph,
 };
@@ -228,12 +227,7 @@ impl Columns {
         if !selected {
             return Line::from(spans);
         }
-        // One bar over the whole width, with no colours of its own in it.
-        let text: String = spans.iter().map(|s| s.content.as_ref()).collect();
-        let line = clip(Line::raw(text), self.width);
-        let rest = " ".repeat(self.width.saturating_sub(line.width()));
-        let text: String = line.spans.iter().map(|s| s.content.as_ref()).collect();
-        Line::from(Span::styled(text + &rest, Style::new().add_modifier(Modifier::REVERSED)))
+        barred(&spans, self.width)
     }
 }
 

@@ -4,9 +4,10 @@ mod fleet;
 mod model;
 mod paint;
 mod simple;
+mod tracked;
 
 use super::{
-    keymap::{COMMANDS, KEYS, candidates},
+    keymap::{COMMANDS, KEYS, Key, RUN_KEYS, candidates},
     log::Output,
     state::{Extent, Mode, Screen, State, held},
 };
@@ -35,6 +36,9 @@ pub fn draw(frame: &mut Frame, state: &State) -> Extent {
         Screen::Model(_) => model::draw(frame, body, state),
         Screen::Log(name, output) => simple::log(frame, body, state, name, output),
         Screen::Diff(name) => simple::diff(frame, body, state, name),
+        Screen::Runs(_) => tracked::list(frame, body, state),
+        Screen::Run(experiment, _) => tracked::run(frame, body, state, experiment),
+        Screen::Compare(experiment, _) => tracked::compare(frame, body, state, experiment),
         Screen::Events => simple::events(frame, body, state),
         Screen::Plan => simple::plan(frame, body, state),
         Screen::Help => {
@@ -64,6 +68,7 @@ pub fn ages(state: &State) -> String {
             let revision = state.plan.iter().filter_map(|p| p.revision.as_ref());
             revision.map(|r| Millis((now.wall.0 - r.time.0).max(0) as u64).to_string()).collect()
         }
+        Screen::Runs(_) | Screen::Run(..) | Screen::Compare(..) => tracked::ages(state, SEEN),
         Screen::Diff(_) | Screen::Log(..) | Screen::Help => vec![],
     };
     if matches!(state.screen, Screen::Fleet | Screen::Model(_)) {
@@ -136,6 +141,7 @@ fn hints(state: &State) -> Vec<Hint> {
                 out.extend([("enter", "open"), ("d", "diff"), ("l", "logs")]);
             }
             steer(&mut out);
+            out.extend(subject.map(|_| ("r", "runs")));
             out.extend([
                 ("/", "filter"),
                 (":", "command"),
@@ -149,7 +155,7 @@ fn hints(state: &State) -> Vec<Hint> {
             out.push(("esc", "back"));
             steer(&mut out);
             let other = if matches!(state.screen, Screen::Diff(_)) { ("enter", "open") } else { ("d", "diff") };
-            out.extend([other, ("l", "logs"), ("j k", "scroll"), ("t", "time line"), (":", "command")]);
+            out.extend([other, ("l", "logs"), ("r", "runs"), ("j k", "scroll"), ("t", "time line"), (":", "command")]);
         }
         Screen::Log(_, ref output) => {
             let other = if *output == Output::Runs { "replicas" } else { "next output" };
@@ -161,6 +167,25 @@ fn hints(state: &State) -> Vec<Hint> {
                 ("G", "follow"),
                 ("enter", "model"),
             ]);
+        }
+        Screen::Runs(_) => {
+            out.push(("esc", "back"));
+            if !state.tracked.list.runs.is_empty() {
+                let compare = state.tracked.list.marked.len() > 1;
+                out.extend([("enter", "open"), ("space", "mark")]);
+                out.extend(compare.then_some(("c", "compare")));
+                out.extend(state.tracked.list.next.is_some().then_some(("n", "next")));
+                out.extend((state.tracked.list.skipped() > 0).then_some(("N", "before")));
+                out.extend([("/", "filter"), ("s", "sort"), ("m", "metric")]);
+            } else {
+                out.push(("/", "filter"));
+            }
+            out.push((":", "command"));
+        }
+        Screen::Run(..) | Screen::Compare(..) => {
+            let alone = if state.tracked.page.alone { "all" } else { "chart alone" };
+            out.extend([("esc", "back"), ("j k", "choose"), ("enter", alone), ("m", "next metric")]);
+            out.extend([("x", "step or time"), (":", "command")]);
         }
         Screen::Events | Screen::Plan => {
             out.extend([("esc", "back"), ("j k", "scroll"), ("g G", "top, end"), ("s", "sync"), (":", "command")]);
@@ -199,6 +224,14 @@ fn footer(state: &State, width: usize) -> Line<'static> {
             }
             line
         }
+        Mode::Filter(text) if matches!(state.screen, Screen::Runs(_)) => {
+            vec![
+                strong(" /"),
+                Span::raw(visible(text)),
+                Span::raw("▏"),
+                dim("  as MLflow has it; enter asks, esc clears"),
+            ]
+        }
         Mode::Filter(text) => {
             let all = state.fleet.as_ref().map_or(0, |f| f.models.len());
             let found = format!("  {} of {all}   enter keeps, esc clears", state.shown().len());
@@ -231,8 +264,10 @@ type Listed = (&'static str, &'static str, &'static str);
 /// ```
 fn help() -> Vec<Line<'static>> {
     let pair = |name: &str, what: &'static str| Line::from(vec![strong(&format!("  {name:<12}")), Span::raw(what)]);
-    let mut out: Vec<Line> =
-        KEYS.iter().filter(|k| !k.0.is_empty()).map(|(name, _, _, what)| pair(name, what)).collect();
+    let keys = |all: &'static [Key]| all.iter().filter(|k| !k.0.is_empty()).map(|(name, _, _, what)| pair(name, what));
+    let mut out: Vec<Line> = keys(KEYS).collect();
+    out.extend([Line::raw(""), Line::from(strong(" on screens of tracked runs"))]);
+    out.extend(keys(RUN_KEYS));
     out.push(Line::raw(""));
     out.push(Line::from(vec![
         good("  ✓ healthy   "),

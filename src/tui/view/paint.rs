@@ -43,6 +43,29 @@ pub fn strong(text: &str) -> Span<'static> {
     Span::styled(text.to_owned(), Style::new().add_modifier(Modifier::BOLD))
 }
 
+/// The colour of the n-th curve of a chart.
+pub fn curve_colour(n: usize) -> Color {
+    const COLOURS: [Color; 6] =
+        [Color::Cyan, Color::Yellow, Color::Magenta, Color::Green, Color::Blue, Color::LightRed];
+    if *COLOUR { COLOURS[n % COLOURS.len()] } else { Color::Reset }
+}
+
+/// The letter of the n-th of some runs: curves are told apart by it as well.
+pub fn letter(n: usize) -> char {
+    char::from(b'A' + (n % 26) as u8)
+}
+
+/// Text in the colour of the n-th curve.
+pub fn of_curve(text: &str, n: usize) -> Span<'static> {
+    Span::styled(text.to_owned(), Style::new().fg(curve_colour(n)).add_modifier(Modifier::BOLD))
+}
+
+/// A selected row: one bar over the whole width, with no colours of its own in it.
+pub fn barred(spans: &[Span<'static>], width: usize) -> Line<'static> {
+    let text: String = spans.iter().map(|s| s.content.as_ref()).collect();
+    Line::from(Span::styled(pad(&text, width), Style::new().add_modifier(Modifier::REVERSED)))
+}
+
 /// A health in its colour.
 pub fn health(h: Health, text: &str) -> Span<'static> {
     match h {
