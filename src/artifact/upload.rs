@@ -45,7 +45,8 @@ struct Arriving {
 impl Arriving {
     fn begin(store: &FileStore, goal: Goal) -> PortResult<Self> {
         let (hold, path) = (store.claims.hold(), store.temporary());
-        let file = File::create_new(&path).map_err(failed(&path))?;
+        // In the place of what a process before this one left, where ids of processes come again.
+        let file = File::create(&path).map_err(failed(&path))?;
         let (place, hasher) = (Temporary(path), blake3::Hasher::new());
         Ok(Self { store: store.clone(), hold, place, file, hasher, size: 0, goal })
     }

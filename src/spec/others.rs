@@ -188,3 +188,28 @@ fn tracking(mut t: Table) -> TrackingSettings {
     t.finish();
     s
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mirror_has_an_address_and_names_its_secret() {
+        let read = |lines: &str| {
+            let text = format!("schema = \"trimtab/v1\"\n[registry]\n{lines}\n");
+            settings("trimtab.toml", text.as_bytes()).map(|(s, _)| s.registry)
+        };
+        let good = read("mlflow = \"http://m:5000\"\nsecret = \"M_TOKEN\"").unwrap();
+        assert_eq!(good, MirrorSettings { mlflow: Some("http://m:5000".into()), secret: Some("M_TOKEN".into()) });
+        for bad in [
+            "",
+            "secret = \"M_TOKEN\"",
+            "mlflow = \"m:5000\"",
+            "mlflow = \"http://ada:pw@m:5000\"",
+            "mlflow = \"http://m:5000\"\nsecret = \"ada:pw\"",
+            "mlflow = \"http://m:5000\"\ntoken = \"x\"",
+        ] {
+            assert!(read(bad).is_err(), "{bad}");
+        }
+    }
+}

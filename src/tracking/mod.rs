@@ -59,8 +59,9 @@ impl From<StoreError> for TrackingError {
 }
 
 impl From<PortError> for TrackingError {
+    /// Clients try 503 again, and 500 as well, which would keep them for minutes with a file that is damaged.
     fn from(e: PortError) -> Self {
-        Self::new(if e.retryable { ErrorCode::TemporarilyUnavailable } else { ErrorCode::InternalError }, e.message)
+        Self::new(if e.retryable { ErrorCode::TemporarilyUnavailable } else { ErrorCode::ResourceConflict }, e.message)
     }
 }
 

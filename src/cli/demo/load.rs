@@ -77,17 +77,22 @@ impl Load {
 
 impl Seen {
     fn note(&self, answer: reqwest::Result<reqwest::blocking::Response>) {
-        let outcome = answer.and_then(reqwest::blocking::Response::error_for_status);
-        let version =
-            outcome.as_ref().ok().and_then(|a| a.headers().get("x-trimtab-version")?.to_str().ok()).map(str::to_owned);
-        let result = outcome.and_then(|a| a.bytes());
+        let told = answer.map(|a| {
+            let version = a.headers().get("x-trimtab-version").and_then(|v| v.to_str().ok()).map(str::to_owned);
+            (a.status(), version, a.text().unwrap_or_else(|e| e.to_string()))
+        });
+        let (result, version) = match told {
+            Ok((status, version, _)) if status.is_success() => (Ok(()), version),
+            Ok((status, _, body)) => (Err(format!("{status}: {body}")), None),
+            Err(e) => (Err(e.to_string()), None),
+        };
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         match (result, version) {
-            (Ok(_), Some(v)) if v == last.1 => last.2 += 1,
-            (Ok(_), Some(v)) => (last.1, last.2) = (v, 1),
+            (Ok(()), Some(v)) if v == last.1 => last.2 += 1,
+            (Ok(()), Some(v)) => (last.1, last.2) = (v, 1),
             (result, _) => {
                 self.failed.fetch_add(1, Ordering::Relaxed);
-                last.0 = Some(result.err().map_or("no x-trimtab-version".into(), |e| e.to_string()));
+                last.0 = Some(result.err().unwrap_or_else(|| "no x-trimtab-version".into()));
             }
         }
     }

@@ -46,6 +46,8 @@ struct Story {
     trainings: usize,
     requests: u64,
     failed_requests: u64,
+    /// Why the newest of them failed.
+    failure: Option<String>,
     trainings_after_revert: usize,
     revert_to_traffic_ms: u64,
     first_version_ms: u64,
@@ -167,7 +169,8 @@ fn play(folder: &Path, args: &Args, tell: &Teller) -> Result<(Story, Stage), Fai
     load.stop();
     let (requests, failed_requests) = load.counts();
     tell.chapter(&format!("`git revert`: v1 serves again after {revert_to_traffic_ms} ms, and nothing was trained."));
-    if let Some(why) = load.failure() {
+    let failure = load.failure();
+    if let Some(why) = &failure {
         tell.chapter(&format!("A request failed: {why}"));
     }
     let total = actor.trainings()?;
@@ -176,6 +179,7 @@ fn play(folder: &Path, args: &Args, tell: &Teller) -> Result<(Story, Stage), Fai
         trainings: total,
         requests,
         failed_requests,
+        failure,
         trainings_after_revert: total - trainings,
         revert_to_traffic_ms,
         first_version_ms,
@@ -263,10 +267,9 @@ impl Actor<'_> {
             let task = async {
                 loop {
                     if let Ok(d) = self.client.get::<ModelDetail>(&format!("/api/v1/models/{MODEL}")).await {
-                        let live = d.summary.environments.last();
-                        if live
-                            .is_some_and(|e| e.rollout.is_none() && e.version.is_some_and(|v| v.to_string() == version))
-                        {
+                        let live = d.summary.environments.last().filter(|e| e.rollout.is_none());
+                        // What the router confirmed: the decision alone moves no traffic.
+                        if live.is_some_and(|e| e.routed.is_some_and(|v| v.to_string() == version)) {
                             return Ok(());
                         }
                         if d.summary.health == Health::Degraded
@@ -277,7 +280,9 @@ impl Actor<'_> {
                         }
                         self.tell.progress(&bar, doing, &d);
                     }
-                    if events.next().await.is_none() {
+                    // That the router has moved has no event of its own: it is looked for at least this often.
+                    const LOOK: Duration = Duration::from_millis(100);
+                    if let Ok(None) = tokio::time::timeout(LOOK, events.next()).await {
                         return Err(Failure::new("the daemon is gone; see daemon.log (--keep)"));
                     }
                 }
