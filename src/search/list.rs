@@ -10,8 +10,17 @@ fn ill_formed() -> TrackingError {
 
 fn not_texts(list: &str) -> TrackingError {
     TrackingError::invalid(format!(
-        "While parsing a list in the query, expected string value, punctuation, or whitespace, but got different type in list: {list}"
+        "While parsing a list in the query, expected string value, punctuation, or whitespace, but got different type in list: {}",
+        as_tuple(list)
     ))
+}
+
+/// A list of one as Python shows it.
+fn as_tuple(list: &str) -> String {
+    match list.trim().strip_suffix(')') {
+        Some(one) if !one.contains(',') && !one.trim_start_matches('(').contains('(') => format!("{one},)"),
+        _ => list.to_owned(),
+    }
 }
 
 /// The texts of a list with its parentheses.

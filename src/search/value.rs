@@ -20,6 +20,8 @@ enum Value {
 
 const STRING_OPS: &[&str] = &["!=", "=", "LIKE", "ILIKE", "IN", "NOT IN"];
 const TAG_OPS: &[&str] = &["!=", "=", "LIKE", "ILIKE"];
+/// Comparators of a run's own texts, which may be missing: those of `IS` are read before these.
+const NULLABLE_OPS: &[&str] = &["!=", "=", "LIKE", "ILIKE", "IS NULL", "IS NOT NULL"];
 const NUMBER_OPS: &[&str] = &[">", ">=", "!=", "=", "<", "<="];
 
 /// The test of a comparison.
@@ -58,6 +60,7 @@ fn allowed(subject: Subject, of: &Identifier, numeric: bool, op: &str) -> Result
         (Experiments | RegisteredModels | ModelVersions, Entity::Tag) => {
             (TAG_OPS, Some(format!("Invalid comparator for tag: {op}")))
         }
+        (Runs, Entity::Tag | Entity::Param) => (NULLABLE_OPS, None),
         (_, Entity::Tag | Entity::Param | Entity::Metadata) => (TAG_OPS, None),
         (Experiments, _) if STRING_OPS.contains(&op) => {
             (TAG_OPS, Some(format!("Invalid comparator for string attribute: {op}")))

@@ -129,6 +129,14 @@ pub fn tag<'v>(key: &str, value: &'v str, path: &str) -> Tracked<&'v str> {
     Ok(cut(value, TAG_VALUE))
 }
 
+/// Each tag of a new thing is given once.
+pub fn tags_once(tags: &[(String, String)]) -> Tracked<()> {
+    let twice = tags.iter().enumerate().find(|(n, (key, _))| tags[..*n].iter().any(|(k, _)| k == key));
+    twice.map_or(Ok(()), |(_, (key, _))| {
+        Err(TrackingError::new(ErrorCode::BadRequest, format!("The tag '{key}' is given twice")))
+    })
+}
+
 /// A tag of an experiment.
 pub fn experiment_tag(key: &str, value: &str) -> Tracked<()> {
     key_name(key, "key")?;

@@ -1,6 +1,6 @@
 //! Experiments: named sets of runs.
 
-use super::{Tracked, Tracker, check, row::Row, state::State};
+use super::{Tracked, Tracker, check, location, row::Row, state::State};
 use crate::{
     model::tracking::*,
     store::{Batch, Table},
@@ -61,7 +61,9 @@ impl Tracker {
     /// Makes an experiment; its id.
     pub async fn create_experiment(&self, name: &str, location: &str, tags: Vec<(String, String)>) -> Tracked<u64> {
         check::experiment_name(name)?;
+        location::check(location)?;
         tags.iter().try_for_each(|(k, v)| check::experiment_tag(k, v))?;
+        check::tags_once(&tags)?;
         let (id, waiting) = {
             let mut state = self.write();
             if state.experiments.named(name).is_some() {

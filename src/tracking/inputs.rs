@@ -7,7 +7,10 @@ use super::{
     state::{State, must_be_active},
 };
 use crate::{
-    model::Digest,
+    model::{
+        Digest,
+        tracking::{ErrorCode, TrackingError},
+    },
     store::{Batch, Table},
 };
 use serde::{Deserialize, Serialize};
@@ -107,7 +110,13 @@ impl Tracker {
         let change = |_: &State, row: &Row| {
             must_be_active(row)?;
             let mut parts = row.parts()?;
-            for (model, step) in &models {
+            for (n, (model, step)) in models.iter().enumerate() {
+                if model.is_empty() || models[..n].iter().any(|(before, _)| before == model) {
+                    return Err(TrackingError::new(
+                        ErrorCode::BadRequest,
+                        format!("An output needs a model_id that is given once, not '{model}'"),
+                    ));
+                }
                 // A client that tries again changes nothing.
                 if !parts.outputs.iter().any(|(known, _)| known == model) {
                     parts.outputs.push((model, *step));

@@ -8,6 +8,7 @@ use super::{
 };
 use crate::{
     model::tracking::*,
+    search::python_text,
     store::{Batch, Committed, StoreError, Table},
 };
 
@@ -96,6 +97,7 @@ impl Tracker {
             ));
         }
         let experiment = check::experiment_id(&new.experiment)?;
+        check::tags_once(&new.tags)?;
         let (row, waiting) = {
             let mut state = self.write();
             if let Ok(slot) = state.runs.slot(&id) {
@@ -331,7 +333,8 @@ fn put_params<'a>(parts: &mut Parts<'a>, params: &'a [(String, String)], id: &st
         .filter(differs)
         .map(|(key, new)| {
             let old = row::get(&parts.params, key).unwrap_or_default();
-            format!("{{'key': '{key}', 'old_value': '{old}', 'new_value': '{new}'}}")
+            let [key, old, new] = [key, old, new.as_str()].map(|t: &str| python_text(t));
+            format!("{{'key': {key}, 'old_value': {old}, 'new_value': {new}}}")
         })
         .collect();
     if !changed.is_empty() {
@@ -346,7 +349,7 @@ fn put_params<'a>(parts: &mut Parts<'a>, params: &'a [(String, String)], id: &st
 
 fn no_key_twice(params: &[(String, String)]) -> Tracked<()> {
     let twice = params.iter().enumerate().filter(|(n, (key, _))| params[..*n].iter().any(|(k, _)| k == key));
-    let twice: Vec<String> = twice.map(|(_, (key, _))| format!("'{key}'")).collect();
+    let twice: Vec<String> = twice.map(|(_, (key, _))| python_text(key)).collect();
     if twice.is_empty() {
         return Ok(());
     }

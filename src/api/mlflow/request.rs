@@ -244,7 +244,9 @@ fn of_kind(value: &Value, kind: Kind) -> (Option<Value>, bool) {
         Kind::Double => found(number(value).map(|_| value.clone())),
         Kind::Bool => found(value.as_bool().map(Value::Bool)),
         Kind::Enum(words) => match value {
-            Value::String(s) => (words.contains(&s.as_str()).then(|| value.clone()), true),
+            Value::String(s) if words.contains(&s.as_str()) => (Some(value.clone()), true),
+            // Its number may come as text; what is neither is as if left out.
+            Value::String(s) => (s.parse().ok().and_then(|n| word(words, n)), true),
             Value::Number(n) => found(n.as_u64().and_then(|n| word(words, n))),
             Value::Bool(truth) => found(word(words, u64::from(*truth))),
             _ => (None, false),

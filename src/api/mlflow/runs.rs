@@ -11,7 +11,9 @@ use super::{
 };
 use crate::{
     model::tracking::{Lifecycle, TrackingError},
-    tracking::{Batched, GivenDataset, ModelPoint, NewRun, OfModel, Point, RunUpdate, UsedData, View, row::Status},
+    tracking::{
+        Batched, GivenDataset, ModelPoint, NewRun, OfModel, Point, RunUpdate, Tracked, UsedData, View, row::Status,
+    },
 };
 use serde::Serialize;
 
@@ -103,6 +105,10 @@ const OUTPUTS: Schema = Schema {
     fields: &[RUN_ID, Field("models", Kind::Messages(&[Field("model_id", Kind::Text), Field("step", Kind::Int)]))],
     checks: &[("run_id", NEEDED), ("models", &[Required, Array])],
 };
+const MODEL: Schema = Schema {
+    fields: &[RUN_ID, Field("model_json", Kind::Text)],
+    checks: &[("run_id", &[Text, Required]), ("model_json", &[Text, Required])],
+};
 const SEARCH: Schema = Schema {
     fields: &[
         Field("experiment_ids", Kind::Texts),
@@ -136,6 +142,7 @@ pub(super) fn routes() -> Vec<Route> {
         post("runs/delete-tag", &PARAM, |c| Box::pin(delete_tag(c))),
         post("runs/log-inputs", &INPUTS, |c| Box::pin(log_inputs(c))),
         post("runs/outputs", &OUTPUTS, |c| Box::pin(log_outputs(c))),
+        post("runs/log-model", &MODEL, |c| Box::pin(log_model(c))),
         post("runs/search", &SEARCH, |c| Box::pin(search(c))),
     ]
 }
@@ -200,25 +207,29 @@ fn point(r: &Request) -> Point {
 }
 
 /// The same for the logged model that it names.
-fn of_model(run_id: &str, r: &Request) -> Option<OfModel> {
-    let model = r.filled("model_id")?;
-    let Point { key, value, timestamp, step } = point(r);
+fn of_model(run_id: &str, r: &Request) -> Tracked<Option<OfModel>> {
     let owned = |name: &str| r.filled(name).map(str::to_owned);
     let (dataset_name, dataset_digest) = (owned("dataset_name"), owned("dataset_digest"));
+    if dataset_name.is_some() != dataset_digest.is_some() {
+        return Err(TrackingError::invalid("Both dataset_name and dataset_digest must be provided if one is provided"));
+    }
+    let Some(model) = owned("model_id") else { return Ok(None) };
+    let Point { key, value, timestamp, step } = point(r);
     let run_id = run_id.to_owned();
-    Some((model.to_owned(), ModelPoint { key, value, timestamp, step, run_id, dataset_name, dataset_digest }))
+    Ok(Some((model, ModelPoint { key, value, timestamp, step, run_id, dataset_name, dataset_digest })))
 }
 
 async fn log_metric(call: Call) -> Answered {
     let (run_id, r) = (call.request.run_id(), &call.request);
-    call.tracker().log_metric(run_id, point(r), of_model(run_id, r)).await?;
+    call.tracker().log_metric(run_id, point(r), of_model(run_id, r)?).await?;
     empty()
 }
 
 async fn log_batch(call: Call) -> Answered {
     let r = &call.request;
     let metrics = r.each("metrics");
-    let of_models = metrics.iter().filter_map(|m| of_model(r.text("run_id"), m)).collect();
+    let of_models = metrics.iter().filter_map(|m| of_model(r.text("run_id"), m).transpose());
+    let of_models = of_models.collect::<Tracked<Vec<_>>>()?;
     let metrics = metrics.iter().map(point).collect();
     let batch = Batched { metrics, params: r.pairs("params"), tags: r.pairs("tags"), of_models };
     call.tracker().log_batch(r.text("run_id"), batch).await?;
@@ -262,6 +273,13 @@ async fn log_outputs(call: Call) -> Answered {
     let r = &call.request;
     let made = |m: &Request| (m.text("model_id").to_owned(), m.int("step").unwrap_or_default());
     call.tracker().log_outputs(r.text("run_id"), r.each("models").iter().map(made).collect()).await?;
+    empty()
+}
+
+/// How clients before MLflow 3 tell of the models of a run.
+async fn log_model(call: Call) -> Answered {
+    let r = &call.request;
+    call.tracker().record_model(r.text("run_id"), r.text("model_json")).await?;
     empty()
 }
 

@@ -9,7 +9,7 @@ use crate::{
     model::tracking::{ErrorCode, Lifecycle, TrackingError},
     search::python_text,
     store::{Batch, Table},
-    tracking::{json, names, run},
+    tracking::{check, json, names, run},
 };
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -60,6 +60,7 @@ impl Tracker {
     /// Makes a logged model.
     pub async fn create_logged_model(&self, new: NewLoggedModel) -> Tracked<LoggedModel> {
         check_name(&new.name)?;
+        check::tags_once(&new.tags)?;
         self.experiment_is_active(&new.experiment)?;
         let home = self.experiment(&new.experiment)?;
         let id = format!("m-{}", run::new_id()?);

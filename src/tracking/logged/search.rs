@@ -98,6 +98,12 @@ impl Tracker {
             return Err(TrackingError::invalid("`dataset_name` in the `datasets` clause must be specified."));
         }
         let offset = offset(query)?;
+        if query.max_results < 0 {
+            return Err(TrackingError::invalid(format!(
+                "Invalid value {} for parameter 'max_results' supplied. It must be a positive integer",
+                query.max_results
+            )));
+        }
         let most = usize::try_from(query.max_results).ok().filter(|n| *n > 0).unwrap_or(PAGE);
         let filter = Filter::parse(Subject::LoggedModels, &query.filter)?.on_datasets(query.datasets.clone());
         let orders = Orders::of_logged_models(&query.order_by)?;

@@ -11,7 +11,7 @@ mod published;
 mod search;
 mod source;
 mod state;
-mod uri;
+pub(super) mod uri;
 mod versions;
 
 pub use models::NewModel;

@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     model::tracking::{ErrorCode, TrackingError},
-    tracking::Tracker,
+    tracking::{Tracker, location},
 };
 use std::collections::BTreeMap;
 
@@ -22,9 +22,6 @@ pub struct GivenSource {
 /// Sources that prompts, which have no files, give.
 const PROMPT_SOURCES: [&str; 2] = ["dummy-source", "prompt-template"];
 const PROMPT: &str = "Prompt versions cannot be used as model version sources.";
-/// Schemes that lead to a host of the caller's choice.
-const HOSTS: &[&str] = &["ftp", "sftp", "hdfs", "viewfs", "http", "https", "mlflow-artifacts", "r2", "b2", "abfss"];
-
 fn refused(source: &str, why: &str) -> TrackingError {
     TrackingError::invalid(format!("Invalid model version source: '{source}'. {why}"))
 }
@@ -52,13 +49,7 @@ impl Tracker {
                 "Invalid prompt source: '{source}'. Prompt sources must use an MLflow placeholder."
             )));
         }
-        let Uri { scheme, host, .. } = uri::parse(source);
-        if HOSTS.contains(&scheme.as_str()) && !(scheme == "mlflow-artifacts" && host.is_empty()) {
-            return Err(TrackingError::invalid(format!(
-                "'source' cannot use the '{scheme}' scheme: the '{scheme}' scheme addresses a host other than the tracking server's \
-                 configured artifact storage, so the server would connect to the host named in the URI."
-            )));
-        }
+        location::no_host("source", source)?;
         if prompt {
             return Ok(given);
         }

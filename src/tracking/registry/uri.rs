@@ -13,6 +13,8 @@ pub struct Uri<'a> {
 
 /// Parts an address.
 pub fn parse(text: &str) -> Uri<'_> {
+    // Python's `urlsplit` passes over what stands before.
+    let text = text.trim_start_matches(|c| c <= ' ');
     let good = |c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.');
     let (scheme, rest) = match text.split_once(':') {
         Some((s, rest)) if s.starts_with(|c: char| c.is_ascii_alphabetic()) && s.chars().all(good) => {

@@ -110,10 +110,10 @@ def files(mlflow, np):
     mlflow.log_figure(figure, "figure.png")
     uri = note("place", mlflow.get_artifact_uri())
     note("place of a file", mlflow.get_artifact_uri("sub/dir"))
-    listed = [(f.path, f.is_dir, f.file_size) for f in mlflow.artifacts.list_artifacts(uri)]
+    listed = [(f.path, f.is_dir, f.file_size or 0) for f in mlflow.artifacts.list_artifacts(uri)]
     # The name of a logged image holds a random part, a figure's size the version of its library.
     note("files", [f for f in listed if f[0] != "figure.png"])
-    note("files of a folder", [(f.path, f.is_dir, f.file_size) for f in mlflow.artifacts.list_artifacts(uri + "/again")])
+    note("files of a folder", [(f.path, f.is_dir, f.file_size or 0) for f in mlflow.artifacts.list_artifacts(uri + "/again")])
     note("text", mlflow.artifacts.load_text(uri + "/page.html"))
     note("dict", mlflow.artifacts.load_dict(uri + "/dict.json"))
     note("table", mlflow.load_table("table.json", run_ids=[mlflow.active_run().info.run_id]).to_dict())

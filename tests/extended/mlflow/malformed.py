@@ -10,10 +10,22 @@ count = 0
 NOW = 1_700_000_000_000
 
 
+worlds = []
+
+
+def world():
+    worlds.append(World(p))
+    return worlds[-1]
+
+
 def bad(method, path, body=None, **more):
     global count
     count += 1
-    p.call(method, path, body, note=f"malformed {count}", **more)
+    both = p.call(method, path, body, note=f"malformed {count}", **more)
+    if method != "GET" and (both.a.status == 200) != (both.b.status == 200):
+        # Said once; the calls after it are compared on equal ground.
+        for w in worlds:
+            w.renew()
 
 
 # Every call, with each of its fields in turn missing, empty, or of another type.
@@ -135,7 +147,7 @@ def whole_bodies(method, path):
     bad(method, path, raw=b"{}", headers={"Content-Type": "application/json; charset=utf-8"})
 
 
-for method, path, fields in list(calls(World(p))):
+for method, path, fields in list(calls(world())):
     bad(method, path, **({"query": fields} if method == "GET" else {"body": fields}))
     if method == "GET":
         each_query(path, fields)
@@ -150,7 +162,7 @@ for method, path, fields in list(calls(World(p))):
             bad(other, path, query={})
 
 # Keys and values.
-w = World(p)
+w = world()
 KEYS = ["", " ", "a b", "a/b", "/a", "a/", "a//b", "./a", "../a", "a/../b", "..", ".", "a:b", "a@b", "a\\b", "a\nb", "a\n", "名", 'a"b', "a\tb", "-", "x" * 250, "x" * 251, "é" * 250]
 for key in KEYS:
     bad("POST", "runs/log-metric", {"run_id": w.run, "key": key, "value": 1, "timestamp": NOW})
@@ -230,8 +242,8 @@ IDS = ["nope", "", " ", "0" * 32, "x" * 257, "a/b", "../x", "é", "a b", "-a", "
 for id in IDS:
     bad("GET", "experiments/get", query={"experiment_id": id})
     bad("POST", "runs/create", {"experiment_id": id, "run_name": "id"})
-    bad("POST", "experiments/update", {"experiment_id": id if id.strip(" +0") else "nope", "new_name": unique("n")})
-    bad("POST", "experiments/set-experiment-tag", {"experiment_id": id if id.strip(" +0x") else "nope", "key": "k", "value": "v"})
+    bad("POST", "experiments/update", {"experiment_id": id if id.strip(" +0٠") else "nope", "new_name": unique("n")})
+    bad("POST", "experiments/set-experiment-tag", {"experiment_id": id if id.strip(" +0x٠") else "nope", "key": "k", "value": "v"})
     bad("POST", "experiments/delete-experiment-tag", {"experiment_id": id, "key": "never"})
     bad("POST", "experiments/restore", {"experiment_id": id})
     bad("POST", "runs/search", {"experiment_ids": [id], "filter": "attributes.run_name = 'no such run'"})
@@ -247,7 +259,8 @@ for id in IDS:
     bad("GET", "artifacts/list", query={"run_id": id})
     bad("POST", "runs/log-inputs", {"run_id": w.run, "models": [{"model_id": id}]})
     bad("POST", "runs/log-metric", {"run_id": w.run, "key": "k", "value": 1, "timestamp": 1, "model_id": id})
-    bad("POST", "runs/log-batch", {"run_id": w.run, "params": [{"key": "with" + str(len(id)), "value": "v"}], "metrics": [{"key": "k", "value": 1, "timestamp": 1, "model_id": id}]})
+    # MLflow keeps a part of a batch that it refuses.
+    bad("POST", "runs/log-batch", {"run_id": World(p).run, "params": [{"key": "with" + str(len(id)), "value": "v"}], "metrics": [{"key": "k", "value": 1, "timestamp": 1, "model_id": id}]})
     quoted = id.encode().hex(" ").replace(" ", "%")
     if quoted:
         bad("GET", f"logged-models/%{quoted}")

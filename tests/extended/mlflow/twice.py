@@ -80,8 +80,11 @@ class Seen(Pair):
         """What the reference says of its database, or of its own failure, is said otherwise elsewhere."""
         if "too many 500 error responses" in a["message"]:
             return "refused" in b
+        database = "(sqlite3." in a["message"]
+        if database and "UNIQUE constraint failed" in a["message"] and b.get("refused") == "RESOURCE_ALREADY_EXISTS":
+            return True
         start = a["message"].split(" Error: ")[0].split("(sqlite3.")[0]
-        return "(sqlite3." in a["message"] and a["refused"] == b.get("refused") and b["message"].startswith(start)
+        return database and a["refused"] == b.get("refused") and b["message"].startswith(start)
 
     def compare(self, notes):
         for (name, a), (other, b) in zip(*notes):

@@ -10,42 +10,47 @@ class World:
         self.pair, self.made = pair, {}
         self.prefix = unique("world")
 
-    def once(self, kind, make):
+    def once(self, kind):
         if kind not in self.made:
-            self.made[kind] = make()
+            self.made[kind] = getattr(self, f"make_{kind}")()
         return self.made[kind]
 
-    @property
-    def experiment(self):
-        make = lambda: self.pair.post("experiments/create", {"name": f"{self.prefix}-e"}).ref("experiment_id", f"{self.prefix}-e")
-        return self.once("experiment", make)
+    def renew(self):
+        """All that was made is made anew, under the same marks: what was done to it by one server alone is gone."""
+        for kind, mark in self.made.items():
+            if kind == "model":
+                for side in (0, 1):
+                    self.pair.ask(side, "DELETE", "registered-models/delete", {"name": mark})
+            if kind != "experiment":
+                other = getattr(self, f"make_{kind}")()
+                if other != mark:
+                    self.pair.marks[mark] = self.pair.marks.pop(other)
 
-    @property
-    def run(self):
+    experiment = property(lambda self: self.once("experiment"))
+    run = property(lambda self: self.once("run"))
+    deleted_run = property(lambda self: self.once("deleted_run"))
+    model = property(lambda self: self.once("model"))
+    logged = property(lambda self: self.once("logged"))
+
+    def make_experiment(self):
+        return self.pair.post("experiments/create", {"name": f"{self.prefix}-e"}).ref("experiment_id", f"{self.prefix}-e")
+
+    def make_run(self):
         fields = {"experiment_id": self.experiment, "run_name": "r", "start_time": 1_700_000_000_000}
-        return self.once("run", lambda: self.pair.post("runs/create", fields).ref("run.info.run_id", f"{self.prefix}-r"))
+        return self.pair.post("runs/create", fields).ref("run.info.run_id", f"{self.prefix}-r")
 
-    @property
-    def deleted_run(self):
-        def make():
-            run = self.pair.post("runs/create", {"experiment_id": self.experiment}).ref("run.info.run_id", f"{self.prefix}-d")
-            self.pair.post("runs/delete", {"run_id": run})
-            return run
+    def make_deleted_run(self):
+        run = self.pair.post("runs/create", {"experiment_id": self.experiment}).ref("run.info.run_id", f"{self.prefix}-d")
+        self.pair.post("runs/delete", {"run_id": run})
+        return run
 
-        return self.once("deleted_run", make)
+    def make_model(self):
+        name = f"{self.prefix}-m"
+        self.pair.post("registered-models/create", {"name": name})
+        self.pair.post("model-versions/create", {"name": name, "source": "s3://bucket/m"})
+        self.pair.post("registered-models/alias", {"name": name, "alias": "best", "version": "1"})
+        return name
 
-    @property
-    def model(self):
-        def make():
-            name = f"{self.prefix}-m"
-            self.pair.post("registered-models/create", {"name": name})
-            self.pair.post("model-versions/create", {"name": name, "source": "s3://bucket/m"})
-            self.pair.post("registered-models/alias", {"name": name, "alias": "best", "version": "1"})
-            return name
-
-        return self.once("model", make)
-
-    @property
-    def logged(self):
+    def make_logged(self):
         fields = {"experiment_id": self.experiment, "name": "net"}
-        return self.once("logged", lambda: self.pair.post("logged-models", fields).ref("model.info.model_id", f"{self.prefix}-l"))
+        return self.pair.post("logged-models", fields).ref("model.info.model_id", f"{self.prefix}-l")

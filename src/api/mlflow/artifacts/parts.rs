@@ -244,6 +244,6 @@ async fn drop_parts(api: Shared, whole: InParts) -> Answered {
 /// `presigned/…`: files are not elsewhere, so there is no other address for them.
 pub async fn presigned(Path(path): Path<String>) -> Answered {
     artifact_path(&path)?;
-    let words = "Presigned download is not supported for the current artifact repository";
+    let words = "Multipart download is not supported for the current artifact repository";
     Err(TrackingError::new(ErrorCode::NotImplemented, words))
 }
