@@ -109,7 +109,9 @@ pub(super) fn router(api: Api, caller: Caller) -> Router {
 /// MLflow's API alone.
 pub(super) fn tracking_router(api: Api) -> Router {
     mlflow::router()
-        .fallback(|| async { TrackingError::new(ErrorCode::EndpointNotFound, "there is no such call") })
+        .fallback(|method: http::Method, uri: http::Uri| async move {
+            TrackingError::new(ErrorCode::EndpointNotFound, format!("there is no call {method} {} here", uri.path()))
+        })
         .layer(DefaultBodyLimit::max(webhook::MAX_BODY))
         .with_state(Arc::new(api))
 }

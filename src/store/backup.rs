@@ -4,10 +4,11 @@
 //! and at the end a record with an empty key that holds the number of records, so that a cut file is noticed.
 
 use super::{
-    StoreError, content, guarded,
+    StoreError, content,
     journal::{Change, Journal},
     key,
     lockfile::LockFile,
+    records::Records,
 };
 use std::{
     fs::File,
@@ -17,23 +18,23 @@ use std::{
 
 const MAGIC: &[u8] = b"trimtab backup 1\n";
 
-/// Writes every record of `db` beside `file`, then renames.
-pub(super) fn write(db: &sled::Db, file: &Path) -> Result<(), StoreError> {
+/// Writes every record beside `file`, then renames.
+pub(super) fn write(records: &Records, file: &Path) -> Result<(), StoreError> {
     let io = |source| StoreError::Io { path: file.to_owned(), source };
     let part = file.with_extension("part");
     let out = File::create(&part).map_err(io)?;
-    write_to(db, &out, &part)?;
+    write_to(records, &out, &part)?;
     out.sync_all().map_err(io)?;
     std::fs::rename(&part, file).map_err(io)
 }
 
-/// Writes every record of `db` to `out`, which errors call `name`.
-pub(super) fn write_to(db: &sled::Db, out: &File, name: &Path) -> Result<(), StoreError> {
+/// Writes every record to `out`, which errors call `name`.
+pub(super) fn write_to(records: &Records, out: &File, name: &Path) -> Result<(), StoreError> {
     let io = |source| StoreError::Io { path: name.to_owned(), source };
     let mut out = BufWriter::new(out);
     out.write_all(MAGIC).map_err(io)?;
-    let (mut count, mut items) = (0u64, db.iter());
-    while let Some((key, value)) = guarded(|| items.next().transpose())? {
+    let (mut count, mut items) = (0u64, records.prefix(b""));
+    while let Some((key, value)) = items.next()? {
         out.write_all(&frame(&key, &value)).map_err(io)?;
         count += 1;
     }

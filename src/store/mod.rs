@@ -12,6 +12,7 @@ mod key;
 mod lockfile;
 mod prune;
 mod record;
+mod records;
 mod tracked;
 mod writer;
 
@@ -22,6 +23,7 @@ pub use tracked::{Step, Table};
 
 use crate::model::*;
 use lockfile::LockFile;
+use records::Records;
 use serde::de::DeserializeOwned;
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -40,7 +42,7 @@ struct Inner {
     writer: Writer,
     /// Why the newest batch was not kept, when it was not.
     trouble: Mutex<Option<String>>,
-    db: sled::Db,
+    records: Arc<Records>,
     _lock: LockFile,
 }
 
@@ -91,8 +93,9 @@ impl Store {
         let lock = LockFile::take(state)?;
         backup::finish_restore(state)?;
         let db = open_db(state)?;
-        let writer = Writer::start(&db, state)?;
-        Ok(Self(Arc::new(Inner { writer, trouble: Mutex::default(), db, _lock: lock })))
+        let records = Arc::new(Records::new(db));
+        let writer = Writer::start(&records, state)?;
+        Ok(Self(Arc::new(Inner { writer, trouble: Mutex::default(), records, _lock: lock })))
     }
 
     /// Makes a batch durable. Many callers share one flush.
@@ -127,8 +130,7 @@ impl Store {
     }
 
     fn get<T: DeserializeOwned>(&self, key: &[u8]) -> Result<Option<T>, StoreError> {
-        let value = guarded(|| self.0.db.get(key))?;
-        value.map(|v| record::decode(key, &v)).transpose()
+        self.0.records.get(key)?.map(|v| record::decode(key, &v)).transpose()
     }
 
     fn each(
@@ -136,8 +138,8 @@ impl Store {
         prefix: &[u8],
         mut visit: impl FnMut(&[u8], &[u8]) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
-        let mut items = self.0.db.scan_prefix(prefix);
-        while let Some((key, value)) = guarded(|| items.next().transpose())? {
+        let mut items = self.0.records.prefix(prefix);
+        while let Some((key, value)) = items.next()? {
             visit(&key, &value)?;
         }
         Ok(())
@@ -154,9 +156,11 @@ impl Store {
 
     /// The newest `limit` records of a range, oldest first.
     fn newest<T: DeserializeOwned>(&self, prefix: &[u8], limit: usize) -> Result<Vec<T>, StoreError> {
-        let mut items = self.0.db.scan_prefix(prefix).rev().take(limit);
+        let mut items = self.0.records.prefix_back(prefix);
         let mut out = Vec::new();
-        while let Some((key, value)) = guarded(|| items.next().transpose())? {
+        while out.len() < limit
+            && let Some((key, value)) = items.next()?
+        {
             out.push(record::decode(&key, &value)?);
         }
         out.reverse();
@@ -222,9 +226,12 @@ impl Store {
 
     /// Events after `seq`, oldest first, at most `limit`.
     pub fn events(&self, after: u64, limit: usize) -> Result<Vec<Event>, StoreError> {
-        let mut items = self.0.db.range(key::event(after.saturating_add(1))..key::event(u64::MAX)).take(limit);
+        let end = key::event(u64::MAX);
+        let mut items = self.0.records.range(&key::event(after.saturating_add(1)), Some(&end));
         let mut out = Vec::new();
-        while let Some((key, value)) = guarded(|| items.next().transpose())? {
+        while out.len() < limit
+            && let Some((key, value)) = items.next()?
+        {
             out.push(record::decode(&key, &value)?);
         }
         Ok(out)
@@ -246,14 +253,14 @@ impl Store {
 
     /// Writes every record to one file, while the store goes on.
     pub fn backup(&self, file: &Path) -> Result<(), StoreError> {
-        backup::write(&self.0.db, file)
+        backup::write(&self.0.records, file)
     }
 
     /// Writes the same to a file without a name in `folder`, and gives it back at its beginning: it is gone once closed.
     pub fn backup_unnamed(&self, folder: &Path) -> Result<std::fs::File, StoreError> {
         let io = |source| StoreError::Io { path: folder.to_owned(), source };
         let mut file = tempfile::tempfile_in(folder).map_err(io)?;
-        backup::write_to(&self.0.db, &file, folder)?;
+        backup::write_to(&self.0.records, &file, folder)?;
         std::io::Seek::rewind(&mut file).map_err(io)?;
         Ok(file)
     }

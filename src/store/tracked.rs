@@ -87,8 +87,7 @@ impl Store {
     /// One record as bytes.
     pub fn tracked_bytes(&self, table: Table, key: impl AsRef<[u8]>) -> Result<Option<Vec<u8>>, StoreError> {
         let key = table.key(key.as_ref());
-        let value = super::guarded(|| self.0.db.get(&key))?;
-        value.map(|v| record::open(&key, &v).map(<[u8]>::to_vec)).transpose()
+        self.0.records.get(&key)?.map(|v| record::open(&key, &v).map(<[u8]>::to_vec)).transpose()
     }
 
     /// Every record that is JSON whose key begins so, in order of keys; keys without their table.
@@ -123,14 +122,11 @@ impl Store {
         mut visit: impl FnMut(&[u8], T) -> Result<Step, StoreError>,
     ) -> Result<(), StoreError> {
         let prefix = table.key(prefix.as_ref());
-        let mut items = self.0.db.range(prefix.clone()..);
-        while let Some((key, value)) = super::guarded(|| items.next().transpose())? {
-            if !key.starts_with(&prefix) {
-                break;
-            }
+        let mut items = self.0.records.prefix(&prefix);
+        while let Some((key, value)) = items.next()? {
             match visit(&key[table.prefix().len()..], record::decode(&key, &value)?)? {
                 Step::Next => {}
-                Step::To(next) => items = self.0.db.range(table.key(&next)..),
+                Step::To(next) => items = self.0.records.within(&table.key(&next), &prefix),
                 Step::Stop => break,
             }
         }
@@ -139,7 +135,7 @@ impl Store {
 
     /// The last record as bytes whose key begins so, with its key without the table.
     pub fn last_tracked_bytes(&self, table: Table, prefix: impl AsRef<[u8]>) -> Result<Option<Keyed>, StoreError> {
-        let last = super::guarded(|| self.0.db.scan_prefix(table.key(prefix.as_ref())).next_back().transpose())?;
+        let last = self.0.records.prefix_back(&table.key(prefix.as_ref())).next()?;
         let taken = |(key, value): (sled::IVec, sled::IVec)| {
             let content = record::open(&key, &value)?.to_vec();
             Ok((key[table.prefix().len()..].to_vec(), content))

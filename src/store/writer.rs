@@ -7,15 +7,17 @@ use super::{
     guarded,
     journal::{Change, Journal},
     key, record,
+    records::Records,
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::Path,
     sync::{
-        Mutex, PoisonError,
-        mpsc::{Receiver, Sender, SyncSender, channel, sync_channel},
+        Arc, Mutex, PoisonError,
+        mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel},
     },
     thread::JoinHandle,
+    time::Duration,
 };
 
 /// Room that the disk must have before anything is written: sled cannot be used any more once one of its own writes failed, and a
@@ -43,6 +45,10 @@ impl Reply {
 
 /// Past this size the journal's content is flushed into sled and the journal starts anew.
 const JOURNAL_BYTES: u64 = 8 * 1024 * 1024;
+/// Bytes of changes that are kept above sled, at most: a start after a kill hands them over.
+const ABOVE_BYTES: usize = 256 * 1024;
+/// With nothing to do for so long, sled is given what it does not hold yet.
+const PAUSE: Duration = Duration::from_millis(50);
 /// Batches that wait, at most; further callers wait in line.
 const WAITING: usize = 4096;
 /// Batches in one flush, at most.
@@ -56,12 +62,14 @@ pub struct Writer {
 
 impl Writer {
     /// Checks that sled holds what it acknowledged, applies what the journal holds beyond that, then starts the thread.
-    pub fn start(db: &sled::Db, state: &Path) -> Result<Self, StoreError> {
+    pub fn start(records: &Arc<Records>, state: &Path) -> Result<Self, StoreError> {
+        let db = records.db();
         let (mut journal, groups) = Journal::open(&state.join("journal"))?;
         let mut content = content::verify(db, state, groups.first().map(|g| g.seq))?;
         let held = content.seq;
         for group in groups.into_iter().filter(|g| g.seq > held) {
-            content = apply(db, &content, &group.changes)?;
+            let changes = group.changes.iter().map(|(k, v)| (k.as_slice(), v.as_deref()));
+            content = apply(db, &content, group.seq, changes)?;
         }
         checkpoint(db, state, &content, &mut journal)?;
         let last = guarded(|| db.scan_prefix(key::EVENTS).next_back().transpose())?;
@@ -70,8 +78,8 @@ impl Writer {
             None => 1,
         };
         let (send, receive) = sync_channel(WAITING);
-        let mut writer =
-            State { db: db.clone(), folder: state.to_owned(), journal, content, next_event, stopped: None };
+        let (records, folder, seq) = (records.clone(), state.to_owned(), content.seq);
+        let mut writer = State { records, folder, journal, seq, content, next_event, stopped: None };
         let body = move || writer.serve(&receive);
         let io = |source| StoreError::Io { path: "store thread".into(), source };
         let thread = std::thread::Builder::new().name("store".into()).spawn(body).map_err(io)?;
@@ -115,9 +123,12 @@ impl Drop for Writer {
 }
 
 struct State {
-    db: sled::Db,
+    records: Arc<Records>,
     folder: std::path::PathBuf,
     journal: Journal,
+    /// Number of the newest group in the journal.
+    seq: u64,
+    /// What sled holds.
     content: Content,
     next_event: u64,
     /// The error after which nothing is written any more.
@@ -126,18 +137,57 @@ struct State {
 
 impl State {
     fn serve(&mut self, queue: &Receiver<Request>) {
-        while let Ok(first) = queue.recv() {
-            let mut group = vec![first];
-            group.extend(queue.try_iter().take(GROUP - 1));
-            self.commit(group);
-            if self.journal.len() > JOURNAL_BYTES
-                && self.room().is_ok()
-                && let Err(e) = checkpoint(&self.db, &self.folder, &self.content, &mut self.journal)
-            {
-                tracing::error!("the journal cannot be emptied: {e}");
+        loop {
+            let first = match self.records.waiting() {
+                0 => queue.recv().map_err(RecvTimeoutError::from),
+                _ => queue.recv_timeout(PAUSE),
+            };
+            match first {
+                Ok(first) => {
+                    let mut group = vec![first];
+                    group.extend(queue.try_iter().take(GROUP - 1));
+                    self.commit(group);
+                    if self.records.waiting() > ABOVE_BYTES {
+                        self.hand_over();
+                    }
+                }
+                Err(RecvTimeoutError::Timeout) => self.hand_over(),
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+            if self.journal.len() > JOURNAL_BYTES && self.room().is_ok() {
+                self.empty_journal();
             }
         }
-        if let Err(e) = checkpoint(&self.db, &self.folder, &self.content, &mut self.journal) {
+        self.empty_journal();
+    }
+
+    /// Gives sled what only the journal holds.
+    fn hand_over(&mut self) {
+        // Without room it stays above sled: the journal has it, and nothing more is taken.
+        if self.room().is_err() || self.records.waiting() == 0 {
+            return;
+        }
+        let (db, before, seq) = (self.records.db(), &self.content, self.seq);
+        let mut after = None;
+        let done = self.records.hand_over(|changes| {
+            after = Some(apply(db, before, seq, changes.iter().map(|(k, v)| (&**k, v.as_deref())))?);
+            Ok(())
+        });
+        if let Err(e) = done {
+            tracing::error!("the records cannot be written: {e}");
+            // The journal has what sled refused: only opening both anew brings them together again.
+            self.stopped = Some(e.to_string());
+        } else if let Some(after) = after {
+            self.content = after;
+        }
+    }
+
+    fn empty_journal(&mut self) {
+        self.hand_over();
+        if self.records.waiting() > 0 {
+            return;
+        }
+        if let Err(e) = checkpoint(self.records.db(), &self.folder, &self.content, &mut self.journal) {
             tracing::error!("the journal cannot be emptied: {e}");
         }
     }
@@ -152,9 +202,8 @@ impl State {
             answers.push((answer, reply));
         }
         let changes: Vec<Change> = changes.into_iter().collect();
-        match self.write(&changes) {
-            Ok(content) => {
-                self.content = content;
+        match self.write(changes) {
+            Ok(()) => {
                 self.next_event = next_event;
                 answers.into_iter().for_each(|(answer, reply)| reply.send(answer));
             }
@@ -162,14 +211,13 @@ impl State {
         }
     }
 
-    /// To the journal, then to sled.
-    fn write(&mut self, changes: &[Change]) -> Result<Content, StoreError> {
+    /// To the journal, then where readers find it.
+    fn write(&mut self, changes: Vec<Change>) -> Result<(), StoreError> {
         self.room()?;
-        self.journal.append(self.content.seq + 1, changes)?;
-        apply(&self.db, &self.content, changes).inspect_err(|e| {
-            // The journal has what sled refused: only opening both anew brings them together again.
-            self.stopped = Some(e.to_string());
-        })
+        self.journal.append(self.seq + 1, &changes)?;
+        self.seq += 1;
+        self.records.take(changes);
+        Ok(())
     }
 
     fn room(&self) -> Result<(), StoreError> {
@@ -197,7 +245,7 @@ impl State {
     ) -> Answer {
         for op in &batch.ops {
             if let Op::Create(key, _) = op
-                && (created.contains(key) || guarded(|| self.db.contains_key(key))?)
+                && (created.contains(key) || self.records.get(key)?.is_some())
             {
                 return Err(StoreError::Immutable(key.escape_ascii().to_string()));
             }
@@ -242,11 +290,16 @@ fn again(e: &StoreError) -> StoreError {
     }
 }
 
-/// Applies a group; returns the content after it.
-fn apply(db: &sled::Db, before: &Content, changes: &[Change]) -> Result<Content, StoreError> {
+/// Applies changes up to a group, whole or not at all; returns the content after them.
+fn apply<'a>(
+    db: &sled::Db,
+    before: &Content,
+    seq: u64,
+    changes: impl Iterator<Item = (&'a [u8], Option<&'a [u8]>)>,
+) -> Result<Content, StoreError> {
     let mut batch = sled::Batch::default();
     let mut after = before.clone();
-    after.seq += 1;
+    after.seq = seq;
     for (key, value) in changes {
         if let Some(old) = guarded(|| db.get(key))? {
             after.toggle(key, &old);
@@ -254,9 +307,9 @@ fn apply(db: &sled::Db, before: &Content, changes: &[Change]) -> Result<Content,
         match value {
             Some(value) => {
                 after.toggle(key, value);
-                batch.insert(key.as_slice(), value.as_slice());
+                batch.insert(key, value);
             }
-            None => batch.remove(key.as_slice()),
+            None => batch.remove(key),
         }
     }
     batch.insert(key::CONTENT, record::encode(&after)?);

@@ -54,9 +54,13 @@ use std::sync::{
 pub type Tracked<T> = Result<T, TrackingError>;
 
 impl From<StoreError> for TrackingError {
-    /// Clients try 503 again, which is right for a disk that is full.
+    /// Clients try 503 again, which is right for a disk that is full, and not for a record that is there already.
     fn from(e: StoreError) -> Self {
-        Self::new(ErrorCode::TemporarilyUnavailable, e.to_string())
+        let code = match e {
+            StoreError::Immutable(_) => ErrorCode::ResourceConflict,
+            _ => ErrorCode::TemporarilyUnavailable,
+        };
+        Self::new(code, e.to_string())
     }
 }
 

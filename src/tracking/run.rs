@@ -14,6 +14,8 @@ use crate::{
 
 /// The tag that follows a run's name.
 const NAME: &str = "mlflow.runName";
+/// What tags that trimtab sets by itself begin with.
+pub(super) const OWN_TAGS: &str = "trimtab.";
 
 /// A run to be made. Times are milliseconds since the Unix epoch.
 #[derive(Debug, Default)]
@@ -277,7 +279,7 @@ impl Tracker {
             let more = !(params.is_empty() && tags.is_empty());
             put_params(&mut parts, &params, id)?;
             for (key, value) in &tags {
-                put_tag(&mut parts, key, value);
+                put_tag(&mut parts, key, value)?;
             }
             let changed = measured(parts, metrics, more);
             Ok(Changed { batch: self.logged_model_metrics(&of_models, Batch::new())?, ..changed })
@@ -291,7 +293,7 @@ impl Tracker {
         let change = |_: &State, row: &Row| {
             must_be_active(row)?;
             let mut parts = row.parts()?;
-            put_tag(&mut parts, key, value);
+            put_tag(&mut parts, key, value)?;
             Ok(Changed::row(parts.pack()))
         };
         self.change_run(id, change).await
@@ -302,6 +304,7 @@ impl Tracker {
         let change = |_: &State, row: &Row| {
             must_be_active(row)?;
             let mut parts = row.parts()?;
+            refuse_own_tag(&parts, key)?;
             let before = parts.tags.len();
             parts.tags.retain(|(k, _)| *k != key);
             if parts.tags.len() == before {
@@ -314,15 +317,28 @@ impl Tracker {
 }
 
 /// A tag; that of the name renames the run.
-fn put_tag<'a>(parts: &mut Parts<'a>, key: &'a str, value: &'a str) {
+fn put_tag<'a>(parts: &mut Parts<'a>, key: &'a str, value: &'a str) -> Tracked<()> {
+    refuse_own_tag(parts, key)?;
     if key == NAME {
         // An empty name changes nothing, as in MLflow.
         if value.is_empty() {
-            return;
+            return Ok(());
         }
         parts.facts.name = value;
     }
     row::put(&mut parts.tags, key, value);
+    Ok(())
+}
+
+/// What trimtab tells of a run of its own in tags stays as it told it.
+fn refuse_own_tag(parts: &Parts<'_>, key: &str) -> Tracked<()> {
+    if !key.starts_with(OWN_TAGS) || row::get(&parts.tags, key).is_none() {
+        return Ok(());
+    }
+    Err(TrackingError::new(
+        ErrorCode::PermissionDenied,
+        format!("The tag '{key}' is trimtab's own: clients do not change it"),
+    ))
 }
 
 /// Params, none of which may change.

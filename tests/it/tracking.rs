@@ -281,6 +281,15 @@ fn clients_see_what_environments_serve_as_aliases_and_cannot_move_them() {
     let refused = client.post(format!("{}/api/2.0/mlflow/registered-models/alias", tracking.0)).json(&alias);
     let refused = refused.bearer_auth(&tracking.1).send().unwrap();
     assert_eq!(refused.status(), 400, "{}", refused.text().unwrap());
+    // Nor does a client take a pipeline's version away, or what it is told by.
+    let status = |method: reqwest::Method, path: &str, body: Value| {
+        let call = client.request(method, format!("{}/api/2.0/mlflow/{path}", tracking.0)).bearer_auth(&tracking.1);
+        call.json(&body).send().unwrap().status().as_u16()
+    };
+    let of_v1 = json!({"name": "fraud", "version": "1", "key": "trimtab.origin", "value": "client"});
+    assert_eq!(status(reqwest::Method::DELETE, "model-versions/delete-tag", of_v1.clone()), 403);
+    assert_eq!(status(reqwest::Method::POST, "model-versions/set-tag", of_v1.clone()), 403);
+    assert_eq!(status(reqwest::Method::DELETE, "model-versions/delete", of_v1), 400);
     world.commit_model("fraud", &model("fraud", &world.path("count"), ", seed = 6", SERVED));
     until("v3 serves", || found()["version"] == "3");
     let origins: Vec<Value> =

@@ -16,7 +16,7 @@ use crate::{
     },
     ports::{self, PortError, PortResult, RegisteredFiles},
     store::{Batch, Table},
-    tracking::{ArtifactPath, Tracker, row::Row},
+    tracking::{ArtifactPath, Tracker, row::Row, run::OWN_TAGS},
 };
 use futures::executor::block_on;
 use std::collections::BTreeMap;
@@ -34,6 +34,23 @@ pub(super) mod tag {
     pub const FINGERPRINT: &str = "trimtab.fingerprint";
     pub const COMMIT: &str = "trimtab.commit";
     pub const AUTHOR: &str = "trimtab.author";
+}
+
+/// Clients may not say what is trimtab's to say: who made a version, and all that its own tags tell of one that a pipeline made.
+pub(super) fn refuse_own_tag(version: Option<&ModelVersion>, key: &str) -> Tracked<()> {
+    let made_here = version.is_some_and(of_the_loop);
+    if key != tag::ORIGIN && !(made_here && key.starts_with(OWN_TAGS)) {
+        return Ok(());
+    }
+    Err(TrackingError::new(
+        ErrorCode::PermissionDenied,
+        format!("The tag '{key}' is trimtab's own: clients do not change it"),
+    ))
+}
+
+/// Whether a pipeline made the version.
+pub(super) fn of_the_loop(version: &ModelVersion) -> bool {
+    version.tags.get(tag::ORIGIN).is_some_and(|origin| origin == "pipeline")
 }
 
 /// The folder that `mlflow.pyfunc.load_model` can read: that of the file `MLmodel`, when there is one.
@@ -245,7 +262,7 @@ impl ports::Registry for Tracker {
 
 /// What a pipeline made is removed by trimtab's own clean-up, when nothing needs it any more.
 pub(super) fn refuse_of_the_loop(version: &ModelVersion, name: &str) -> Tracked<()> {
-    if version.tags.get(tag::ORIGIN).is_none_or(|origin| origin != "pipeline") {
+    if !of_the_loop(version) {
         return Ok(());
     }
     Err(TrackingError::invalid(format!(

@@ -2,7 +2,7 @@
 
 use super::{
     Tracked, VersionView, check,
-    published::{of_client, refuse_of_the_loop},
+    published::{of_client, refuse_of_the_loop, refuse_own_tag},
     put_model, put_version,
     state::{Model, ModelVersion, Registry, Stage},
     version_key,
@@ -37,7 +37,7 @@ impl Tracker {
     /// Makes the next version of a model. Costs the same however many there are.
     pub async fn create_version(&self, new: NewVersion) -> Tracked<VersionView> {
         check::model_name(&new.name)?;
-        new.tags.iter().try_for_each(|(k, v)| check::version_tag(k, v))?;
+        new.tags.iter().try_for_each(|(k, v)| check::version_tag(k, v).and_then(|()| refuse_own_tag(None, k)))?;
         let (storage, made_by) = self.storage_of(&new.source)?;
         let logged = new.model_id.as_deref().filter(|id| !id.is_empty()).map(|id| self.logged_model(id)).transpose()?;
         let filled = |id: Option<String>| id.filter(|id| !id.is_empty());
@@ -172,6 +172,7 @@ impl Tracker {
         check::version(version)?;
         check::version_tag(key, value)?;
         let change = |_: &mut Model, version: &mut ModelVersion| {
+            refuse_own_tag(Some(version), key)?;
             version.tags.insert(key.to_owned(), value.to_owned());
             Ok(Batch::new())
         };
@@ -184,6 +185,7 @@ impl Tracker {
         check::version(version)?;
         crate::tracking::check::key_name(key, "key")?;
         let change = |_: &mut Model, version: &mut ModelVersion| {
+            refuse_own_tag(Some(version), key)?;
             version.tags.remove(key);
             Ok(Batch::new())
         };
