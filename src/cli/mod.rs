@@ -13,6 +13,7 @@ mod offline;
 mod predict;
 mod run;
 mod runs;
+mod show;
 mod steer;
 mod store;
 mod text;
@@ -91,14 +92,14 @@ enum Verb {
     )]
     Runs(runs::Args),
     /// Compare runs or versions: params that differ, metrics with their change
-    #[command(after_help = "Example: trimtab compare fraud@v6 fraud@v7")]
+    #[command(after_help = "Example: trimtab compare fraud@v6 fraud@champion")]
     Compare(runs::CompareArgs),
     /// Bring experiments, runs and models in from another server
     #[command(after_help = "Example: trimtab import mlflow http://mlflow.example.com:5000 --experiment churn")]
     Import(import::Args),
     /// Show one version with its lineage
-    #[command(after_help = "Example: trimtab show fraud@v7")]
-    Show(observe::ShowArgs),
+    #[command(after_help = "Example: trimtab show fraud@champion")]
+    Show(show::Args),
     /// Print a run's or a replica's output
     #[command(after_help = "Example: trimtab logs fraud -f")]
     Logs(observe::LogsArgs),
@@ -202,7 +203,7 @@ pub fn main() -> ExitCode {
         Verb::Runs(args) => runs::runs(global, &args),
         Verb::Compare(args) => runs::compare(global, &args),
         Verb::Import(args) => import::run(global, &args),
-        Verb::Show(args) => observe::show(global, &args),
+        Verb::Show(args) => show::show(global, &args),
         Verb::Logs(args) => observe::logs(global, &args),
         Verb::Events(args) => observe::events(global, &args),
         Verb::Rollout(args) => steer::rollout(global, &args),

@@ -29,12 +29,6 @@ pub struct WaitArgs {
 }
 
 #[derive(Debug, clap::Args)]
-pub struct ShowArgs {
-    /// MODEL@VERSION
-    version: String,
-}
-
-#[derive(Debug, clap::Args)]
 pub struct LogsArgs {
     model: Name,
     /// This run; the newest when left out
@@ -400,40 +394,6 @@ pub fn stages(global: &Global, model: &Name) -> Outcome {
     };
     let rows: Vec<Vec<String>> = runs.iter().map(row).collect();
     print!("{}", table(&["RUN", "STAGE", "CONTENT", "ATTEMPT", "TOOK", "OUTCOME"], &rows));
-    Ok(ExitCode::SUCCESS)
-}
-
-pub fn show(global: &Global, args: &ShowArgs) -> Outcome {
-    let (model, version) =
-        args.version.split_once('@').ok_or_else(|| Failure::with(64, "write MODEL@VERSION, such as fraud@v7"))?;
-    let model: Name = model.parse().map_err(|e: BadName| Failure::with(64, e.to_string()))?;
-    let path = format!("/api/v1/models/{model}/versions/{}", version.trim_start_matches('v'));
-    let v: Version = global.block(async { Ok(global.client().get(&path).await?) })?;
-    if global.json {
-        global.print(&v)?;
-        return Ok(ExitCode::SUCCESS);
-    }
-    println!("{} {}   {}", v.model, v.number, v.fingerprint);
-    println!(
-        "  commit      {} by {} <{}>: {}",
-        v.revision.commit.short(),
-        visible(&v.revision.author),
-        visible(&v.revision.email),
-        visible(&v.revision.summary)
-    );
-    println!("  code        {} ({} files)", v.code.short(), v.code_files.files.len());
-    println!("  trained     in {} on {}", v.duration, visible(&v.host));
-    v.params.iter().for_each(|(k, p)| println!("  param       {} = {}", visible(k), visible(&p.to_string())));
-    v.snapshots.iter().for_each(|(i, s)| println!("  data        {i} = {s}"));
-    v.metrics.iter().for_each(|(k, m)| println!("  metric      {} = {m}", visible(k)));
-    for g in &v.gates {
-        println!("  gate        {} {}", if g.passed { "✓" } else { "✗" }, visible(&g.condition));
-    }
-    for s in &v.stages {
-        println!("  stage       {} {} in {} ({})", s.name, if s.cached { "cached" } else { "ran" }, s.duration, s.run);
-    }
-    v.artifact.files.iter().for_each(|f| println!("  artifact    {} {} bytes {}", visible(&f.path), f.size, f.digest));
-    v.packages.iter().for_each(|p| println!("  package     {}", visible(p)));
     Ok(ExitCode::SUCCESS)
 }
 

@@ -2,7 +2,7 @@
 
 use crate::model::visible_but;
 use std::io::IsTerminal;
-use unicode_width::UnicodeWidthStr;
+use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 /// Untrusted text on one line: what could steer the terminal is shown, never sent to it.
 pub use crate::model::visible;
@@ -98,6 +98,28 @@ pub fn ago(ms: i64) -> String {
     crate::model::Millis(ms.max(0) as u64).to_string()
 }
 
+/// How wide the terminal is, when standard output is one: what goes elsewhere is never cut.
+pub fn room() -> Option<usize> {
+    let size = std::io::stdout().is_terminal().then(crossterm::terminal::size)?;
+    size.ok().map(|(columns, _)| usize::from(columns)).filter(|columns| *columns > 0)
+}
+
+/// The text in at most `width` cells; `…` says that it was longer.
+fn cut(text: &str, width: usize) -> String {
+    if text.width() <= width {
+        return text.to_owned();
+    }
+    let mut room = width.saturating_sub(1);
+    let fitting = text.chars().take_while(|c| {
+        let wide = c.width().unwrap_or(0);
+        let fits = wide <= room;
+        room = room.saturating_sub(wide);
+        fits
+    });
+    let kept: String = fitting.collect();
+    if width == 0 { kept } else { kept + "…" }
+}
+
 /// Columns as wide as their widest cell.
 pub fn table(head: &[&str], rows: &[Vec<String>]) -> String {
     table_in_colour(head, rows, |_, _| None)
@@ -105,19 +127,58 @@ pub fn table(head: &[&str], rows: &[Vec<String>]) -> String {
 
 /// As [`table`]; `sgr` names the colour of a cell, given its column and text, for when colours are wanted.
 pub fn table_in_colour(head: &[&str], rows: &[Vec<String>], sgr: impl Fn(usize, &str) -> Option<u8>) -> String {
+    table_within(head, rows, None, sgr)
+}
+
+/// Space between columns.
+const GAP: usize = 2;
+
+/// Widths of the columns; where they have no room beside each other, the widest give way.
+fn widths(head: &[&str], rows: &[Vec<String>], room: Option<usize>) -> Vec<usize> {
+    const LEAST: usize = 6;
     let width = |i: usize| {
         rows.iter().filter_map(|r| r.get(i)).map(|c| c.width()).chain(head.get(i).map(|h| h.width())).max().unwrap_or(0)
     };
-    let line = |cells: Vec<&str>| {
-        let cell = |(i, c): (usize, &&str)| {
-            let text = sgr(i, c).map_or((*c).to_owned(), |sgr| paint(c, sgr));
-            text + &" ".repeat(width(i).saturating_sub(c.width()))
-        };
-        let padded: Vec<String> = cells.iter().enumerate().map(cell).collect();
-        format!("{}\n", padded.join("  ").trim_end())
+    let columns = rows.iter().map(Vec::len).max().unwrap_or(0).max(head.len());
+    let mut widths: Vec<usize> = (0..columns).map(width).collect();
+    while room.is_some_and(|room| whole(&widths) > room) {
+        let Some(widest) = widths.iter_mut().max().filter(|w| **w > LEAST) else { break };
+        *widest -= 1;
+    }
+    widths
+}
+
+fn whole(widths: &[usize]) -> usize {
+    widths.iter().sum::<usize>() + GAP * widths.len().saturating_sub(1)
+}
+
+/// How wide a table is when nothing of it is cut.
+pub fn width_of(head: &[&str], rows: &[Vec<String>]) -> usize {
+    whole(&widths(head, rows, None))
+}
+
+/// As [`table_in_colour`], in at most so many columns of the terminal.
+pub fn table_within(
+    head: &[&str],
+    rows: &[Vec<String>],
+    room: Option<usize>,
+    sgr: impl Fn(usize, &str) -> Option<u8>,
+) -> String {
+    let widths = widths(head, rows, room);
+    let line = |cells: &mut dyn Iterator<Item = &str>| {
+        let (mut out, mut left) = (String::new(), room.unwrap_or(usize::MAX));
+        for (i, cell) in cells.enumerate() {
+            let width = widths[i].min(left);
+            let text = cut(cell, width);
+            let rest = (width + GAP).min(left).saturating_sub(text.width());
+            out.push_str(&sgr(i, cell).map_or(text.clone(), |sgr| paint(&text, sgr)));
+            out.push_str(&" ".repeat(rest));
+            left = left.saturating_sub(width + GAP);
+        }
+        format!("{}\n", out.trim_end())
     };
-    let mut out = line(head.to_vec());
-    rows.iter().for_each(|r| out.push_str(&line(r.iter().map(String::as_str).collect())));
+    let mut out = line(&mut head.iter().copied());
+    rows.iter().for_each(|r| out.push_str(&line(&mut r.iter().map(String::as_str))));
     out
 }
 
@@ -151,6 +212,19 @@ mod tests {
         ] {
             assert_eq!(highlight_line(line), shown);
         }
+    }
+
+    #[test]
+    fn a_table_gives_way_at_its_widest_column_until_it_fits() {
+        let rows = [vec!["a".repeat(30), "b".repeat(12), "1".into()]];
+        let line =
+            |room| table_within(&["NAME", "WHAT", "N"], &rows, room, |_, _| None).lines().nth(1).unwrap().to_owned();
+        assert_eq!(line(Some(30)), format!("{}…  {}  1", "a".repeat(12), "b".repeat(12)));
+        assert_eq!(line(Some(21)), "aaaaaaa…  bbbbbbb…  1");
+        assert_eq!(line(Some(10)), "aaaaa…  b…");
+        assert_eq!(line(None).len(), 47);
+        assert_eq!(cut("漢字かな", 5), "漢字…");
+        assert_eq!(cut("漢字", 0), "");
     }
 
     #[test]

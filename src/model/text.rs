@@ -21,9 +21,35 @@ pub fn visible_but(text: &str, kept: &str) -> String {
     out
 }
 
+/// Names that one which is none may have been meant to be: at most three, the nearest first.
+pub fn alike<'a>(wanted: &str, names: impl IntoIterator<Item = &'a str>) -> Vec<&'a str> {
+    const MOST: usize = 3;
+    const ALIKE: f64 = 0.6;
+    let wanted = wanted.to_lowercase();
+    let near = |name: &str| {
+        let name = name.to_lowercase();
+        let part = !wanted.is_empty() && name.contains(&wanted);
+        if part { 1.0 } else { strsim::normalized_damerau_levenshtein(&name, &wanted) }
+    };
+    let mut all: Vec<(f64, &str)> =
+        names.into_iter().map(|n| (near(n), n)).filter(|(near, _)| *near >= ALIKE).collect();
+    all.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(b.1)));
+    all.into_iter().take(MOST).map(|(_, name)| name).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_alike_is_near_or_holds_it() {
+        let names = ["fraud", "fraud-tuning", "churn", "Demand"];
+        assert_eq!(alike("frued", names), ["fraud"]);
+        assert_eq!(alike("FRAUD", names), ["fraud", "fraud-tuning"]);
+        assert_eq!(alike("demnad", names), ["Demand"]);
+        assert_eq!(alike("nope", names), [""; 0]);
+        assert_eq!(alike("", names), [""; 0]);
+    }
 
     #[test]
     fn what_is_hidden_is_shown() {

@@ -7,6 +7,7 @@ use super::{
 };
 use crate::model::Name;
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
+use std::collections::BTreeSet;
 
 /// One key of a line: the line so far, or its end (`None` when it was given up).
 pub(super) fn typed(mut text: String, key: KeyEvent) -> Result<String, Option<String>> {
@@ -28,16 +29,50 @@ pub(super) fn typed(mut text: String, key: KeyEvent) -> Result<String, Option<St
     }
 }
 
-/// What tab makes of a line: the first command that it may become, or the first model.
-pub(super) fn completed(state: &State, line: &str) -> String {
-    let Some((word, rest)) = line.split_once(' ') else {
-        return candidates(line)
-            .next()
-            .map_or(line.to_owned(), |(name, takes, _)| format!("{name}{}", if takes.is_empty() { "" } else { " " }));
-    };
-    let models = state.fleet.iter().flat_map(|f| &f.models);
-    let found = models.map(|m| m.name.as_str()).filter(|n| n.starts_with(rest)).min();
-    found.map_or(line.to_owned(), |name| format!("{word} {name}"))
+/// The line after `:`.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Line {
+    pub text: String,
+    /// What was typed before tab made more of it: the next tab offers the next name that it may become.
+    stem: Option<String>,
+}
+
+impl Line {
+    /// A line that was typed.
+    pub fn new(text: String) -> Self {
+        Self { text, stem: None }
+    }
+
+    fn stem(&self) -> &str {
+        self.stem.as_ref().unwrap_or(&self.text)
+    }
+
+    /// Names that what stands after the command may become, in their order.
+    pub fn names<'a>(&self, state: &'a State) -> BTreeSet<&'a str> {
+        let Some((word, rest)) = self.stem().split_once(' ') else { return BTreeSet::new() };
+        let takes = candidates(word).any(|(name, takes, _)| *name == word && !takes.is_empty());
+        let models = state.fleet.iter().flat_map(|f| &f.models).map(|m| m.name.as_str());
+        let experiments = state.tracked.experiments.known().iter().filter(|_| word == "runs").map(|e| e.name.as_str());
+        let rest = rest.to_lowercase();
+        models.chain(experiments).filter(|n| takes && n.to_lowercase().starts_with(&rest)).collect()
+    }
+
+    /// What tab makes of it: the first command that it may become, or the next name.
+    pub(super) fn completed(self, state: &State) -> Self {
+        let Some((word, _)) = self.stem().split_once(' ') else {
+            let found = candidates(&self.text).next();
+            let whole =
+                |(name, takes, _): &(&str, &str, _)| format!("{name}{}", if takes.is_empty() { "" } else { " " });
+            return Self::new(found.map_or(self.text.clone(), whole));
+        };
+        let names: Vec<&str> = self.names(state).into_iter().collect();
+        let shown = self.stem.as_ref().and_then(|_| self.text.split_once(' '));
+        let at = shown.and_then(|(_, name)| names.iter().position(|n| *n == name));
+        match names.get(at.map_or(0, |at| (at + 1) % names.len())) {
+            Some(name) => Self { text: format!("{word} {name}"), stem: Some(self.stem().to_owned()) },
+            None => self,
+        }
+    }
 }
 
 /// Does what a line says. Without a name it is about the model that is open or selected.
@@ -77,6 +112,7 @@ fn alone(state: &mut State, word: &str) -> Vec<Command> {
         "q" | "q!" | "quit" => vec![Command::Quit],
         "sync" => vec![Command::Sync],
         "fleet" | "models" => state.open(Screen::Fleet),
+        "runs" | "experiments" => state.open(Screen::Experiments),
         "events" => state.open(Screen::Events),
         "plan" => state.open(Screen::Plan),
         "help" => state.open(Screen::Help),

@@ -94,6 +94,7 @@ async fn answer(client: &Client, command: Command) -> Result<Message, ClientErro
             plan: client.get(&format!("/api/v1/models/{m}/plan")).await?,
             model: m,
         })),
+        Command::FetchExperiments => Message::Tracked(tracked::fetch::experiments(client).await?),
         Command::FetchRuns(wish) => Message::Tracked(tracked::fetch::runs(client, wish).await?),
         Command::FetchLiving(wish) => Message::Tracked(tracked::fetch::living(client, wish).await?),
         Command::FetchTracked(ids) => Message::Tracked(tracked::fetch::whole(client, ids).await?),

@@ -1,6 +1,7 @@
 //! What the screen is a function of. Pure.
 
 use super::{
+    command::Line,
     log::{Flow, Flowed, Follow, Log, Output},
     tracked::{Told, Tracked, Want, Wish},
 };
@@ -15,6 +16,8 @@ pub enum Screen {
     /// What Git asks of a model against what is live.
     Diff(Name),
     Log(Name, Output),
+    /// All experiments.
+    Experiments,
     /// The tracked runs of an experiment, which is a model's when it has the model's name.
     Runs(String),
     Run(String, RunId),
@@ -30,7 +33,7 @@ pub enum Screen {
 pub enum Mode {
     Normal,
     /// After `:`.
-    Command(String),
+    Command(Line),
     /// After `/`.
     Filter(String),
     /// A question that `y` confirms.
@@ -45,6 +48,7 @@ pub enum Command {
     FetchDiff(Name),
     FetchEvents,
     FetchPlan,
+    FetchExperiments,
     /// A page of tracked runs.
     FetchRuns(Wish),
     /// Those of that page that go on.
@@ -222,8 +226,13 @@ impl State {
                 let shown = self.shown();
                 shown.get(self.place_among(&shown)).map(|m| m.name.clone())
             }
-            Screen::Events | Screen::Plan | Screen::Help => None,
+            Screen::Experiments | Screen::Events | Screen::Plan | Screen::Help => None,
         }
+    }
+
+    /// Whether there is any model, as far as is known.
+    pub(super) fn has_models(&self) -> bool {
+        self.fleet.as_ref().is_none_or(|f| !f.models.is_empty())
     }
 
     /// How a model stands in the fleet.
@@ -287,7 +296,9 @@ impl State {
                 vec![Command::Follow(self.log.follow(model, output))]
             }
             Screen::Log(..) => vec![],
-            Screen::Runs(_) | Screen::Run(..) | Screen::Compare(..) => self.tracked.needed(&self.screen),
+            Screen::Experiments | Screen::Runs(_) | Screen::Run(..) | Screen::Compare(..) => {
+                self.tracked.needed(&self.screen)
+            }
             Screen::Events => vec![Command::FetchEvents],
             Screen::Plan => vec![Command::FetchPlan],
         }

@@ -365,7 +365,7 @@ fn the_end_of_a_page_is_where_scrolling_ends() {
 #[test]
 fn no_hint_is_cut_and_help_is_always_offered() {
     let mut state = filled();
-    for at in ["", "\n", "l", "d", "t", "p", "?", "r", "r~~", "r\n", "r\n\n", "r~~c"] {
+    for at in ["", "\n", "l", "d", "t", "p", "?", "r", "rr", "r~~", "r\n", "r\n\n", "r~~c"] {
         state.screen = Screen::Fleet;
         tracked::press(&mut state, at);
         for width in 20..160 {
@@ -421,7 +421,7 @@ fn any_key() -> impl proptest::strategy::Strategy<Value = KeyCode> {
     prop_oneof![
         proptest::strategy::Strategy::prop_map(proptest::char::any(), KeyCode::Char),
         proptest::strategy::Strategy::prop_map(
-            prop::sample::select("jkgGldptsPHAR/:?qydlrrr  cmMxnN".chars().collect::<Vec<_>>()),
+            prop::sample::select("jkgGldptsPHAR/:?qydlrrrr  cmMxnN".chars().collect::<Vec<_>>()),
             KeyCode::Char
         ),
         prop::sample::select(vec![
@@ -431,6 +431,9 @@ fn any_key() -> impl proptest::strategy::Strategy<Value = KeyCode> {
             KeyCode::PageDown,
             KeyCode::PageUp,
             KeyCode::Up,
+            KeyCode::Left,
+            KeyCode::Right,
+            KeyCode::Tab,
             KeyCode::Home
         ]),
     ]

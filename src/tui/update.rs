@@ -1,7 +1,7 @@
 //! How messages change the state. Pure.
 
 use super::{
-    command::{completed, run_line, typed},
+    command::{Line, run_line, typed},
     keymap::{Act, act_of},
     log::{Flowed, Output},
     state::{Command, Message, Mode, Screen, State, held, rank},
@@ -26,7 +26,9 @@ pub fn update(state: &mut State, message: Message) -> Vec<Command> {
             if state.selected.is_none() {
                 state.select(0);
             }
-            return state.released();
+            let mut commands = state.released();
+            commands.extend((!state.has_models()).then_some(Command::FetchExperiments));
+            return commands;
         }
         // The answer for a page that was left comes late.
         Message::Model(detail) if matches!(&state.screen, Screen::Model(m) if *m != detail.summary.name) => {}
@@ -55,7 +57,8 @@ pub fn update(state: &mut State, message: Message) -> Vec<Command> {
         Message::Tick => {
             state.seconds += 1;
             // A daemon that is gone says when it is back.
-            return if state.reachable { state.tracked.on_tick(&state.screen) } else { vec![] };
+            let has_models = state.has_models();
+            return if state.reachable { state.tracked.on_tick(&state.screen, has_models) } else { vec![] };
         }
         Message::Beat if state.reachable => return state.tracked.on_beat(&state.screen),
         Message::Beat => {}
@@ -113,13 +116,13 @@ fn on_key(state: &mut State, key: KeyEvent) -> Vec<Command> {
             state.mode = Mode::Normal;
             if key.code == KeyCode::Char('y') { vec![command] } else { vec![] }
         }
-        Mode::Command(text) if key.code == KeyCode::Tab => {
-            state.mode = Mode::Command(completed(state, &text));
+        Mode::Command(line) if key.code == KeyCode::Tab => {
+            state.mode = Mode::Command(line.completed(state));
             vec![]
         }
-        Mode::Command(text) => match typed(text, key) {
+        Mode::Command(line) => match typed(line.text, key) {
             Ok(text) => {
-                state.mode = Mode::Command(text);
+                state.mode = Mode::Command(Line::new(text));
                 vec![]
             }
             Err(done) => {
@@ -156,8 +159,7 @@ fn on_key(state: &mut State, key: KeyEvent) -> Vec<Command> {
 }
 
 /// What is about one model.
-const OF_A_MODEL: [Act; 8] =
-    [Act::Open, Act::Log, Act::Diff, Act::Runs, Act::Promote, Act::Hold, Act::Abort, Act::Rollback];
+const OF_A_MODEL: [Act; 7] = [Act::Open, Act::Log, Act::Diff, Act::Promote, Act::Hold, Act::Abort, Act::Rollback];
 
 /// Whether keys have the meanings of tracked runs' screens.
 fn is_tracked(screen: &Screen) -> bool {
@@ -195,14 +197,18 @@ fn on_act(state: &mut State, act: Act) -> Vec<Command> {
         Act::Log if matches!(state.screen, Screen::Log(..)) => return state.other_output(),
         Act::Log => return subject.map_or(vec![], |m| state.open(Screen::Log(m, Output::Runs))),
         Act::Diff => return subject.map_or(vec![], |m| state.open(Screen::Diff(m))),
-        Act::Runs => return subject.map_or(vec![], |m| state.open(Screen::Runs(m.to_string()))),
+        Act::Runs => return state.open(subject.map_or(Screen::Experiments, |m| Screen::Runs(m.to_string()))),
         Act::Events => return state.open(Screen::Events),
         Act::Plan => return state.open(Screen::Plan),
         Act::Help if state.screen == Screen::Help => return state.back(),
         Act::Help => return state.open(Screen::Help),
         Act::Quit if state.screen == Screen::Fleet => return vec![Command::Quit],
         Act::Back | Act::Quit => return state.back(),
-        Act::Command => state.mode = Mode::Command(String::new()),
+        Act::Command => {
+            state.mode = Mode::Command(Line::default());
+            // What names may be completed to.
+            return vec![Command::FetchExperiments];
+        }
         Act::Filter if matches!(state.screen, Screen::Runs(_)) => {
             state.mode = Mode::Filter(state.tracked.list.typed().to_owned());
         }
@@ -217,7 +223,7 @@ fn on_act(state: &mut State, act: Act) -> Vec<Command> {
         Act::Rollback => return post("rollback").map_or(vec![], |c| state.ask(c)),
         // They mean something on screens of tracked runs alone.
         Act::Mark | Act::Compare | Act::Sort | Act::Metric | Act::MetricBack => {}
-        Act::Axis | Act::NextPage | Act::PageBefore => {}
+        Act::Axis | Act::Left | Act::Right | Act::NextPage | Act::PageBefore => {}
     }
     vec![]
 }

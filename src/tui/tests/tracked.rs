@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 mod ask;
 mod draw;
+mod find;
 mod wire;
 
 fn id(n: usize) -> RunId {
@@ -82,6 +83,10 @@ fn found(count: usize) -> Found {
 pub(super) fn serve(state: &mut State, commands: Vec<Command>) {
     for command in commands {
         let told = match command {
+            Command::FetchExperiments => {
+                let fraud = Experiment { id: "7".into(), name: "fraud".into(), updated: 900_000 };
+                Told::Experiments(vec![fraud])
+            }
             Command::FetchRuns(wish) => Told::Runs(wish, Ok(found(8))),
             Command::FetchTracked(ids) => {
                 Told::Whole(ids.iter().filter_map(|i| (0..8).find(|n| id(*n) == *i)).map(whole).collect())

@@ -2,8 +2,9 @@
 
 use super::{Item, list::MARKS};
 use crate::tui::{
+    command::Line,
     keymap::Act,
-    state::{Command, Screen, State},
+    state::{Command, Mode, Screen, State},
 };
 
 /// Does it, where it is about tracked runs; `None` where it means what it means everywhere.
@@ -19,6 +20,20 @@ pub(in crate::tui) fn on_act(state: &mut State, act: Act) -> Option<Vec<Command>
         _ => 0,
     };
     match (state.screen.clone(), act) {
+        (Screen::Experiments, _) if by != 0 => {
+            state.tracked.experiments.moved(by);
+            Some(vec![])
+        }
+        (Screen::Experiments, Act::Open | Act::Runs) => {
+            let name = state.tracked.experiments.selected().map(|e| e.name.clone());
+            Some(name.map_or(vec![], |name| state.open(Screen::Runs(name))))
+        }
+        (Screen::Experiments, Act::Filter) => {
+            // A name is typed and completed there.
+            state.mode = Mode::Command(Line::new("runs ".to_owned()));
+            Some(vec![])
+        }
+        (Screen::Runs(_), Act::Runs) => Some(state.open(Screen::Experiments)),
         (Screen::Runs(_), _) if by != 0 => {
             state.tracked.list.moved(by);
             Some(vec![])
@@ -102,6 +117,8 @@ fn on_page(state: &mut State, experiment: String, act: Act) -> Option<Vec<Comman
             return Some(chosen(state, next));
         }
         Act::Runs => return Some(state.open(Screen::Runs(experiment))),
+        Act::Left => state.scroll = state.scroll.saturating_sub(1),
+        Act::Right => state.scroll = (state.scroll + 1).min(state.extent.last),
         Act::Filter => state.note = "runs are filtered in their list: esc leads back to it".to_owned(),
         _ => return None,
     }

@@ -1,10 +1,10 @@
 //! Asks the daemon's tracking server.
 
 use super::{
-    Found, Living, Order, Told, Want, Wish,
+    Found, Living, MOST, Order, Told, Want, Wish,
     curve::SAMPLES,
     list::PAGE,
-    wire::{History, Known, One, Page},
+    wire::{All, History, Known, One, Page},
 };
 use crate::{
     api::client::{Client, ClientError},
@@ -20,11 +20,18 @@ fn query(pairs: impl IntoIterator<Item = (&'static str, String)>) -> String {
     form_urlencoded::Serializer::new(String::new()).extend_pairs(pairs).finish()
 }
 
+/// Those that changed last.
+pub async fn experiments(client: &Client) -> Result<Told, ClientError> {
+    let body = json!({"max_results": MOST, "order_by": ["last_update_time DESC"]});
+    let found: All = client.post(&format!("{BASE}/experiments/search"), &body).await?;
+    Ok(Told::Experiments(found.experiments))
+}
+
 /// The experiment's id, when there is such an experiment.
 async fn experiment(client: &Client, name: &str) -> Result<Option<String>, ClientError> {
     let path = format!("{BASE}/experiments/get-by-name?{}", query([("experiment_name", name.to_owned())]));
     match client.get::<Known>(&path).await {
-        Ok(known) => Ok(Some(known.experiment.experiment_id)),
+        Ok(known) => Ok(Some(known.experiment.id)),
         Err(ClientError::NotFound(_)) => Ok(None),
         Err(e) => Err(e),
     }

@@ -2,6 +2,7 @@
 
 mod act;
 mod curve;
+mod experiments;
 pub(super) mod fetch;
 mod figure;
 mod list;
@@ -10,6 +11,7 @@ mod wire;
 
 pub(super) use act::{clear_filter, on_act, take_filter};
 pub use curve::{Axis, Curve, Mark, Point, Want};
+pub use experiments::{Experiment, Experiments, MOST};
 pub use figure::{Better, Figure, better, change, is_of_machine};
 pub use list::{Found, List, Living, Order, Wish};
 pub use page::{Item, Page};
@@ -87,11 +89,13 @@ pub enum Told {
     /// Runs with all that was logged to them.
     Whole(Vec<WholeRun>),
     Curves(Vec<(Want, Vec<Point>)>),
+    Experiments(Vec<Experiment>),
 }
 
 /// All that the screens of tracked runs are drawn from.
 #[derive(Debug, Clone, Default)]
 pub struct Tracked {
+    pub experiments: Experiments,
     pub list: List,
     pub page: Page,
     /// The metric that is drawn, and that the list is sorted by.
@@ -126,20 +130,30 @@ impl Tracked {
     /// What the screen is drawn from.
     pub(super) fn needed(&self, screen: &Screen) -> Vec<Command> {
         match screen {
+            Screen::Experiments => vec![Command::FetchExperiments],
             Screen::Runs(_) => vec![Command::FetchRuns(self.list.asked.clone())],
             Screen::Run(..) | Screen::Compare(..) => vec![Command::FetchTracked(self.page.ids.clone())],
             _ => vec![],
         }
     }
 
-    /// Every second: a list is looked at as long as something of it runs, and now and then else.
-    pub(super) fn on_tick(&mut self, screen: &Screen) -> Vec<Command> {
-        let Screen::Runs(_) = screen else { return self.on_beat(screen) };
+    /// Every second: a list is looked at as long as something of it runs, and now and then else. A fleet without models tells of
+    /// experiments.
+    pub(super) fn on_tick(&mut self, screen: &Screen, has_models: bool) -> Vec<Command> {
+        let lives = match screen {
+            Screen::Runs(_) => self.list.runs.iter().any(TrackedRun::lives),
+            Screen::Experiments => false,
+            Screen::Fleet if !has_models => false,
+            _ => return self.on_beat(screen),
+        };
         self.idle += 1;
-        if !self.list.runs.iter().any(TrackedRun::lives) && self.idle < IDLE {
+        if !lives && self.idle < IDLE {
             return vec![];
         }
         self.idle = 0;
+        if !matches!(screen, Screen::Runs(_)) {
+            return vec![Command::FetchExperiments];
+        }
         match self.list.shown() {
             Some(wish) if self.list.is_there() => vec![Command::FetchLiving(wish.clone())],
             _ => self.needed(screen),
@@ -170,13 +184,19 @@ pub(super) fn take(state: &mut State, told: Told) -> Vec<Command> {
     let rows = state.extent.page;
     let tracked = &mut state.tracked;
     let (changed, commands) = match told {
-        Told::Runs(wish, found) => (tracked.list.take(wish, found), vec![]),
+        Told::Runs(wish, found) => {
+            let changed = tracked.list.take(wish, found);
+            // What may have been meant is told instead.
+            let astray = tracked.list.shown().is_some() && !tracked.list.is_there();
+            (changed, if astray { vec![Command::FetchExperiments] } else { vec![] })
+        }
         Told::Living(wish, living) => {
             let (changed, again) = tracked.list.refresh(&wish, living);
             (changed, if again { tracked.needed(&screen) } else { vec![] })
         }
         Told::Whole(runs) => (tracked.page.take(runs), vec![]),
         Told::Curves(curves) => (tracked.page.take_curves(curves), vec![]),
+        Told::Experiments(all) => (tracked.experiments.take(all), vec![]),
     };
     if changed {
         tracked.revision += 1;

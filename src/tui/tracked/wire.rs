@@ -1,6 +1,6 @@
 //! MLflow's documents, as far as they are shown.
 
-use super::{Figure, Newest, Point, Status, TrackedRun, WholeRun};
+use super::{Experiment, Figure, Newest, Point, Status, TrackedRun, WholeRun};
 use crate::model::RunId;
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -90,8 +90,9 @@ pub struct Known {
 }
 
 #[derive(Deserialize)]
-pub struct Experiment {
-    pub experiment_id: String,
+pub struct All {
+    #[serde(default)]
+    pub experiments: Vec<Experiment>,
 }
 
 fn run(info: Info, metrics: Vec<Metric>) -> TrackedRun {

@@ -122,6 +122,12 @@ fn empty(state: &State) -> Vec<Line<'static>> {
         ]
         .map(|(what, does)| Line::from(vec![strong(&format!("  {what:<20}")), Span::raw(does)])),
     );
+    if let Some(count @ 1..) = state.tracked.experiments.all.as_ref().map(Vec::len) {
+        let (what, them) = if count == 1 { ("experiment is", "it") } else { ("experiments are", "them") };
+        out.push(Line::raw(""));
+        let told = format!("  {count} {what} tracked: ");
+        out.push(Line::from(vec![Span::raw(told), strong("r"), Span::raw(format!(" lists {them}"))]));
+    }
     out.extend(fleet.diagnostics.iter().take(5).map(|d| Line::from(bad(&format!("  {}", diagnostic(d))))));
     out
 }

@@ -36,6 +36,7 @@ pub fn draw(frame: &mut Frame, state: &State) -> Extent {
         Screen::Model(_) => model::draw(frame, body, state),
         Screen::Log(name, output) => simple::log(frame, body, state, name, output),
         Screen::Diff(name) => simple::diff(frame, body, state, name),
+        Screen::Experiments => tracked::experiments(frame, body, state),
         Screen::Runs(_) => tracked::list(frame, body, state),
         Screen::Run(experiment, _) => tracked::run(frame, body, state, experiment),
         Screen::Compare(experiment, _) => tracked::compare(frame, body, state, experiment),
@@ -68,7 +69,7 @@ pub fn ages(state: &State) -> String {
             let revision = state.plan.iter().filter_map(|p| p.revision.as_ref());
             revision.map(|r| Millis((now.wall.0 - r.time.0).max(0) as u64).to_string()).collect()
         }
-        Screen::Runs(_) | Screen::Run(..) | Screen::Compare(..) => tracked::ages(state, SEEN),
+        Screen::Experiments | Screen::Runs(_) | Screen::Run(..) | Screen::Compare(..) => tracked::ages(state, SEEN),
         Screen::Diff(_) | Screen::Log(..) | Screen::Help => vec![],
     };
     if matches!(state.screen, Screen::Fleet | Screen::Model(_)) {
@@ -141,7 +142,7 @@ fn hints(state: &State) -> Vec<Hint> {
                 out.extend([("enter", "open"), ("d", "diff"), ("l", "logs")]);
             }
             steer(&mut out);
-            out.extend(subject.map(|_| ("r", "runs")));
+            out.push(("r", if subject.is_some() { "runs" } else { "experiments" }));
             out.extend([
                 ("/", "filter"),
                 (":", "command"),
@@ -180,11 +181,17 @@ fn hints(state: &State) -> Vec<Hint> {
             } else {
                 out.push(("/", "filter"));
             }
-            out.push((":", "command"));
+            out.extend([("r", "experiments"), (":", "command")]);
+        }
+        Screen::Experiments => {
+            out.extend([("esc", "back"), ("enter", "open"), ("/", "find"), ("j k", "choose"), (":", "command")]);
         }
         Screen::Run(..) | Screen::Compare(..) => {
             let alone = if state.tracked.page.alone { "all" } else { "chart alone" };
-            out.extend([("esc", "back"), ("j k", "choose"), ("enter", alone), ("m", "next metric")]);
+            out.push(("esc", "back"));
+            let cut = matches!(state.screen, Screen::Compare(..)) && state.extent.last > 0;
+            out.extend(cut.then_some(("← →", "other runs")));
+            out.extend([("j k", "choose"), ("enter", alone), ("m", "next metric")]);
             out.extend([("x", "step or time"), (":", "command")]);
         }
         Screen::Events | Screen::Plan => {
@@ -214,10 +221,13 @@ fn laid_out(hints: Vec<Hint>, width: usize) -> Vec<Span<'static>> {
 
 fn footer(state: &State, width: usize) -> Line<'static> {
     let line = match &state.mode {
-        Mode::Command(text) => {
-            let mut line = vec![strong(" :"), Span::raw(visible(text)), Span::raw("▏")];
-            let may: Vec<&Listed> = candidates(text).collect();
+        Mode::Command(typed) => {
+            let mut line = vec![strong(" :"), Span::raw(visible(&typed.text)), Span::raw("▏")];
+            let may: Vec<&Listed> = candidates(&typed.text).collect();
+            // More than the widest screen shows.
+            let names: Vec<String> = typed.names(state).into_iter().take(40).map(visible).collect();
             match may.as_slice() {
+                _ if !names.is_empty() => line.push(dim(&format!("  {}", names.join(" · ")))),
                 [(name, takes, what)] => line.push(dim(&format!("  {name} {takes}  {what}"))),
                 [] => line.push(dim("  no such command")),
                 many => line.push(dim(&format!("  {}", many.iter().map(|c| c.0).collect::<Vec<_>>().join(" · ")))),

@@ -34,6 +34,43 @@ fn runs_beside_each_other() {
 }
 
 #[test]
+fn runs_that_have_no_room_beside_the_others_are_gone_to() {
+    let mut state = opened();
+    press(&mut state, "~~~~~~c");
+    seen(&mut state, 80, 24);
+    let text = seen(&mut state, 80, 24);
+    assert!(text.contains("→ 2") && text.contains("← → other runs") && text.contains("D train-3"), "{text}");
+    key(&mut state, KeyCode::Right);
+    key(&mut state, KeyCode::Right);
+    key(&mut state, KeyCode::Right);
+    insta::assert_snapshot!("compare_right_80", seen(&mut state, 80, 24));
+    key(&mut state, KeyCode::Left);
+    let text = seen(&mut state, 80, 24);
+    assert!(text.contains("← 1 → 1") && text.contains("E train-4") && !text.contains("B evil \\u{1b}[31m…"), "{text}");
+    let narrow = screen(&state, 30, 24);
+    assert!(narrow.contains("B evil") && !narrow.contains("A brave-cat"), "each has its turn: {narrow}");
+}
+
+#[test]
+fn long_names_take_nothing_from_what_else_is_told() {
+    let mut state = opened();
+    press(&mut state, "\n");
+    let names = |state: &mut State, experiment: &str, run: &str| {
+        state.screen = Screen::Run(experiment.into(), id(0));
+        state.tracked.page.runs[0].run.name = run.into();
+        screen(state, 80, 24).lines().nth(1).unwrap().trim_matches('"').trim_end().to_owned()
+    };
+    let long = "x".repeat(90);
+    assert_eq!(
+        names(&mut state, &long, "brave-cat-12"),
+        format!(" {}… › brave-cat-12   ↻ running for 1m 40s   began 1m ago by Ada", "x".repeat(18))
+    );
+    assert_eq!(names(&mut state, "fraud", &long), format!(" fraud › {}…   ↻ running for 1m 40s", "x".repeat(47)));
+    let both = names(&mut state, &long, &long);
+    assert!(both.starts_with(" xxxxxxxxxxx… › xxx") && both.contains("↻ running for 1m 40s"), "{both}");
+}
+
+#[test]
 fn text_of_clients_is_shown_and_never_sent() {
     let mut state = opened();
     let check = |state: &State| {

@@ -59,6 +59,18 @@ async fn an_experiment_that_is_not_there_is_no_error_and_a_filter_that_is_none_i
 }
 
 #[tokio::test]
+async fn experiments_are_asked_for_at_once() {
+    let ask = async |client: Client| fetch::experiments(&client).await.unwrap();
+    let one = json!({"experiment_id": "7", "name": "fraud", "last_update_time": 5, "lifecycle_stage": "active"});
+    let (told, paths) = with(vec![(200, json!({"experiments": [one]}))], ask).await;
+    let fraud = Experiment { id: "7".into(), name: "fraud".into(), updated: 5 };
+    assert!(matches!(told, Told::Experiments(all) if all == [fraud]));
+    assert_eq!(paths, ["/api/2.0/mlflow/experiments/search"]);
+    let (told, _) = with(vec![(200, json!({}))], ask).await;
+    assert!(matches!(told, Told::Experiments(all) if all.is_empty()), "what is empty is left out");
+}
+
+#[tokio::test]
 async fn histories_of_one_metric_are_one_call() {
     let newest = Newest { value: Figure(1.0), step: 1, time: 1 };
     let want = |run: &str| Want { run: RunId(run.into()), key: "val/auc".into(), mark: Mark { newest, ended: None } };

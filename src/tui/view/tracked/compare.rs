@@ -15,10 +15,10 @@
 
 use super::{
     super::{
-        paint::{age, bad, barred, clip, dim, good, letter, of_curve, pad, strong, visible, warn},
+        paint::{age, bad, barred, clip, cut, dim, good, letter, of_curve, pad, strong, visible, warn},
         simple,
     },
-    chart::Series,
+    chart::{Chart, Series},
     commit,
     pane::{self, Row},
     status, took,
@@ -42,9 +42,9 @@ pub fn draw(frame: &mut Frame, area: Rect, state: &State, experiment: &str) -> E
         return simple::lines(frame, area, 0, None, vec![Line::from(dim("  loading"))]);
     }
     let width = usize::from(area.width);
-    let columns = Columns::new(page, width);
+    let columns = Columns::new(page, width, state.scroll);
     let title = vec![
-        strong(&format!(" {}", visible(experiment))),
+        super::heading(experiment, width),
         Span::raw(format!("  {} runs beside each other", page.runs.len())),
         dim(", changes from A"),
     ];
@@ -59,18 +59,18 @@ pub fn draw(frame: &mut Frame, area: Rect, state: &State, experiment: &str) -> E
     frame.render_widget(Paragraph::new(head), top);
     if page.alone {
         detail(frame, body, state);
-        return Extent { last: 0, page: 1 };
+        return Extent { last: columns.hidden, page: 1 };
     }
     let rows = laid_out(page);
     let (list, below) = split(body, rows.len());
-    let extent = pane::rows(frame, list, &rows, page.item.as_ref(), |item, selected| {
+    let seen = pane::rows(frame, list, &rows, page.item.as_ref(), |item, selected| {
         let spans = columns.line(item, page);
         if selected { barred(&spans, width) } else { Line::from(spans) }
     });
     if let Some(below) = below {
         detail(frame, below, state);
     }
-    extent
+    Extent { last: columns.hidden, ..seen }
 }
 
 fn split(body: Rect, rows: usize) -> (Rect, Option<Rect>) {
@@ -89,8 +89,10 @@ fn laid_out(page: &Page) -> Vec<Row> {
     let same = all.saturating_sub(differing);
     let heading = match (differing, same) {
         (0, 0) => vec![dim(" no params were logged")],
+        (0, 1) => vec![dim(" the only param is the same")],
         (0, n) => vec![dim(&format!(" all {n} params are the same"))],
         (_, 0) => vec![strong(" params that differ")],
+        (_, 1) => vec![strong(" params that differ"), dim("   1 more is the same")],
         (_, n) => vec![strong(" params that differ"), dim(&format!("   {n} more are the same"))],
     };
     let mut out = vec![Row::Text(Line::from(heading))];
@@ -110,11 +112,16 @@ fn laid_out(page: &Page) -> Vec<Row> {
 struct Columns {
     label: usize,
     each: usize,
-    shown: usize,
+    /// The runs that are seen.
+    seen: Vec<usize>,
+    /// How many have no room.
+    hidden: usize,
+    /// How many of those stand before the others.
+    before: usize,
 }
 
 impl Columns {
-    fn new(page: &Page, width: usize) -> Self {
+    fn new(page: &Page, width: usize, before: usize) -> Self {
         const LEAST: usize = 14;
         let keys = page.differing().into_iter().chain(page.metrics());
         let longest = keys.map(|k| visible(k).width() + 2).max().unwrap_or(0);
@@ -122,7 +129,12 @@ impl Columns {
         let label = longest.max(11).min((width / 4).max(11)) + 2;
         let shown = (width.saturating_sub(label) / LEAST).clamp(1, runs);
         let each = (width.saturating_sub(label) / shown).clamp(1, 30);
-        Self { label, each, shown }
+        let hidden = runs - shown;
+        let before = before.min(hidden);
+        // The first one stays, where there is room for another: changes are told from it.
+        let kept = usize::from(shown > 1);
+        let seen = (0..kept).chain(before + kept..before + shown).collect();
+        Self { label, each, seen, hidden, before }
     }
 
     fn cells(&self, label: Span<'static>, cell: impl Fn(usize) -> Vec<Span<'static>>) -> Vec<Span<'static>> {
@@ -132,17 +144,17 @@ impl Columns {
             out.push(Span::raw(" ".repeat(width.saturating_sub(used))));
         };
         pad_to(&mut out, self.label);
-        for n in 0..self.shown {
-            let spans = clip(Line::from(cell(n)), self.each.saturating_sub(1)).spans;
+        for (place, n) in self.seen.iter().enumerate() {
+            let spans = clip(Line::from(cell(*n)), self.each.saturating_sub(1)).spans;
             out.extend(spans);
-            pad_to(&mut out, self.label + (n + 1) * self.each);
+            pad_to(&mut out, self.label + (place + 1) * self.each);
         }
         out
     }
 
     fn names(&self, page: &Page) -> Line<'static> {
-        let more = page.runs.len() - self.shown;
-        let label = if more > 0 { warn(&format!("{more} need room")) } else { Span::raw("") };
+        let more = |n: usize, sign: &str| if n > 0 { format!("{sign} {n} ") } else { String::new() };
+        let label = warn(&[more(self.before, "←"), more(self.hidden - self.before, "→")].concat());
         let name = |n: usize| vec![of_curve(&format!("{} {}", letter(n), visible(&page.runs[n].run.name)), n)];
         Line::from(self.cells(label, name))
     }
@@ -226,9 +238,13 @@ fn detail(frame: &mut Frame, area: Rect, state: &State) {
     let series: Vec<Series> =
         curves.iter().map(|(n, r, c)| Series { number: *n, points: c.over(axis, r.run.started) }).collect();
     let mut title = vec![strong(&format!(" {} {}", visible(key), better(key).arrow())), Span::raw("  ")];
+    let over = if axis == Axis::Time { "  by time since the start" } else { "  by step" };
+    // Each has its part of the room, so that no letter is left out.
+    let used = title.iter().map(Span::width).sum::<usize>() + over.width();
+    let each = (usize::from(area.width).saturating_sub(used) / curves.len().max(1)).saturating_sub(4);
     for (n, r, _) in &curves {
-        title.push(of_curve(&format!(" {} {} ", letter(*n), visible(&r.run.name)), *n));
+        title.push(of_curve(&format!(" {} {} ", letter(*n), cut(&visible(&r.run.name), each)), *n));
     }
-    title.push(dim(if axis == Axis::Time { "  by time since the start" } else { "  by step" }));
-    pane::chart(frame, area, title, axis, &series, curves.is_empty());
+    title.push(dim(over));
+    pane::chart(frame, area, title, &Chart { axis, better: better(key), series: &series }, curves.is_empty());
 }

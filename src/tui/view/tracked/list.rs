@@ -53,7 +53,7 @@ fn counted(n: usize) -> String {
 }
 
 fn title(list: &List, width: usize) -> Line<'static> {
-    let mut left = vec![strong(&format!(" {}", visible(list.experiment())))];
+    let mut left = vec![super::heading(list.experiment(), width)];
     let (count, before) = (list.runs.len(), list.skipped());
     if count > 0 {
         let runs = match (before, &list.next) {
@@ -111,12 +111,39 @@ fn empty(state: &State, width: usize) -> Vec<Line<'static>> {
         let what = format!("  No run of {name} is as /{} asks.", visible(&shown.filter));
         return vec![Line::raw(cut(&what, width)), Line::from(dim("  / and esc clear the filter"))];
     }
+    if !list.is_there() && state.subject().is_none() {
+        return astray(state, &shown.experiment, width);
+    }
     let mut out = vec![Line::raw(cut(&format!("  No run of {name} is tracked yet."), width))];
     if state.subject().is_some() {
         out.push(Line::from(dim("  Each stage of its pipeline shows here, live, as soon as one begins.")));
     }
-    out.push(Line::from(dim("  So does a script that logs to this daemon (STATE: the daemon's --state folder):")));
+    out.extend(how_to(&name, width));
+    out
+}
+
+/// There is no such experiment.
+fn astray(state: &State, name: &str, width: usize) -> Vec<Line<'static>> {
+    let experiments = &state.tracked.experiments;
+    let mut out = vec![Line::from(bad(&cut(&format!("  There is no experiment `{}`.", visible(name)), width)))];
+    let alike: Vec<String> = experiments.alike(name).into_iter().map(|n| format!("`{}`", visible(n))).collect();
+    if !alike.is_empty() {
+        out.push(Line::raw(cut(&format!("  Did you mean {}?", alike.join(" or ")), width)));
+    }
+    out.push(Line::from(dim(&match experiments.known().len() {
+        0 => "  None is there yet.".to_owned(),
+        1 => "  r shows the one that is there.".to_owned(),
+        n => format!("  r lists the {n} that are there; after `:runs ` tab completes a name."),
+    })));
     out.push(Line::raw(""));
+    out.extend(how_to(&visible(name), width));
+    out
+}
+
+/// How a script logs to an experiment.
+pub fn how_to(name: &str, width: usize) -> Vec<Line<'static>> {
+    let told = "  A script that logs to this daemon shows here (STATE: its --state folder):";
+    let mut out = vec![Line::from(dim(told)), Line::raw("")];
     out.extend(
         [
             "export MLFLOW_TRACKING_URI=http://$(cat STATE/tracking)".to_owned(),

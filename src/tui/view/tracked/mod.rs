@@ -2,6 +2,7 @@
 
 mod chart;
 mod compare;
+mod experiments;
 mod list;
 mod pane;
 mod run;
@@ -9,10 +10,11 @@ mod scale;
 mod spark;
 
 pub use compare::draw as compare;
+pub use experiments::draw as experiments;
 pub use list::draw as list;
 pub use run::draw as run;
 
-use super::paint::{accent, age, bad, dim, good, visible, warn};
+use super::paint::{accent, age, bad, cut, dim, good, strong, visible, warn};
 use crate::{
     model::Millis,
     tui::{
@@ -21,6 +23,11 @@ use crate::{
     },
 };
 use ratatui::text::Span;
+
+/// An experiment's name at the head of a screen: others are told beside it.
+fn heading(experiment: &str, width: usize) -> Span<'static> {
+    strong(&format!(" {}", cut(&visible(experiment), width / 2)))
+}
 
 /// A symbol and a word for each status, in its colour.
 fn status(status: Status, wide: bool) -> Span<'static> {
@@ -56,6 +63,11 @@ pub fn ages(state: &State, seen: usize) -> Vec<String> {
     let of = |r: &TrackedRun| format!("{} {}", age(now - r.started), took(r, now));
     let tracked = &state.tracked;
     match state.screen {
+        Screen::Experiments => {
+            let place = tracked.experiments.place().saturating_sub(seen);
+            let near = tracked.experiments.known().iter().skip(place).take(2 * seen);
+            near.map(|e| age(now - e.updated)).collect()
+        }
         Screen::Runs(_) => {
             let list = &tracked.list;
             let place = list.place().saturating_sub(seen);

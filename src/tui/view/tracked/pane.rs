@@ -75,14 +75,7 @@ pub fn of_metric(key: &str, curve: Option<&Curve>, axis: Axis) -> Vec<Span<'stat
 }
 
 /// The chart under its title; or why there is none.
-pub fn chart(
-    frame: &mut Frame,
-    area: Rect,
-    title: Vec<Span<'static>>,
-    axis: Axis,
-    series: &[chart::Series],
-    loading: bool,
-) {
+pub fn chart(frame: &mut Frame, area: Rect, title: Vec<Span<'static>>, curves: &chart::Chart, loading: bool) {
     if area.height == 0 {
         return;
     }
@@ -91,13 +84,14 @@ pub fn chart(
     let body = Rect { y: area.y + 1, height: area.height - 1 - air, ..area };
     let head = Rect { height: 1, ..area };
     frame.render_widget(Paragraph::new(clip(Line::from(title), area.width.into())), head);
-    if chart::draw(frame, body, axis, series) {
+    if chart::draw(frame, body, curves) {
         return;
     }
-    let why = match series.iter().flat_map(|s| &s.points).count() {
+    let points = || curves.series.iter().flat_map(|s| &s.points);
+    let why = match points().count() {
         _ if loading => "loading",
         0 => "nothing was logged of it",
-        _ if series.iter().flat_map(|s| &s.points).all(|p| !p.1.is_finite()) => "none of its values is a number",
+        _ if points().all(|p| !p.1.is_finite()) => "none of its values is a number",
         _ => "no room for a chart: enter gives it the screen",
     };
     frame.render_widget(Paragraph::new(Line::from(dim(&format!("   {why}")))), body);

@@ -18,7 +18,7 @@ use super::{
         paint::{age, barred, clip, cut, dim, pad, strong, visible, warn},
         simple,
     },
-    chart::Series,
+    chart::{Chart, Series},
     commit,
     pane::{self, Row},
     spark::spark,
@@ -26,7 +26,7 @@ use super::{
 };
 use crate::tui::{
     state::{Extent, State},
-    tracked::{Axis, Item, WholeRun},
+    tracked::{Axis, Item, WholeRun, better},
 };
 use ratatui::{
     Frame,
@@ -43,7 +43,7 @@ pub fn draw(frame: &mut Frame, area: Rect, state: &State, experiment: &str) -> E
         return simple::lines(frame, area, 0, None, vec![Line::from(dim("  loading"))]);
     };
     let width = usize::from(area.width);
-    let head: Vec<Line> = head(r, state, experiment).into_iter().map(|l| clip(l, width)).collect();
+    let head: Vec<Line> = head(r, state, experiment, width).into_iter().map(|l| clip(l, width)).collect();
     let [top, body] = Layout::vertical([Constraint::Length(head.len() as u16 + 1), Constraint::Min(0)]).areas(area);
     frame.render_widget(Paragraph::new(head), top);
     let items = page.items();
@@ -84,18 +84,25 @@ fn split(body: Rect, rows: usize) -> (Rect, Option<Rect>) {
     (list, Some(below))
 }
 
-fn head(r: &WholeRun, state: &State, experiment: &str) -> Vec<Line<'static>> {
+fn head(r: &WholeRun, state: &State, experiment: &str, width: usize) -> Vec<Line<'static>> {
     let (run, now) = (&r.run, state.now().wall.0);
     let tag = |key: &str| r.tags.get(key).filter(|t| !t.is_empty());
     let user = if run.user.is_empty() { tag("mlflow.user").cloned().unwrap_or_default() } else { run.user.clone() };
     let by = if user.is_empty() { String::new() } else { format!(" by {}", visible(&user)) };
+    let status = status(run.status, true);
+    let took = format!(" {} {}", if run.lives() { "for" } else { "in" }, took(run, now));
+    let began = format!("   began {} ago", age(now - run.started));
+    let room = width.saturating_sub("  ›    ".width() + status.width() + took.width());
+    let (experiment, name) = names((&visible(experiment), &visible(&run.name)), room, began.width() + by.width());
+    let room = room.saturating_sub(experiment.width() + name.width());
+    let began = [began.clone() + &by, began].into_iter().find(|told| told.width() <= room);
     let first = vec![
-        dim(&format!(" {} › ", visible(experiment))),
-        strong(&visible(&run.name)),
+        dim(&format!(" {experiment} › ")),
+        strong(&name),
         Span::raw("   "),
-        status(run.status, true),
-        Span::raw(format!(" {} {}", if run.lives() { "for" } else { "in" }, took(run, now))),
-        dim(&format!("   began {} ago{by}", age(now - run.started))),
+        status,
+        Span::raw(took),
+        dim(&began.unwrap_or_default()),
     ];
     let mut facts = vec![];
     let mut fact = |what: &str, value: Option<String>| facts.extend(value.map(|v| format!("{what} {}", visible(&v))));
@@ -107,6 +114,15 @@ fn head(r: &WholeRun, state: &State, experiment: &str) -> Vec<Line<'static>> {
     let note = tag("mlflow.note.content").and_then(|n| n.lines().next().map(visible));
     out.extend(note.map(|n| Line::raw(format!("   {n}"))));
     out
+}
+
+/// The experiment's name and the run's, in so much room: neither takes all of it, and the first gives way to what else is told.
+fn names((experiment, run): (&str, &str), room: usize, told: usize) -> (String, String) {
+    const LEAST: usize = 12;
+    let least = experiment.width().min(LEAST);
+    let run = cut(run, room.saturating_sub(least));
+    let rest = room.saturating_sub(run.width());
+    (cut(experiment, rest.saturating_sub(told).max(least.min(rest))), run)
 }
 
 fn laid_out(items: Vec<Item>, name: usize) -> Vec<Row> {
@@ -183,5 +199,6 @@ fn detail(frame: &mut Frame, area: Rect, state: &State, r: &WholeRun) {
     let axis = pane::axis_of(state, curve.into_iter());
     let series: Vec<Series> =
         curve.into_iter().map(|c| Series { number: 0, points: c.over(axis, r.run.started) }).collect();
-    pane::chart(frame, area, pane::of_metric(key, curve, state.tracked.axis), axis, &series, curve.is_none());
+    let title = pane::of_metric(key, curve, state.tracked.axis);
+    pane::chart(frame, area, title, &Chart { axis, better: better(key), series: &series }, curve.is_none());
 }

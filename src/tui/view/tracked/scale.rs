@@ -34,12 +34,8 @@ fn multiples(from: f64, to: f64, by: f64) -> Vec<f64> {
 
 /// Ends that are apart.
 fn apart(from: f64, to: f64) -> (f64, f64) {
-    if to > from && (to - from).is_finite() && to - from > to.abs().max(from.abs()) * 1e-12 {
-        return (from, to);
-    }
     if to > from {
-        // As far as numbers go: what is drawn is their half.
-        return (from.max(f64::MIN / 4.0), to.min(f64::MAX / 4.0));
+        return (from, to);
     }
     let room = if from == 0.0 { 1.0 } else { from.abs() * 0.1 };
     (from - room, from + room)
@@ -48,15 +44,20 @@ fn apart(from: f64, to: f64) -> (f64, f64) {
 /// Of values, with about so many ticks.
 pub fn values(from: f64, to: f64, ticks: usize) -> Scale {
     let (from, to) = apart(from, to);
-    let room = (to - from) * 0.04;
-    let (from, to) = (from - room, to + room);
-    let by = round_up((to - from) / ticks.max(1) as f64);
+    // Halves: what lies between may be more than there are numbers for.
+    let half = |from: f64, to: f64| to / 2.0 - from / 2.0;
+    let room = half(from, to) * 0.08;
+    let (from, to) = ((from - room).max(f64::MIN), (to + room).min(f64::MAX));
+    let by = round_up((half(from, to) / ticks.max(1) as f64 * 2.0).min(f64::MAX / 2.0));
     let text = |t: f64| {
         // What is left of nothing after many additions.
         let t = if t.abs() < by / 1e3 { 0.0 } else { t };
         let decimals = (-by.log10() - 1e-9).ceil().max(0.0);
         match t.abs().max(by) {
             size if size >= 1e6 || decimals > 5.0 => {
+                if t == 0.0 {
+                    return "0".to_owned();
+                }
                 // As many figures as tell a tick from the next.
                 let figures = (size.log10().floor() - by.log10().floor()).clamp(0.0, 8.0);
                 format!("{t:.0$e}", figures as usize)
@@ -110,6 +111,8 @@ mod tests {
         assert_eq!(texts(&values(0.0, 120.0, 4)), ["0", "50", "100"]);
         assert_eq!(texts(&values(-1.0, 1.0, 4)), ["-1", "0", "1"]);
         assert_eq!(texts(&values(1e-8, 3e-8, 3)), ["1e-8", "2e-8", "3e-8"]);
+        assert_eq!(texts(&values(-1.7e308, 1.7e308, 4)), ["-1e308", "0", "1e308"]);
+        assert_eq!(texts(&values(0.0, 3e6, 4)), ["0", "1e6", "2e6", "3e6"]);
         assert_eq!(texts(&steps(0.0, 20_000.0, 4)), ["0", "5000", "10k", "15k", "20k"]);
         assert_eq!(texts(&steps(0.0, 3.0, 9)), ["0", "1", "2", "3"]);
         assert_eq!(texts(&seconds(0.0, 200.0, 4)), ["0", "1m", "2m", "3m"]);
@@ -123,6 +126,7 @@ mod tests {
             prop_assume!(a.is_finite() && b.is_finite());
             for scale in [values(a.min(b), a.max(b), ticks), steps(a.min(b), a.max(b), ticks), seconds(a.min(b), a.max(b), ticks)] {
                 prop_assert!(scale.ticks.len() <= 50);
+                prop_assert!(scale.ticks.iter().all(|(t, _)| t.is_finite()), "{scale:?}");
                 prop_assert!((0.0..=1.0).contains(&scale.share(a)) || scale.share(a).is_nan());
             }
         }
