@@ -362,7 +362,8 @@ async fn authorise(secrets: Arc<Secrets>, mut request: Request, next: Next) -> R
     let path = request.uri().path();
     let open = routes::OPEN.contains(&path) || mlflow::is_open(request.method(), path);
     let tracking = mlflow::is_path(path);
-    let who = shown(&request).and_then(|shown| secrets.who(&shown, tracking));
+    let shown = shown(&request);
+    let who = shown.as_ref().and_then(|shown| secrets.who(shown, tracking));
     if let Some(who) = who {
         if from_elsewhere(&request) {
             let said = "a page of another site asks for this change: it is refused";
@@ -374,14 +375,55 @@ async fn authorise(secrets: Arc<Secrets>, mut request: Request, next: Next) -> R
     if open {
         return next.run(request).await;
     }
+    let said = refusal(shown.as_ref(), request.headers().contains_key(header::AUTHORIZATION), tracking);
     if tracking {
-        let said = "a token is needed: set MLFLOW_TRACKING_TOKEN (or MLFLOW_TRACKING_PASSWORD) to the content of the daemon's state/token";
         let challenge = [(header::WWW_AUTHENTICATE, "Basic realm=\"trimtab\"")];
         return (challenge, TrackingError::new(ErrorCode::Unauthenticated, said)).into_response();
     }
-    Failure(
-        StatusCode::UNAUTHORIZED,
-        "a token is needed: set TRIMTAB_TOKEN to the content of the daemon's state/token".into(),
-    )
-    .into_response()
+    Failure(StatusCode::UNAUTHORIZED, said.into()).into_response()
+}
+
+/// What is said to whom nobody knows. Which half of a login is wrong is not told, and nothing of what was shown.
+fn refusal(shown: Option<&Shown>, given: bool, tracking: bool) -> &'static str {
+    match (shown, tracking) {
+        (Some(Shown { user: Some(_), .. }), true) => "the user name or the password is wrong",
+        (Some(_), _) => "the token is wrong",
+        (None, _) if given => "the login cannot be read: send a user name and a password (Basic), or a token (Bearer)",
+        (None, true) => {
+            "a login is needed: set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN; whoever runs this \
+             server gives them out ([[tracking.user]] in its trimtab.toml). Its operator may use the content of the daemon's state/token"
+        }
+        (None, false) => "a token is needed: set TRIMTAB_TOKEN to the content of the daemon's state/token",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_says_what_to_do_and_nothing_of_what_was_shown() {
+        let told = |authorization: Option<&str>, tracking| {
+            let mut request = Request::new(Body::empty());
+            if let Some(text) = authorization {
+                request.headers_mut().insert(header::AUTHORIZATION, text.parse().unwrap());
+            }
+            refusal(shown(&request).as_ref(), authorization.is_some(), tracking)
+        };
+        let nothing = told(None, true);
+        let names = [
+            "MLFLOW_TRACKING_USERNAME",
+            "MLFLOW_TRACKING_PASSWORD",
+            "MLFLOW_TRACKING_TOKEN",
+            "whoever runs",
+            "state/token",
+        ];
+        assert!(names.iter().all(|name| nothing.contains(name)), "{nothing}");
+        // ada:guess
+        assert_eq!(told(Some("Basic YWRhOmd1ZXNz"), true), "the user name or the password is wrong");
+        assert_eq!(told(Some("Bearer guess"), true), "the token is wrong");
+        assert_eq!(told(Some("Bearer guess"), false), "the token is wrong");
+        assert!(told(Some("Basic ???"), true).contains("cannot be read"));
+        assert!(told(None, false).contains("TRIMTAB_TOKEN"));
+    }
 }

@@ -34,6 +34,11 @@ impl Fleet {
         let more = all.count();
         Some(if more > 0 { format!("{first}; {more} more, `trimtab plan` has all") } else { first })
     }
+
+    /// What is doubtful about the settings, a sentence each.
+    pub fn settings_doubts(&self) -> impl Iterator<Item = String> {
+        self.diagnostics.iter().filter(|d| d.is_doubt_about_settings()).map(Diagnostic::sentence)
+    }
 }
 
 /// How many models are how.

@@ -8,7 +8,7 @@ use crate::{
     model::*,
     ports::{GitTree, Source},
     source::{Credentials, GitSource, SourceConfig, Worktree},
-    spec::{Loaded, render},
+    spec::{Loaded, SETTINGS, render, unread},
 };
 use std::{
     path::{Path, PathBuf},
@@ -29,8 +29,26 @@ fn root(path: &Path) -> Result<PathBuf, Failure> {
         return Err(Failure::new(format!("{} is no folder", path.display())));
     }
     let inner = path.join("specs");
-    let looks = |p: &Path| p.join("models").is_dir() || p.join("trimtab.toml").is_file();
-    Ok(if !looks(path) && looks(&inner) { inner } else { path.to_owned() })
+    let holds = |p: &Path| ["models", "datasets", "environments"].iter().any(|name| p.join(name).is_dir());
+    // Settings alone make no folder of specs: beside one they are in the wrong place.
+    let inside = !holds(path) && (holds(&inner) || inner.join(SETTINGS).is_file());
+    Ok(if inside { inner } else { path.to_owned() })
+}
+
+/// Settings above a folder of specs, up to what was named and to the repository's root: the daemon does not read them.
+fn unread_settings(path: &Path, root: &Path) -> Result<Vec<Diagnostic>, Failure> {
+    let (named, specs, here) = (path.canonicalize()?, root.canonicalize()?, std::env::current_dir()?.canonicalize()?);
+    let repo = git2::Repository::discover(&specs).ok();
+    let top = repo.and_then(|r| r.workdir()?.canonicalize().ok()).filter(|top| named.starts_with(top)).unwrap_or(named);
+    let above = specs.ancestors().skip(1).take_while(|folder| folder.starts_with(&top));
+    let told = |folder: &Path| {
+        let from = |base: &Path, path: &Path| path.strip_prefix(base).unwrap_or(path).display().to_string();
+        let mut found = unread(&from(&top, &folder.join(SETTINGS)), &from(&top, &specs));
+        // As the path can be opened from here.
+        found.location.iter_mut().for_each(|l| l.file = from(&here, &folder.join(SETTINGS)));
+        found
+    };
+    Ok(above.filter(|folder| folder.join(SETTINGS).is_file()).map(told).collect())
 }
 
 /// The specs of a commit of the repository that a folder lies in.
@@ -83,6 +101,7 @@ pub fn run(global: &Global, args: &Args) -> Outcome {
         let path = root.join(&location.file);
         location.file = path.strip_prefix(".").unwrap_or(&path).display().to_string();
     }
+    found.splice(0..0, unread_settings(&args.path, &root)?);
     let found = &found;
     let errors = found.iter().any(|d| d.severity == Severity::Error);
     if global.json {

@@ -89,32 +89,36 @@ pub fn run(global: &Global, args: &Args) -> Outcome {
 /// Reads line after line until the last one.
 async fn followed(global: &Global, body: &ImportBody, screen: &Screen) -> Result<ImportReport, Failure> {
     let mut chunks = global.client().post_stream("/api/v1/import", body).await?;
-    let mut held = Vec::new();
+    let (mut held, mut reached) = (Vec::new(), false);
+    let goes_on = |reached: bool| reached && !body.dry_run;
     while let Some(chunk) = chunks.next().await {
-        held.extend_from_slice(&chunk?);
+        let Ok(chunk) = chunk else { break };
+        held.extend_from_slice(&chunk);
         while let Some(end) = held.iter().position(|b| *b == b'\n') {
             let line: Vec<u8> = held.drain(..=end).collect();
             match serde_json::from_slice(&line)? {
                 ImportProgress::End { report } => return Ok(report),
-                ImportProgress::Failed { error, reason } => return Err(failure(&error, reason)),
+                ImportProgress::Failed { error, reason } => return Err(failure(&error, reason, goes_on(reached))),
                 progress => screen.show(&progress),
             }
+            // The first line comes once the other server told what it has.
+            reached = true;
         }
     }
-    Err(Failure::with(69, "the daemon went away; what was brought stays, and the same command goes on from there"))
+    Err(failure("the daemon went away", ImportFailure::Unreachable, goes_on(reached)))
 }
 
-fn failure(error: &str, reason: ImportFailure) -> Failure {
-    match reason {
-        ImportFailure::Unreachable => {
-            Failure::with(69, format!("{error}\nWhat was brought stays; the same command goes on from there."))
+/// `goes_on`: something may have been brought.
+fn failure(error: &str, reason: ImportFailure, goes_on: bool) -> Failure {
+    let (code, help) = match reason {
+        ImportFailure::Unreachable if goes_on => (69, "\nWhat was brought stays; the same command goes on from there."),
+        ImportFailure::Unreachable => (69, ""),
+        ImportFailure::Denied => {
+            (77, "\nSet MLFLOW_TRACKING_TOKEN, or MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD.")
         }
-        ImportFailure::Denied => Failure::with(
-            77,
-            format!("{error}\nSet MLFLOW_TRACKING_TOKEN, or MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD."),
-        ),
-        ImportFailure::Other => Failure::new(error),
-    }
+        ImportFailure::Other => (1, ""),
+    };
+    Failure::with(code, format!("{error}{help}"))
 }
 
 fn plural(count: u64, word: &str) -> String {
@@ -164,6 +168,13 @@ mod tests {
              Brought from http://old:5000: 1 value of metrics, 1.2 kB of files.\n"
         );
         assert!(shown(&ImportReport::default(), "http://old").ends_with("Nothing is new at http://old.\n"));
+    }
+
+    #[test]
+    fn what_was_brought_is_said_to_stay_only_where_something_may_have_been() {
+        let stays = |reason, goes_on| format!("{:?}", failure("x", reason, goes_on)).contains("goes on from there");
+        assert!(stays(ImportFailure::Unreachable, true));
+        assert!(!stays(ImportFailure::Unreachable, false) && !stays(ImportFailure::Denied, true));
     }
 
     #[test]

@@ -130,6 +130,7 @@ fn print_fleet(fleet: &Fleet) {
     if let Some(e) = fleet.specs_trouble() {
         println!("{}", paint(&format!("specs: {}", visible(&e)), 31));
     }
+    fleet.settings_doubts().for_each(|e| println!("{}", paint(&format!("settings: {}", visible(&e)), 33)));
     if fleet.models.is_empty() {
         println!("No models yet: `trimtab new NAME` makes one; commit it and it is trained.");
         return;

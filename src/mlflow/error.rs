@@ -17,6 +17,9 @@ pub enum Trouble {
     Foreign,
 }
 
+/// By which rustls tells that what answers does not begin as TLS does.
+const NO_TLS: &str = "InvalidContentType";
+
 /// A call that failed.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("{message}")]
@@ -38,6 +41,12 @@ impl RemoteError {
         let mut cause: &dyn std::error::Error = error;
         while let Some(deeper) = cause.source() {
             cause = deeper;
+        }
+        let cause = cause.to_string();
+        if cause.contains(NO_TLS) {
+            let plain = base.replacen("https://", "http://", 1);
+            let words = format!("{base}: that port does not speak TLS; if it is a plain one, write {plain}");
+            return Self::new(Trouble::Foreign, words);
         }
         Self::new(Trouble::Unreachable, format!("{base} cannot be reached: {cause}"))
     }
@@ -74,6 +83,24 @@ impl RemoteError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_port_that_speaks_no_tls_is_told_in_plain_words() {
+        use std::io::{Read, Write};
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let _ = stream.read(&mut [0; 4096]);
+            stream.write_all(b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n").unwrap();
+        });
+        let base = format!("https://127.0.0.1:{port}");
+        let client = reqwest::blocking::Client::builder().no_proxy().build().unwrap();
+        let error = RemoteError::of(&base, &client.get(&base).send().unwrap_err());
+        assert_eq!(error.trouble, Trouble::Foreign, "trying again does not help: {error}");
+        let said = format!("{base}: that port does not speak TLS; if it is a plain one, write http://127.0.0.1:{port}");
+        assert_eq!(error.message, said);
+    }
 
     #[test]
     fn refusals_are_told_apart() {

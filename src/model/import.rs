@@ -40,9 +40,9 @@ pub enum Brought {
     New,
     /// It was brought before, and is brought again as it is now.
     Changed,
-    /// It was brought before, and is the same.
+    /// It is here already, and the same.
     Same,
-    /// It is not brought; a note says why.
+    /// It, or what is said of it, is not brought; a note says why.
     Left,
 }
 

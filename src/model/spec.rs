@@ -422,6 +422,12 @@ impl Diagnostic {
         format!("{place}{}{todo}", self.message)
     }
 
+    /// Whether it is a warning about `trimtab.toml`.
+    pub fn is_doubt_about_settings(&self) -> bool {
+        let file = self.location.as_ref().map_or("", |l| l.file.as_str());
+        self.severity == Severity::Warning && file.rsplit('/').next() == Some("trimtab.toml")
+    }
+
     /// The one that people are told first: an error, where there is one.
     pub fn first(all: &[Self]) -> Option<&Self> {
         all.iter().find(|d| d.severity == Severity::Error).or(all.first())

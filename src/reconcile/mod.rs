@@ -14,6 +14,7 @@ pub mod queue;
 mod registry;
 mod replicas;
 mod rollback;
+mod settings;
 mod source;
 mod steer;
 mod tasks;

@@ -384,6 +384,7 @@ impl Reconciler {
             touched.extend(self.known_models());
         }
         let alive = self.asked_for(&loaded);
+        self.warn_of_settings(&loaded, &next);
         drop(loaded);
         touched.extend(self.hold_deletions(&next, &touched, alive, prune));
         // First kept, then in force: a revision that the store refused is loaded again in the next round.

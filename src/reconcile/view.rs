@@ -50,8 +50,8 @@ impl Reconciler {
     /// The source.
     pub fn source_view(&self) -> SourceView {
         let loaded = self.loaded();
-        let state = loaded.state();
-        SourceView { status: self.source_status(), files: state.files, diagnostics: state.diagnostics.clone() }
+        let diagnostics = self.diagnostics(&loaded);
+        SourceView { status: self.source_status(), files: loaded.state().files, diagnostics }
     }
 
     /// The plan of one model from the facts of now, executed by nobody.

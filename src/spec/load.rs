@@ -4,8 +4,10 @@ use super::{
     decode::{MAX_BYTES, locate, plain},
     listed::Listed,
     model, others,
+    relation::Relation,
     replaced::replaced,
     resolve::{Resolver, Shared, stem},
+    unread::{self, SETTINGS},
 };
 use crate::{model::*, ports::*};
 use rayon::prelude::*;
@@ -76,27 +78,10 @@ pub struct Loaded {
     settings: Option<Parsed<Settings>>,
     /// What stands in the place of a folder of specs.
     replaced: Vec<Diagnostic>,
+    /// Settings that nobody reads.
+    unread: Vec<Diagnostic>,
     /// The commit that broke or deleted a model.
     blamed: rpds::RedBlackTreeMapSync<Name, Revision>,
-}
-
-/// Files by what they depend on.
-#[derive(Debug, Clone, Default)]
-struct Relation(rpds::RedBlackTreeSetSync<(String, String)>);
-
-impl Relation {
-    fn set(&mut self, pair: (String, String), present: bool) {
-        if present {
-            self.0.insert_mut(pair);
-        } else {
-            self.0.remove_mut(&pair);
-        }
-    }
-
-    fn of<'a>(&'a self, key: &str) -> impl Iterator<Item = &'a String> + use<'a> {
-        let wanted = key.to_owned();
-        self.0.range((key.to_owned(), String::new())..).take_while(move |(k, _)| *k == wanted).map(|(_, file)| file)
-    }
 }
 
 /// What a path is to trimtab.
@@ -118,7 +103,7 @@ fn kind(folder: &str, path: &str) -> Kind {
     let Some(inside) = inside else { return Kind::Other };
     let toml = inside.ends_with(".toml");
     match inside.split_once('/') {
-        None if inside == "trimtab.toml" => Kind::Settings,
+        None if inside == SETTINGS => Kind::Settings,
         Some(("datasets", rest)) if toml && !rest.contains('/') => Kind::Dataset,
         Some(("environments", rest)) if toml && !rest.contains('/') => Kind::Environment,
         Some(("models", rest)) if rest == "model.toml" || rest.ends_with("/model.toml") => Kind::Model,
@@ -153,6 +138,12 @@ impl Loaded {
     /// Links and the like in the places of folders that hold all specs: what is deleted by them was not meant to be.
     pub fn replaced(&self) -> &[Diagnostic] {
         &self.replaced
+    }
+
+    /// Where a field of the settings stands.
+    pub fn settings_at(&self, folder: &str, field: &str) -> Location {
+        let line = self.settings.as_ref().and_then(|s| s.lines.get(field)).unwrap_or(1);
+        Location { file: join(folder, SETTINGS), line, column: 1, text: String::new(), width: 0 }
     }
 
     /// Takes what is remembered of a model from before, which knows the commit that changed it, in place of what the tree alone says. One
@@ -218,6 +209,7 @@ impl Loaded {
             next.take(&spec, SpecFile::Model(read(change, tree, model::parse)?), &mut dirty);
         }
         next.replaced = replaced(folder, revision, tree)?;
+        next.unread = unread::all(folder, revision, tree)?;
         let tree = Listed::new(tree, folder, self.state.revision.is_none().then_some(changes));
         let touched = next.resolve(revision, folder, &tree, &dirty)?;
         Ok((next, touched))
@@ -420,7 +412,8 @@ impl Loaded {
             .flat_map(|(path, p)| p.diagnostics.iter().map(of(p.name(path))));
         let broken = self.state.broken.iter().filter(|(name, _)| !self.contested.contains(*name));
         let broken = broken.flat_map(|(name, found)| found.iter().map(of(Some(name.clone()))));
-        let found = self.replaced.iter().chain(settings).chain(datasets).chain(environments).cloned();
+        let found =
+            self.replaced.iter().chain(&self.unread).chain(settings).chain(datasets).chain(environments).cloned();
         found
             .chain(models)
             .chain(broken)

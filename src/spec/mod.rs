@@ -8,14 +8,17 @@ mod model;
 mod others;
 mod paths;
 pub mod pipeline;
+mod relation;
 pub mod render;
 mod replaced;
 mod resolve;
 mod units;
+mod unread;
 
 pub use load::Loaded;
 pub use resolve::{code_files, dataset_file};
 pub use units::duration;
+pub use unread::{SETTINGS, unread};
 
 #[cfg(test)]
 mod tests;

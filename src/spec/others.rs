@@ -161,6 +161,9 @@ fn tracking(mut t: Table) -> TrackingSettings {
         if !user.has("secret") {
             user.error("missing key `secret`: the variable of the daemon's environment that holds it".into());
         }
+        if let Some(name) = name.as_ref().filter(|name| s.users.iter().any(|u| u.name == **name)) {
+            user.error_at("name", format!("two users are called `{name}`"), "give each a name of their own".into());
+        }
         user.finish();
         s.users.extend(name.zip(secret).map(|(name, secret)| TrackingUser { name, secret }));
     }
@@ -192,6 +195,19 @@ fn tracking(mut t: Table) -> TrackingSettings {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn two_users_of_one_name_are_an_error_with_its_place() {
+        let user = |name: &str| format!("[[tracking.user]]\nname = \"{name}\"\nsecret = \"TOKEN_OF_{name}\"\n");
+        let read = |names: [&str; 2]| {
+            let text = format!("schema = \"trimtab/v1\"\n{}{}", user(names[0]), user(names[1]));
+            settings("trimtab.toml", text.as_bytes()).map(|(s, _)| s.tracking.users.len())
+        };
+        assert_eq!(read(["ada", "lin"]), Ok(2));
+        let found = read(["ada", "ada"]).unwrap_err();
+        let place = found[0].location.as_ref().unwrap();
+        assert_eq!((found[0].message.as_str(), place.line, place.column), ("two users are called `ada`", 6, 8));
+    }
 
     #[test]
     fn a_mirror_has_an_address_and_names_its_secret() {

@@ -4,6 +4,7 @@ use proptest::prelude::*;
 use std::collections::BTreeMap;
 
 mod naming;
+mod unread;
 
 /// Files in memory as a tree.
 #[derive(Default, Clone)]

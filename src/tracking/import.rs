@@ -2,7 +2,7 @@
 //! batch in which it comes; what is here without one is no copy, and stays as it is.
 
 use super::{
-    Tracked, Tracker, UsedData, check, inputs,
+    Fields, Here, Tracked, Tracker, UsedData, check, inputs,
     points::{Point, Value, kept, order},
     row::{Facts, Inputs, Latest, Parts, Row, Status, UsedDataset},
     run,
@@ -34,11 +34,20 @@ pub struct Mark {
     /// Of a registered model.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub aliases: BTreeMap<String, u64>,
+    /// Of what people change here too; not of runs and logged models.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fields: Option<Fields>,
 }
 
 impl Mark {
     pub fn new(content: Digest, stand: Stand) -> Self {
-        Self { content, stand, aliases: BTreeMap::new() }
+        Self { content, stand, aliases: BTreeMap::new(), fields: None }
+    }
+
+    /// What is to stand here of a copy after theirs came. Where it is not known as what they were brought, nothing counts as changed here.
+    pub(super) fn followed(&self, here: Fields, theirs: &Fields) -> Fields {
+        let brought = self.fields.clone().unwrap_or_else(|| here.clone());
+        here.followed(&brought, theirs)
     }
 }
 
@@ -85,7 +94,7 @@ pub(super) fn marked(batch: Batch, kind: ImportKind, id: &str, mark: &Mark) -> B
 
 /// What is here already and is no copy.
 pub(super) fn of_here(kind: ImportKind, id: &str) -> TrackingError {
-    TrackingError::exists(format!("a {} `{id}` that was not imported is here already", kind.word()))
+    TrackingError::exists(format!("a {} `{id}` that was not imported from there is here already", kind.word()))
 }
 
 impl Tracker {
@@ -99,14 +108,31 @@ impl Tracker {
         self.commit(marked(Batch::new(), kind, id, mark)).await
     }
 
-    /// The experiment of this name, made as it is given where there is none. One that was made here keeps what it has; its tags are joined.
+    /// What is here of an experiment that comes: its id, whose it is, and as what it was brought, if it was.
+    pub fn experiment_here(&self, given: &Experiment) -> Tracked<(Option<u64>, Here, Option<Mark>)> {
+        check::experiment_name(&given.name)?;
+        let known = self.mark(ImportKind::Experiment, &given.name)?;
+        let state = self.read();
+        let there = state.experiments.named(&given.name);
+        Ok((there.map(|e| e.id), here(there, known.is_some(), given), known))
+    }
+
+    /// An experiment: new, or a copy with what is said of it now. Any other one of its name is an error.
     pub async fn bring_experiment(&self, given: Experiment, mark: &Mark) -> Tracked<u64> {
         check::experiment_name(&given.name)?;
-        let ours = self.mark(ImportKind::Experiment, &given.name)?.is_none();
+        let known = self.mark(ImportKind::Experiment, &given.name)?;
+        let theirs = fields(&given);
         let (id, waiting) = {
             let mut state = self.write();
-            let experiment = match state.experiments.named(&given.name) {
-                None => {
+            let there = state.experiments.named(&given.name);
+            let experiment = match (here(there, known.is_some(), &given), there, known) {
+                (Here::Copy, Some(there), Some(known)) => {
+                    let followed = known.followed(fields(there), &theirs);
+                    let lifecycle = followed.lifecycle.unwrap_or(there.lifecycle);
+                    let updated = there.updated.max(given.updated);
+                    Experiment { lifecycle, tags: followed.tags, updated, ..there.clone() }
+                }
+                (Here::Nothing, ..) => {
                     let id = state.experiments.next_id();
                     let artifact_location = match given.artifact_location.as_str() {
                         "" => format!("mlflow-artifacts:/{id}"),
@@ -114,14 +140,10 @@ impl Tracker {
                     };
                     Experiment { id, artifact_location, ..given }
                 }
-                Some(there) => {
-                    let lifecycle = if ours { there.lifecycle } else { given.lifecycle };
-                    let mut tags = there.tags.clone();
-                    tags.extend(given.tags);
-                    Experiment { lifecycle, tags, updated: there.updated.max(given.updated), ..there.clone() }
-                }
+                _ => return Err(of_here(ImportKind::Experiment, &given.name)),
             };
-            let batch = marked(Batch::new(), ImportKind::Experiment, &experiment.name, mark);
+            let mark = Mark { fields: Some(theirs), ..mark.clone() };
+            let batch = marked(Batch::new(), ImportKind::Experiment, &experiment.name, &mark);
             let waiting = self.0.store.submit(super::experiments::put(batch, &experiment));
             let id = experiment.id;
             state.experiments.put(experiment);
@@ -200,8 +222,59 @@ impl Tracker {
     }
 }
 
+fn fields(experiment: &Experiment) -> Fields {
+    Fields { tags: experiment.tags.clone(), lifecycle: Some(experiment.lifecycle), ..Fields::default() }
+}
+
+fn here(there: Option<&Experiment>, marked: bool, given: &Experiment) -> Here {
+    let lacks = || there.is_some_and(|there| fields(there).lacks(&fields(given)));
+    Here::of(marked, there.map(|e| e.created), given.created, lacks)
+}
+
 fn pairs(all: &[(String, String)]) -> Vec<(&str, &str)> {
     let mut sorted = vec![];
     all.iter().for_each(|(key, value)| super::row::put(&mut sorted, key, value));
     sorted
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{process::SystemClock, store::Store};
+    use std::sync::Arc;
+
+    fn theirs(name: &str, tags: &[(&str, &str)]) -> Experiment {
+        Experiment {
+            id: 0,
+            name: name.into(),
+            artifact_location: String::new(),
+            lifecycle: Lifecycle::Active,
+            created: 5,
+            updated: 5,
+            tags: tags.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect(),
+        }
+    }
+
+    #[tokio::test]
+    async fn an_experiment_keeps_what_was_said_of_it_here() {
+        let dir = tempfile::tempdir().unwrap();
+        let clock = Arc::new(SystemClock::continuing(None));
+        let tracker = Tracker::open(Store::open(dir.path()).unwrap(), clock).unwrap();
+        let mark = Mark::new(Digest::of(b"what they said"), Stand::Whole);
+        let tags = |name: &str| -> Vec<String> {
+            tracker.experiment_named(name).unwrap().tags.iter().map(|(k, v)| format!("{k}={v}")).collect()
+        };
+        let id = tracker.create_experiment("ours", "", vec![("k".into(), "MINE".into())]).await.unwrap();
+        let given = theirs("ours", &[("k", "theirs"), ("only", "theirs")]);
+        let (there, here, known) = tracker.experiment_here(&given).unwrap();
+        assert_eq!((there, here, known), (Some(id), Here::Other { lacks: true }, None));
+        assert!(tracker.bring_experiment(given, &mark).await.is_err());
+        assert_eq!(tags("ours"), ["k=MINE"]);
+
+        let id = tracker.bring_experiment(theirs("copy", &[("k", "1"), ("own", "1")]), &mark).await.unwrap();
+        tracker.tag_experiment(&id.to_string(), "own", "MINE").await.unwrap();
+        let again = theirs("copy", &[("k", "2"), ("own", "2"), ("new", "2")]);
+        assert_eq!(tracker.bring_experiment(again, &mark).await.unwrap(), id);
+        assert_eq!(tags("copy"), ["k=2", "new=2", "own=MINE"]);
+    }
 }

@@ -7,6 +7,7 @@
 mod artifacts;
 mod check;
 mod experiments;
+mod follow;
 pub mod history;
 mod import;
 mod inputs;
@@ -26,13 +27,15 @@ mod traces;
 
 pub use artifacts::{ArtifactPath, Found, Listed};
 pub use check::ascii_json;
+pub use follow::{Fields, Here};
 pub use import::{BroughtRun, Mark, Stand};
 pub use inputs::{DatasetSummary, GivenDataset, UsedData};
 pub use logged::{LoggedModel, LoggedQuery, ModelPoint, ModelStatus, NewLoggedModel, OfModel};
 pub use pipeline::{PipelineRuns, TrackingAccess};
 pub use points::{Point, Value};
 pub use registry::{
-    GivenSource, ModelVersion, ModelView, NewModel, NewVersion, RegisteredModel, Stage, VersionUpdate, VersionView,
+    Aliases, GivenSource, ModelVersion, ModelView, NewModel, NewVersion, RegisteredModel, Stage, VersionUpdate,
+    VersionView,
 };
 pub use run::{Batched, NewRun, RunUpdate};
 pub use search::{Query, SearchedRuns, View};

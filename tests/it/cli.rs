@@ -67,6 +67,30 @@ fn init_new_check_plan_lead_to_a_clean_repository() {
     assert_eq!(found["diagnostics"][0]["label"], "did you mean `params`?");
 }
 
+#[test]
+fn settings_beside_the_folder_of_specs_are_told_where_they_belong() {
+    let dir = tempfile::tempdir().unwrap();
+    assert_eq!(trimtab(&["init", "risk"], dir.path()).0, 0);
+    let repo = dir.path().join("risk");
+    assert_eq!(trimtab(&["new", "churn"], &repo).0, 0);
+    let settings = repo.join("specs/trimtab.toml");
+    std::fs::copy(&settings, repo.join("trimtab.toml")).unwrap();
+    std::fs::write(&settings, std::fs::read_to_string(&settings).unwrap() + "\nnonsense = 1\n").unwrap();
+    let (code, out, _) = trimtab(&["check"], &repo);
+    assert!(code == 1 && out.contains("nonsense"), "the specs themselves are checked: {out}");
+    let told = [
+        "warning: `trimtab.toml` is not read: the specs are in `specs/`",
+        "move it to `specs/trimtab.toml`",
+        "--path .",
+    ];
+    assert!(told.iter().all(|part| out.contains(part)), "{out}");
+    std::fs::remove_file(&settings).unwrap();
+    let (code, out, _) = trimtab(&["check", "specs"], &repo);
+    assert!(code == 0 && told.iter().all(|part| out.contains(part)), "{out}");
+    let (code, out, _) = trimtab(&["check"], &repo.join("specs"));
+    assert!(code == 0 && told.iter().all(|part| out.contains(part)), "{out}");
+}
+
 /// A clean checkout of the live revision against a backup of the state: Git's own ids lead to the very fingerprint.
 #[test]
 fn an_offline_plan_of_what_is_live_finds_nothing_to_do_and_of_a_change_finds_it() {

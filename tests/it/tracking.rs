@@ -190,9 +190,54 @@ fn what_git_says_users_may_do_is_what_they_may_do() {
     let runs = call(lin, "runs/search", &json!({"experiment_ids": [open, secret]})).1;
     assert_eq!(runs["runs"].as_array().unwrap().len(), 1, "{runs}");
 
+    // What somebody may not see is named as they named it.
+    for (path, body, named) in [
+        ("experiments/get-by-name", json!({"experiment_name": "secret-plans"}), "experiment `secret-plans`".to_owned()),
+        ("experiments/get", json!({"experiment_id": secret}), format!("experiment `{}`", secret.as_str().unwrap())),
+        ("runs/get", json!({"run_id": run}), format!("the experiment of run `{}`", run.as_str().unwrap())),
+    ] {
+        let request = client.get(format!("{base}/api/2.0/mlflow/{path}")).query(&body);
+        let said: Value = request.basic_auth(lin.0, Some(lin.1)).send().unwrap().json().unwrap();
+        let words = format!("Permission denied: {named} needs the level `read`");
+        assert!(said["message"].as_str().unwrap().starts_with(&words), "{path}: {said}");
+    }
+
     // Another commit, other permissions: nothing is restarted.
     world.commit("open", &[("specs/trimtab.toml", Some(&ACCESS.replace("\"none\"", "\"edit\"")))]);
     until("the new settings hold", || call(lin, "runs/create", &json!({"experiment_id": secret})).0 == 200);
+}
+
+#[test]
+fn settings_that_cannot_work_are_told_by_the_log_and_the_status() {
+    let mut world = World::new();
+    let other = ACCESS.replace("LIN_TOKEN", "LIN_TOKEN_THAT_NOBODY_SET");
+    world.commit("access", &[("specs/trimtab.toml", Some(&other)), ("trimtab.toml", Some(ACCESS))]);
+    world.start_with(&[("ADA_TOKEN", "ada's own")]);
+    world.wait_api();
+    let told = [
+        "settings: trimtab.toml:1: `trimtab.toml` is not read: the specs are in `specs/` (move it to `specs/trimtab.toml`; or start \
+         the daemon with `--path .`)",
+        "settings: specs/trimtab.toml:8: the variable `LIN_TOKEN_THAT_NOBODY_SET` is not set in the daemon's environment: nobody can \
+         log in as `lin` (set it, and start the daemon again)",
+    ];
+    let status = |world: &World| String::from_utf8(world.trimtab(&["status"]).stdout).unwrap();
+    until("the status tells it", || told.iter().all(|line| status(&world).matches(line).count() == 1));
+    for line in told {
+        assert_eq!(world.log().matches(line).count(), 1, "{}", world.log());
+    }
+
+    // Two of one name: what was in force before stays, and the second one cannot log in.
+    let twice = ACCESS.replace("\"lin\"\nsecret = \"LIN_TOKEN\"", "\"ada\"\nsecret = \"PATH\"");
+    world.commit("twice", &[("specs/trimtab.toml", Some(&twice)), ("trimtab.toml", None)]);
+    until("it is told", || status(&world).contains("specs: specs/trimtab.toml:7: two users are called `ada`"));
+    assert!(!status(&world).contains(told[0]), "{}", status(&world));
+    let Tracking(base, _) = Tracking::of(&world);
+    let login = |secret: &str| {
+        let request =
+            reqwest::blocking::Client::new().get(format!("{base}/api/2.0/mlflow/experiments/get?experiment_id=0"));
+        request.basic_auth("ada", Some(secret)).send().unwrap().status().as_u16()
+    };
+    assert_eq!((login("ada's own"), login(&std::env::var("PATH").unwrap())), (200, 401));
 }
 
 /// Puts a file where a run's files go.

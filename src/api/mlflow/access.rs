@@ -75,48 +75,58 @@ impl Call {
             return Ok(());
         }
         let level = needed(method, path);
-        for experiment in self.experiments() {
-            self.demand(Thing::Experiment(&experiment), level)?;
+        for (named, experiment) in self.experiments() {
+            self.demand(Thing::Experiment(&experiment), &named, level)?;
         }
         if path.starts_with("registered-models/") || path.starts_with("model-versions/") {
             let names = ["name", "new_name"].into_iter().filter_map(|field| self.request.filled(field));
-            names.into_iter().try_for_each(|name| self.demand(Thing::Model(name), level))?;
+            names.into_iter().try_for_each(|name| self.demand_model(name, level))?;
         }
         if path == "experiments/create" {
-            self.demand(Thing::Experiment(self.request.text("name")), Level::Edit)?;
+            let name = self.request.text("name");
+            self.demand(Thing::Experiment(name), &format!("experiment `{name}`"), Level::Edit)?;
         }
         Ok(())
     }
 
-    /// Refuses what the caller may not do.
-    pub fn demand(&self, thing: Thing<'_>, level: Level) -> Tracked<()> {
+    /// Refuses what the caller may not do with a thing, which is told as the caller `named` it: who may not see it does not learn its name.
+    pub fn demand(&self, thing: Thing<'_>, named: &str, level: Level) -> Tracked<()> {
         if self.may(thing, level) {
             return Ok(());
         }
-        let (what, name) = match thing {
-            Thing::Experiment(name) => ("experiment", name),
-            Thing::Model(name) => ("registered model", name),
-        };
         let level = format!("{level:?}").to_lowercase();
         Err(TrackingError::new(
             ErrorCode::PermissionDenied,
             format!(
-                "Permission denied: {what} `{name}` needs the level `{level}`; [[tracking.permission]] in trimtab.toml gives it"
+                "Permission denied: {named} needs the level `{level}`; [[tracking.permission]] in trimtab.toml gives it"
             ),
         ))
     }
 
-    /// The names of the experiments that the call is about.
-    fn experiments(&self) -> Vec<String> {
+    /// The same for a registered model, which has no other name.
+    pub fn demand_model(&self, name: &str, level: Level) -> Tracked<()> {
+        self.demand(Thing::Model(name), &format!("registered model `{name}`"), level)
+    }
+
+    /// The experiments that the call is about: as it names them, and their names.
+    fn experiments(&self) -> Vec<(String, String)> {
         let (tracker, r) = (self.tracker(), &self.request);
         let of_runs = r.texts("run_ids").into_iter().chain([r.run_id().to_owned()]).filter(|id| !id.is_empty());
-        let of_run = |id: String| tracker.run(&id).ok()?.facts().ok().map(|f| f.experiment.to_string());
+        let of_run = |id: String| {
+            let experiment = tracker.run(&id).ok()?.facts().ok()?.experiment;
+            Some((format!("the experiment of run `{id}`"), experiment.to_string()))
+        };
         // A logged model's id is in the path, in the body, or both.
         let models = [self.path("model_id"), r.text("model_id")];
-        let of_model = |id: &str| tracker.logged_model(id).ok().map(|m| m.experiment.to_string());
+        let of_model = |id: &str| {
+            let experiment = tracker.logged_model(id).ok()?.experiment;
+            Some((format!("the experiment of logged model `{id}`"), experiment.to_string()))
+        };
         let of_models = models.into_iter().filter(|id| !id.is_empty()).filter_map(of_model);
-        let ids = of_runs.filter_map(of_run).chain(of_models).chain(r.filled("experiment_id").map(str::to_owned));
-        let named = ids.filter_map(|id| tracker.experiment(&id).ok().map(|e| e.name));
-        named.chain(r.filled("experiment_name").map(str::to_owned)).collect()
+        let by_id = r.filled("experiment_id").map(|id| (format!("experiment `{id}`"), id.to_owned()));
+        let ids = of_runs.filter_map(of_run).chain(of_models).chain(by_id);
+        let named = ids.filter_map(|(named, id)| Some((named, tracker.experiment(&id).ok()?.name)));
+        let by_name = r.filled("experiment_name").map(|name| (format!("experiment `{name}`"), name.to_owned()));
+        named.chain(by_name).collect()
     }
 }

@@ -56,11 +56,8 @@ impl Screen {
                 counts.bytes += bytes;
                 (ImportKind::File, 0, 0)
             }
-            ImportProgress::Noted(note) => {
-                let line = format!("left: {} {}: {}", note.what.word(), visible(&note.name), visible(&note.why));
-                return if let Some(bars) = &self.bars { drop(bars.println(line)) } else { eprintln!("{line}") };
-            }
-            ImportProgress::End { .. } | ImportProgress::Failed { .. } => return,
+            // The summary tells them.
+            ImportProgress::Noted(_) | ImportProgress::End { .. } | ImportProgress::Failed { .. } => return,
         };
         let count = counts.by_kind.entry(kind).or_default();
         (count.found, count.done) = (count.found + found, count.done + done);

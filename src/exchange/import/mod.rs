@@ -2,6 +2,7 @@
 //! what is the same and goes on with what was cut off, wherever that was.
 
 mod files;
+mod lineage;
 mod models;
 mod runs;
 
@@ -12,12 +13,12 @@ use crate::{
         tracking::{ErrorCode, Experiment, Lifecycle, TrackingError},
     },
     ports::{ArtifactStore, PortError},
-    tracking::{ArtifactPath, Mark, Stand, Tracker},
+    tracking::{ArtifactPath, Here, Mark, Stand, Tracker},
 };
 use futures::executor::block_on;
 use serde::Serialize;
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeSet,
     sync::{
         Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -148,11 +149,7 @@ impl Plan {
             Stand::Coming if unchanged => Stand::Coming,
             _ => Stand::ComingAgain,
         };
-        Self {
-            same: stand == Stand::Whole,
-            first: stand == Stand::Coming,
-            mark: Mark { aliases: BTreeMap::new(), ..Mark::new(content, stand) },
-        }
+        Self { same: stand == Stand::Whole, first: stand == Stand::Coming, mark: Mark::new(content, stand) }
     }
 
     /// Whether files that are here may be older ones.
@@ -226,33 +223,23 @@ impl<'a> Import<'a> {
     fn experiment(&self, given: &wire::Experiment) -> Done<Option<Option<u64>>> {
         let name = &given.name;
         let mark = Mark::new(digest(given), Stand::Whole);
-        let known = self.tracker.mark(ImportKind::Experiment, name)?;
-        let here = self.tracker.experiment_named(name).ok().map(|e| e.id);
-        let brought = match &known {
-            Some(known) if *known == mark && here.is_some() => Brought::Same,
-            None if here.is_none() => Brought::New,
-            _ => Brought::Changed,
-        };
-        if brought == Brought::Same || self.wish.dry_run {
-            self.done(ImportKind::Experiment, name, brought)?;
-            return Ok(Some(here));
-        }
-        let tags = pairs(&given.tags).collect();
-        let elsewhere = is_elsewhere(&given.artifact_location);
-        let experiment = Experiment {
-            id: 0,
-            name: name.clone(),
-            artifact_location: if elsewhere { given.artifact_location.clone() } else { String::new() },
-            lifecycle: lifecycle(&given.lifecycle_stage),
-            created: given.creation_time,
-            updated: given.last_update_time,
-            tags,
-        };
-        let made = self.tolerant(ImportKind::Experiment, name, || {
-            Ok(Some(block_on(self.tracker.bring_experiment(experiment, &mark))?))
+        let experiment = brought_experiment(given);
+        let found = self.tolerant(ImportKind::Experiment, name, || {
+            let (id, here, known) = self.tracker.experiment_here(&experiment)?;
+            let brought = standing(here, known.is_some_and(|known| known.content == mark.content));
+            Ok(Some(match brought {
+                Brought::New | Brought::Changed if !self.wish.dry_run => {
+                    (brought, Some(block_on(self.tracker.bring_experiment(experiment, &mark))?))
+                }
+                _ => (brought, id),
+            }))
         })?;
-        self.done(ImportKind::Experiment, name, if made.is_some() { brought } else { Brought::Left })?;
-        Ok(made.map(Some))
+        if matches!(found, Some((Brought::Left, _))) {
+            let why = "one that was not imported from there is here already: it takes runs in, and keeps its own tags and state";
+            self.note(ImportKind::Experiment, name, why)?;
+        }
+        self.done(ImportKind::Experiment, name, found.map_or(Brought::Left, |(brought, _)| brought))?;
+        Ok(found.map(|(_, home)| home))
     }
 
     /// Does it with several at once; the first that ends the import ends it.
@@ -310,6 +297,30 @@ impl<'a> Import<'a> {
             if report.notes.len() < NOTES { report.notes.push(note.clone()) } else { report.more_notes += 1 }
         }
         self.say(ImportProgress::Noted(note))
+    }
+}
+
+/// What becomes of a thing that goes by its name. `same`: theirs is as it was brought.
+fn standing(here: Here, same: bool) -> Brought {
+    match here {
+        Here::Nothing => Brought::New,
+        Here::Copy if same => Brought::Same,
+        Here::Copy => Brought::Changed,
+        Here::Other { lacks: false } => Brought::Same,
+        Here::Other { lacks: true } => Brought::Left,
+    }
+}
+
+fn brought_experiment(given: &wire::Experiment) -> Experiment {
+    let location = &given.artifact_location;
+    Experiment {
+        id: 0,
+        name: given.name.clone(),
+        artifact_location: if is_elsewhere(location) { location.clone() } else { String::new() },
+        lifecycle: lifecycle(&given.lifecycle_stage),
+        created: given.creation_time,
+        updated: given.last_update_time,
+        tags: pairs(&given.tags).collect(),
     }
 }
 

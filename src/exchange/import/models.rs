@@ -1,10 +1,10 @@
 //! Registered models with their versions and aliases.
 
-use super::{Done, Import, Plan, digest, pairs};
+use super::{Done, Import, Plan, digest, lineage::Lineage, pairs, standing};
 use crate::{
     mlflow::wire,
     model::{Brought, ImportKind, tracking::TrackingError},
-    tracking::{ArtifactPath, Mark, ModelVersion, RegisteredModel, Stage, Stand},
+    tracking::{ArtifactPath, Here, Mark, ModelVersion, RegisteredModel, Stage, Stand},
 };
 use futures::executor::block_on;
 use std::collections::{BTreeMap, BTreeSet};
@@ -25,60 +25,96 @@ impl Import<'_> {
             models.retain(|m| wish.models.contains(&m.name));
         }
         self.found(ImportKind::Model, models.len())?;
+        let lineage = Lineage::new(self, experiments);
         for model in &models {
-            let brought = self.tolerant(ImportKind::Model, &model.name, || self.model(model, experiments).map(Some))?;
+            let brought = self.tolerant(ImportKind::Model, &model.name, || self.model(model, &lineage).map(Some))?;
             self.done(ImportKind::Model, &model.name, brought.unwrap_or(Brought::Left))?;
         }
         Ok(())
     }
 
-    fn model(&self, model: &wire::RegisteredModel, experiments: &[wire::Experiment]) -> Done<Brought> {
+    fn model(&self, model: &wire::RegisteredModel, lineage: &Lineage<'_>) -> Done<Brought> {
         // Of aliases only the moves count, and a version alone changes the time.
         let said = wire::RegisteredModel { aliases: vec![], last_updated_timestamp: 0, ..model.clone() };
         let mark = Mark::new(digest(&said), Stand::Whole);
-        let known = self.tracker.mark(ImportKind::Model, &model.name)?;
-        let aliases: BTreeMap<String, u64> =
-            model.aliases.iter().filter_map(|a| Some((a.alias.clone(), a.version.parse().ok()?))).collect();
-        let brought = match &known {
-            None => Brought::New,
-            Some(known) if known.content == mark.content && known.aliases == aliases => Brought::Same,
-            Some(_) => Brought::Changed,
-        };
-        if brought != Brought::Same && !self.wish.dry_run {
-            block_on(self.tracker.bring_model(brought_model(model), &mark))?;
+        let given = brought_model(model);
+        let aliases = given.aliases.clone();
+        let (here, known) = self.tracker.model_here(&given)?;
+        if here == Here::Nothing && known.is_some() {
+            let why = "it was brought before, and deleted or given another name here since: it is not brought again";
+            self.note(ImportKind::Model, &model.name, why)?;
+            return Ok(Brought::Left);
         }
+        let brought = standing(here, known.is_some_and(|known| known.content == mark.content));
+        match brought {
+            Brought::New | Brought::Changed if !self.wish.dry_run => {
+                block_on(self.tracker.bring_model(given, &mark))?;
+            }
+            Brought::Left => {
+                let why = "one that was not imported from there is here already: it takes versions in, and keeps its own description, tags and aliases";
+                self.note(ImportKind::Model, &model.name, why)?;
+            }
+            _ => {}
+        }
+        let copies = self.versions(model, lineage)?;
+        // There is nothing to compare with yet, or they are not to move.
+        let fixed = matches!(here, Here::Other { .. }) || here == Here::Nothing && self.wish.dry_run;
+        Ok(if !fixed && self.aliases(&model.name, &aliases, &copies)? && brought == Brought::Same {
+            Brought::Changed
+        } else {
+            brought
+        })
+    }
+
+    /// Has aliases follow; whether any moved.
+    fn aliases(&self, model: &str, given: &BTreeMap<String, u64>, copies: &BTreeSet<u64>) -> Done<bool> {
+        let aliases = if self.wish.dry_run {
+            self.tracker.foresee_aliases(model, given, copies)?
+        } else {
+            block_on(self.tracker.bring_aliases(model, given, copies))?
+        };
+        for alias in aliases.left {
+            let why = "what it points at there is not here, it was moved here, or an environment of this name holds it";
+            self.note(ImportKind::Model, &format!("{model}@{alias}"), why)?;
+        }
+        Ok(aliases.moved)
+    }
+
+    /// The versions of a model; the numbers of those that are not left.
+    fn versions(&self, model: &wire::RegisteredModel, lineage: &Lineage<'_>) -> Done<BTreeSet<u64>> {
         let prompt = model.tags.iter().any(|t| t.key == IS_PROMPT && t.value.eq_ignore_ascii_case("true"));
         let versions = self.remote.versions(&model.name, prompt)?;
         self.found(ImportKind::Version, versions.len())?;
+        let mut copies = BTreeSet::new();
         for version in &versions {
             let name = format!("{} version {}", version.name, version.version);
-            let work = || self.version(version, experiments).map(Some);
+            let work = || self.version(version, lineage).map(Some);
             let brought = self.tolerant(ImportKind::Version, &name, work)?;
+            if brought.is_some() {
+                copies.extend(version.version.parse::<u64>());
+            }
             self.done(ImportKind::Version, &name, brought.unwrap_or(Brought::Left))?;
         }
-        if !self.wish.dry_run {
-            for alias in block_on(self.tracker.bring_aliases(&model.name, aliases))? {
-                let why = "what it points at there is not here, or an environment of this name holds it here";
-                self.note(ImportKind::Model, &format!("{}@{alias}", model.name), why)?;
-            }
-        }
-        Ok(brought)
+        Ok(copies)
     }
 
-    fn version(&self, version: &wire::ModelVersion, experiments: &[wire::Experiment]) -> Done<Brought> {
+    fn version(&self, version: &wire::ModelVersion, lineage: &Lineage<'_>) -> Done<Brought> {
         let number: u64 = version
             .version
             .parse()
             .map_err(|_| TrackingError::invalid(format!("`{}` is no number of a version", version.version)))?;
+        let known = self.tracker.version_mark(&version.name, number, version.creation_timestamp)?;
         // Some servers tell it in lists, some do not.
-        let known = self.tracker.version_mark(&version.name, number)?;
         let changed = known.as_ref().is_none_or(|mark| mark.content != digest(version));
         let plan = Plan::new(known, digest(version), true);
-        if plan.same || self.wish.dry_run {
+        if plan.same {
             return Ok(plan.brought(changed));
         }
         if !self.wish.models.is_empty() {
-            self.lineage(version, experiments)?;
+            lineage.bring(version)?;
+        }
+        if self.wish.dry_run {
+            return Ok(plan.brought(changed));
         }
         let (source, storage) = self.place(version, number, plan.again())?;
         let filled = |text: &str| (!text.is_empty()).then(|| text.to_owned());
@@ -96,33 +132,6 @@ impl Import<'_> {
         };
         block_on(self.tracker.bring_version(&version.name, given, &plan.whole()))?;
         Ok(plan.brought(changed))
-    }
-
-    /// The run and the logged model that a version came from.
-    fn lineage(&self, version: &wire::ModelVersion, experiments: &[wire::Experiment]) -> Done<()> {
-        let home = |id: &str| match experiments.iter().find(|e| e.experiment_id == id) {
-            Some(experiment) => self.experiment(experiment),
-            None => Ok(None),
-        };
-        let id = &version.run_id;
-        if !id.is_empty() {
-            let run = self.tolerant(ImportKind::Run, id, || Ok(Some(self.remote.run(id)?)))?;
-            if let Some(run) = run
-                && let Some(home) = home(&run.info.experiment_id)?
-            {
-                self.found(ImportKind::Run, 1)?;
-                self.run_of(&run, home)?;
-            }
-        }
-        let Some(id) = version.source.strip_prefix("models:/").filter(|id| id.starts_with("m-")) else { return Ok(()) };
-        let model = self.tolerant(ImportKind::LoggedModel, id, || Ok(Some(self.remote.logged_model(id)?)))?;
-        if let Some(model) = model
-            && let Some(home) = home(&model.info.experiment_id)?
-        {
-            self.found(ImportKind::LoggedModel, 1)?;
-            self.logged_model_of(&model, home)?;
-        }
-        Ok(())
     }
 
     /// The source of a version here, and where its files are when the source only refers to them.
@@ -164,7 +173,7 @@ fn brought_model(model: &wire::RegisteredModel) -> RegisteredModel {
         updated: model.last_updated_timestamp,
         description: model.description.clone(),
         tags: pairs(&model.tags).collect(),
-        aliases: BTreeMap::new(),
+        aliases: model.aliases.iter().filter_map(|a| Some((a.alias.clone(), a.version.parse().ok()?))).collect(),
         served: BTreeMap::new(),
         last: 0,
     }

@@ -10,46 +10,129 @@ use crate::{
     model::{ImportKind, Name, VersionNumber},
     store::Batch,
     tracking::{
-        ArtifactPath, Mark, Tracker,
+        ArtifactPath, Fields, Here, Mark, Tracker,
         import::{marked, of_here},
     },
 };
 use futures::executor::block_on;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The name under which a version's mark is.
 fn version_id(name: &str, number: u64) -> String {
     format!("{name}:{number}")
 }
 
+/// What became, or would become, of aliases.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Aliases {
+    /// Whether any moved here.
+    pub moved: bool,
+    /// Those that moved there and not here.
+    pub left: Vec<String>,
+}
+
+/// What is to be done with the aliases of a copy.
+#[derive(Debug, Default)]
+struct Moves {
+    set: BTreeMap<String, u64>,
+    /// Gone there.
+    gone: Vec<String>,
+    /// Those of them that nobody moved here.
+    dropped: Vec<String>,
+    left: Vec<String>,
+}
+
+impl Moves {
+    /// `brought`: as they were the last time. `copy` knows the numbers under which theirs are here.
+    fn new(
+        here: &RegisteredModel,
+        brought: &BTreeMap<String, u64>,
+        given: &BTreeMap<String, u64>,
+        copy: impl Fn(u64) -> bool,
+    ) -> Self {
+        let mut moves = Self::default();
+        for (alias, number) in given.iter().filter(|(alias, number)| brought.get(*alias) != Some(*number)) {
+            let (was, now) = (brought.get(alias), here.aliases.get(alias));
+            if here.served.contains_key(alias) || !copy(*number) || now != was && now != Some(number) {
+                moves.left.push(alias.clone());
+            } else {
+                moves.set.insert(alias.clone(), *number);
+            }
+        }
+        for (alias, number) in brought.iter().filter(|(alias, _)| !given.contains_key(*alias)) {
+            moves.gone.push(alias.clone());
+            if here.aliases.get(alias) == Some(number) && !here.served.contains_key(alias) {
+                moves.dropped.push(alias.clone());
+            }
+        }
+        moves
+    }
+
+    fn told(self) -> Aliases {
+        Aliases { moved: !self.set.is_empty() || !self.dropped.is_empty(), left: self.left }
+    }
+}
+
+fn fields(model: &RegisteredModel) -> Fields {
+    Fields { description: Some(model.description.clone()), tags: model.tags.clone(), ..Fields::default() }
+}
+
+fn fields_of(version: &ModelVersion) -> Fields {
+    let (description, tags) = (version.description.clone(), version.tags.clone());
+    Fields { description, tags, stage: Some(version.stage), ..Fields::default() }
+}
+
+fn here(there: Option<&RegisteredModel>, marked: bool, given: &RegisteredModel) -> Here {
+    let lacks = |here: &RegisteredModel| {
+        fields(here).lacks(&fields(given)) || given.aliases.iter().any(|(a, n)| here.aliases.get(a) != Some(n))
+    };
+    Here::of(marked, there.map(|m| m.created), given.created, || there.is_some_and(lacks))
+}
+
 impl Tracker {
-    /// A registered model: new, or with what is said of it now. Aliases come by [`Tracker::bring_aliases`], once their versions are here.
+    /// What is here of a registered model that comes with these aliases, and as what it was brought, if it was.
+    pub fn model_here(&self, given: &RegisteredModel) -> Tracked<(Here, Option<Mark>)> {
+        check::model_name(&given.name)?;
+        let known = self.mark(ImportKind::Model, &given.name)?;
+        let registry = self.registry();
+        let there = registry.get(&given.name).ok().map(|m| &m.record);
+        Ok((here(there, known.is_some(), given), known))
+    }
+
+    /// A registered model: new, or a copy with what is said of it now. Any other one of its name is an error. Aliases come by
+    /// [`Tracker::bring_aliases`], once their versions are here.
     pub async fn bring_model(&self, given: RegisteredModel, mark: &Mark) -> Tracked<()> {
         check::model_name(&given.name)?;
         let name = given.name.clone();
-        let brought = self.mark(ImportKind::Model, &name)?;
-        let mark = Mark { aliases: brought.iter().flat_map(|m| m.aliases.clone()).collect(), ..mark.clone() };
+        let known = self.mark(ImportKind::Model, &name)?;
         let change = |registry: &mut Registry| {
-            if registry.get(&name).is_err() {
-                registry.insert(Model::new(given));
-            } else {
-                let record = &mut registry.get_mut(&name)?.record;
-                record.tags.extend(given.tags);
-                if brought.is_some() || record.description.is_empty() {
-                    record.description = given.description;
+            let there = registry.get(&name).ok().map(|m| m.record.clone());
+            let mut mark = Mark { fields: Some(fields(&given)), ..mark.clone() };
+            let record = match (here(there.as_ref(), known.is_some(), &given), there, known) {
+                (Here::Copy, Some(there), Some(known)) => {
+                    let followed = known.followed(fields(&there), &fields(&given));
+                    mark.aliases = known.aliases;
+                    let description = followed.description.unwrap_or_default();
+                    let updated = there.updated.max(given.updated);
+                    let record = RegisteredModel { description, tags: followed.tags, updated, ..there };
+                    registry.get_mut(&name)?.record = record.clone();
+                    record
                 }
-                record.updated = record.updated.max(given.updated);
-            }
-            let batch = marked(Batch::new(), ImportKind::Model, &name, &mark);
-            Ok(((), put_model(batch, &registry.get(&name)?.record)))
+                (Here::Nothing, ..) => {
+                    let record = RegisteredModel { aliases: BTreeMap::new(), ..given };
+                    registry.insert(Model::new(record.clone()));
+                    record
+                }
+                _ => return Err(of_here(ImportKind::Model, &name)),
+            };
+            Ok(((), put_model(marked(Batch::new(), ImportKind::Model, &name, &mark), &record)))
         };
         self.change_registry(&[&name], change).await
     }
 
-    /// A version under its number, new or as it is now. In the loop it is one of a client's.
+    /// A version under its number: new, or a copy as it is now. Any other one of its number is an error. In the loop it is one of a client's.
     pub async fn bring_version(&self, name: &str, given: ModelVersion, mark: &Mark) -> Tracked<()> {
         let (number, id) = (given.number, version_id(name, given.number));
-        let brought = self.mark(ImportKind::Version, &id)?.is_some();
         let files = self.files_at(given.location())?;
         let run = given.run_id.as_deref().unwrap_or_default();
         let (metrics, user) = (self.metrics_of(run), self.user_of(run));
@@ -59,8 +142,12 @@ impl Tracker {
         let in_the_loop = self.loop_has(name, number)?;
         let change = |registry: &mut Registry| {
             let model = registry.get_mut(name)?;
-            if !brought && (in_the_loop || model.version(i128::from(number)).is_ok()) {
-                return Err(of_here(ImportKind::Version, &id));
+            let known = self.known_version(Some(&*model), name, number, given.created)?;
+            let mark = Mark { fields: Some(fields_of(&given)), ..mark.clone() };
+            if let (Some(known), Ok(there)) = (known, model.version(i128::from(number))) {
+                let followed = known.followed(fields_of(there), &fields_of(&given));
+                (given.description, given.tags) = (followed.description, followed.tags);
+                given.stage = followed.stage.unwrap_or(given.stage);
             }
             model.record.last = model.record.last.max(number);
             let batch = put_version(put_model(Batch::new(), &model.record), name, &given);
@@ -69,14 +156,26 @@ impl Tracker {
                 None => batch,
             };
             model.put(given);
-            Ok(((), marked(batch, ImportKind::Version, &id, mark)))
+            Ok(((), marked(batch, ImportKind::Version, &id, &mark)))
         };
         self.change_registry(&[name], change).await
     }
 
-    /// As what a version was brought, if it was.
-    pub fn version_mark(&self, name: &str, number: u64) -> Tracked<Option<Mark>> {
-        self.mark(ImportKind::Version, &version_id(name, number))
+    /// As what a version that was made at this time was brought, if it was; an error where another one has its number.
+    pub fn version_mark(&self, name: &str, number: u64, created: i64) -> Tracked<Option<Mark>> {
+        self.known_version(self.registry().get(name).ok(), name, number, created)
+    }
+
+    fn known_version(&self, model: Option<&Model>, name: &str, number: u64, created: i64) -> Tracked<Option<Mark>> {
+        let id = version_id(name, number);
+        let known = self.mark(ImportKind::Version, &id)?;
+        let there = model.and_then(|m| m.version(i128::from(number)).ok()).map(|v| v.created);
+        match Here::of(known.is_some(), there, created, || true) {
+            Here::Copy => Ok(known),
+            // A pipeline's may not be published yet.
+            Here::Nothing if !self.loop_has(name, number)? => Ok(known),
+            _ => Err(of_here(ImportKind::Version, &id)),
+        }
     }
 
     fn loop_has(&self, name: &str, number: u64) -> Tracked<bool> {
@@ -84,42 +183,51 @@ impl Tracker {
         Ok(self.0.store.version(&model, VersionNumber(number))?.is_some())
     }
 
-    /// Has aliases follow those of the other server where they moved there since the last time; those that trimtab holds, or whose versions
-    /// are not here, are given back.
-    pub async fn bring_aliases(&self, name: &str, given: BTreeMap<String, u64>) -> Tracked<Vec<String>> {
-        let Some(mut mark) = self.mark(ImportKind::Model, name)? else { return Ok(vec![]) };
-        let moved = |(alias, number): &(&String, &u64)| mark.aliases.get(*alias) != Some(*number);
-        let moved: BTreeMap<String, u64> = given.iter().filter(moved).map(|(a, n)| (a.clone(), *n)).collect();
-        let gone: Vec<String> = mark.aliases.keys().filter(|a| !given.contains_key(*a)).cloned().collect();
-        if moved.is_empty() && gone.is_empty() {
-            return Ok(vec![]);
+    /// Has the aliases of a copy follow those of the other server that moved there since the last time, but for those that were moved here
+    /// since, that trimtab holds, or whose versions are not among `copies`.
+    pub async fn bring_aliases(
+        &self,
+        name: &str,
+        given: &BTreeMap<String, u64>,
+        copies: &BTreeSet<u64>,
+    ) -> Tracked<Aliases> {
+        given.keys().try_for_each(|alias| check::alias(alias))?;
+        let Some(mut mark) = self.mark(ImportKind::Model, name)? else { return Ok(Aliases::default()) };
+        let moves = |model: &Model, brought: &BTreeMap<String, u64>| {
+            let copy = |number| copies.contains(&number) && model.version(i128::from(number)).is_ok();
+            Moves::new(&model.record, brought, given, copy)
+        };
+        let now = moves(self.registry().get(name)?, &mark.aliases);
+        if now.set.is_empty() && now.gone.is_empty() {
+            return Ok(now.told());
         }
-        moved.keys().try_for_each(|alias| check::alias(alias))?;
         let change = |registry: &mut Registry| {
             let model = registry.get_mut(name)?;
-            let mut left = vec![];
-            for (alias, number) in &moved {
-                let theirs = self.version_mark(name, *number)?.is_some() && model.version(i128::from(*number)).is_ok();
-                if model.record.served.contains_key(alias) || !theirs {
-                    left.push(alias.clone());
-                    continue;
-                }
-                model.record.aliases.insert(alias.clone(), *number);
-                mark.aliases.insert(alias.clone(), *number);
-            }
-            for alias in gone {
-                // Where it was moved here since, it stays.
-                let was = mark.aliases.remove(&alias);
-                if model.record.aliases.get(&alias) == was.as_ref() && !model.record.served.contains_key(&alias) {
-                    model.record.aliases.remove(&alias);
-                }
-            }
+            let moves = moves(model, &mark.aliases);
+            mark.aliases.retain(|alias, _| !moves.gone.contains(alias));
+            mark.aliases.extend(moves.set.clone());
+            model.record.aliases.retain(|alias, _| !moves.dropped.contains(alias));
+            model.record.aliases.extend(moves.set.clone());
             let batch = marked(Batch::new(), ImportKind::Model, name, &mark);
-            Ok((left, put_model(batch, &model.record)))
+            Ok((moves.told(), put_model(batch, &model.record)))
         };
-        let left = self.change_registry(&[name], change).await?;
-        self.0.watcher.get().iter().for_each(|told| told(name));
-        Ok(left)
+        let aliases = self.change_registry(&[name], change).await?;
+        if aliases.moved {
+            self.0.watcher.get().iter().for_each(|told| told(name));
+        }
+        Ok(aliases)
+    }
+
+    /// What [`Tracker::bring_aliases`] would do once `copies` are here.
+    pub fn foresee_aliases(
+        &self,
+        name: &str,
+        given: &BTreeMap<String, u64>,
+        copies: &BTreeSet<u64>,
+    ) -> Tracked<Aliases> {
+        let Some(mark) = self.mark(ImportKind::Model, name)? else { return Ok(Aliases::default()) };
+        let registry = self.registry();
+        Ok(Moves::new(&registry.get(name)?.record, &mark.aliases, given, |n| copies.contains(&n)).told())
     }
 
     /// Where the files of a version go that belong to no run and no logged model: beside those of the loop's own.

@@ -14,6 +14,7 @@ mod state;
 pub(super) mod uri;
 mod versions;
 
+pub use import::Aliases;
 pub use models::NewModel;
 pub(super) use published::figures;
 pub use source::GivenSource;

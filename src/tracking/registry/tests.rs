@@ -3,9 +3,9 @@ use crate::{
     model::tracking::ErrorCode,
     ports::Clock,
     process::SystemClock,
-    tracking::{NewRun, Query},
+    tracking::{Here, Mark, NewRun, Query, Stand},
 };
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 struct World {
     dir: tempfile::TempDir,
@@ -215,4 +215,117 @@ async fn names_that_are_none_are_refused() {
     assert_eq!(code(w.model("m", &[]).await), Some(ErrorCode::ResourceAlreadyExists));
     assert_eq!(code(w.version("x", "s3://b/1").await), Some(ErrorCode::ResourceDoesNotExist));
     assert_eq!(code(w.tracker.model_version("m", "1.0")), Some(ErrorCode::InvalidParameterValue));
+}
+
+fn theirs(created: i64, description: &str, tags: &[(&str, &str)], aliases: &[(&str, u64)]) -> RegisteredModel {
+    RegisteredModel {
+        name: "m".into(),
+        created,
+        updated: created,
+        description: description.into(),
+        tags: tags.iter().map(|(k, v)| ((*k).into(), (*v).into())).collect(),
+        aliases: numbers(aliases),
+        served: BTreeMap::new(),
+        last: 0,
+    }
+}
+
+fn numbers(aliases: &[(&str, u64)]) -> BTreeMap<String, u64> {
+    aliases.iter().map(|(alias, number)| ((*alias).to_owned(), *number)).collect()
+}
+
+fn mark() -> Mark {
+    Mark::new(crate::model::Digest::of(b"what they said"), Stand::Whole)
+}
+
+fn their_version(number: u64, created: i64, tags: &[(&str, &str)]) -> ModelVersion {
+    ModelVersion {
+        number,
+        created,
+        updated: created,
+        description: None,
+        stage: Stage::None,
+        source: "s3://b/theirs".into(),
+        storage: None,
+        run_id: None,
+        run_link: String::new(),
+        tags: tags.iter().map(|(k, v)| ((*k).into(), (*v).into())).collect(),
+    }
+}
+
+#[tokio::test]
+async fn a_model_that_was_made_here_keeps_all_that_it_has() {
+    let w = world();
+    let exists = Some(ErrorCode::ResourceAlreadyExists);
+    w.model("m", &[("k", "MINE")]).await.unwrap();
+    w.tracker.describe_model("m", "mine").await.unwrap();
+    w.version("m", "s3://b/mine").await.unwrap();
+    let before = w.tracker.registered_model("m").unwrap();
+    let given = theirs(5, "theirs", &[("k", "theirs"), ("only", "theirs")], &[("champion", 1)]);
+    assert_eq!(w.tracker.model_here(&given).unwrap().0, Here::Other { lacks: true });
+    assert_eq!(code(w.tracker.bring_model(given.clone(), &mark()).await), exists);
+    assert_eq!(code(w.tracker.bring_version("m", their_version(1, 6, &[]), &mark()).await), exists);
+    assert_eq!(code(w.tracker.version_mark("m", 1, 6)), exists);
+    assert_eq!(w.tracker.registered_model("m").unwrap(), before);
+
+    // Nor is one a copy that was made in the place of a copy, with a version of its number.
+    w.tracker.delete_model("m").await.unwrap();
+    w.tracker.bring_model(given.clone(), &mark()).await.unwrap();
+    w.tracker.bring_version("m", their_version(1, 6, &[]), &mark()).await.unwrap();
+    assert_eq!(w.tracker.model_here(&given).unwrap().0, Here::Copy);
+    w.tracker.delete_model("m").await.unwrap();
+    w.model("m", &[]).await.unwrap();
+    w.version("m", "s3://b/mine").await.unwrap();
+    let w = w.again();
+    assert_eq!(code(w.tracker.bring_model(given, &mark()).await), exists);
+    assert_eq!(code(w.tracker.bring_version("m", their_version(1, 6, &[]), &mark()).await), exists);
+    assert_eq!(w.tracker.model_version("m", "1").unwrap().version.source, "s3://b/mine");
+}
+
+#[tokio::test]
+async fn a_copy_follows_its_origin_but_for_what_was_changed_here() {
+    let w = world();
+    w.tracker.bring_model(theirs(5, "one", &[("k", "1"), ("own", "1")], &[]), &mark()).await.unwrap();
+    w.tracker.bring_version("m", their_version(1, 6, &[("k", "1"), ("own", "1")]), &mark()).await.unwrap();
+    let w = w.again();
+    w.tracker.tag_model("m", "own", "MINE").await.unwrap();
+    w.tracker.tag_model("m", "new", "MINE").await.unwrap();
+    w.tracker.tag_version("m", "1", "own", "MINE").await.unwrap();
+    w.tracker.bring_model(theirs(5, "two", &[("k", "2"), ("own", "2")], &[]), &mark()).await.unwrap();
+    w.tracker.bring_version("m", their_version(1, 6, &[("k", "2"), ("own", "2")]), &mark()).await.unwrap();
+    let w = w.again();
+    let model = w.tracker.registered_model("m").unwrap().model;
+    assert_eq!(model.description, "two");
+    let tags = |all: &BTreeMap<String, String>| all.iter().map(|(k, v)| format!("{k}={v}")).collect::<Vec<_>>();
+    assert_eq!(tags(&model.tags), ["k=2", "new=MINE", "own=MINE"]);
+    assert_eq!(tags(&w.tracker.model_version("m", "1").unwrap().version.tags), ["k=2", "own=MINE"]);
+}
+
+#[tokio::test]
+async fn aliases_of_a_copy_follow_and_those_that_cannot_are_left() {
+    let w = world();
+    w.tracker.bring_model(theirs(5, "", &[], &[("a", 1), ("b", 1)]), &mark()).await.unwrap();
+    for number in 1..=2 {
+        w.tracker.bring_version("m", their_version(number, 6, &[]), &mark()).await.unwrap();
+    }
+    let copies = [1, 2].into();
+    let to = numbers(&[("a", 1), ("b", 1), ("c", 3)]);
+    let left = |names: &[&str]| names.iter().map(|n| (*n).to_owned()).collect::<Vec<_>>();
+    let expected = Aliases { moved: true, left: left(&["c"]) };
+    assert_eq!(w.tracker.foresee_aliases("m", &to, &copies).unwrap(), expected);
+    assert_eq!(w.tracker.bring_aliases("m", &to, &copies).await.unwrap(), expected);
+    // What cannot be brought is no change for ever.
+    let expected = Aliases { moved: false, left: left(&["c"]) };
+    assert_eq!(w.tracker.bring_aliases("m", &to, &copies).await.unwrap(), expected);
+    // One moved here, both there, and one is gone there.
+    w.tracker.set_alias("m", "a", "2").await.unwrap();
+    w.tracker.set_alias("m", "mine", "1").await.unwrap();
+    let to = numbers(&[("b", 2)]);
+    assert_eq!(w.tracker.bring_aliases("m", &to, &copies).await.unwrap(), Aliases { moved: true, left: vec![] });
+    let now = |w: &World| w.tracker.registered_model("m").unwrap().model.aliases;
+    assert_eq!(now(&w), numbers(&[("a", 2), ("b", 2), ("mine", 1)]));
+    let to = numbers(&[("b", 2), ("mine", 2)]);
+    let expected = Aliases { moved: false, left: left(&["mine"]) };
+    assert_eq!(w.tracker.bring_aliases("m", &to, &copies).await.unwrap(), expected);
+    assert_eq!(now(&w.again()), numbers(&[("a", 2), ("b", 2), ("mine", 1)]));
 }

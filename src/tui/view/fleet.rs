@@ -88,6 +88,10 @@ fn banner(state: &State, width: usize) -> Vec<Line<'static>> {
         .iter()
         .filter(|_| !fleet.models.is_empty())
         .for_each(|e| say(format!("specs: {}", gist(e)), bad));
+    fleet
+        .settings_doubts()
+        .filter(|_| !fleet.models.is_empty())
+        .for_each(|e| say(format!("settings: {}", gist(&e)), warn));
     if !fleet.held.is_empty() {
         let names: Vec<&str> = fleet.held.iter().map(Name::as_str).take(5).collect();
         let (specs, them) = if fleet.held.len() == 1 {

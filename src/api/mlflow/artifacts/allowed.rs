@@ -38,6 +38,6 @@ impl Call {
         // What belongs to nothing is there for nobody but the owner.
         let nobody = || TrackingError::missing(format!("No such artifact: '{}'", path.as_str()));
         let experiment = self.tracker().artifact_owner(path).ok_or_else(nobody)?;
-        self.demand(Thing::Experiment(&experiment.name), level)
+        self.demand(Thing::Experiment(&experiment.name), &format!("the experiment of `{}`", path.as_str()), level)
     }
 }

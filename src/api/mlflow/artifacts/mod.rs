@@ -15,7 +15,7 @@ use super::{
 use crate::{
     api::server::Shared,
     model::{
-        Level, Thing,
+        Level,
         tracking::{ErrorCode, TrackingError},
     },
     tracking::{ArtifactPath, Listed, Tracked},
@@ -156,7 +156,7 @@ async fn of_run(call: Call, RawQuery(given): RawQuery, headers: HeaderMap) -> An
 async fn of_version(call: Call, RawQuery(given): RawQuery, headers: HeaderMap) -> Answered {
     let request = query(given, &OF_VERSION)?;
     let (name, relative) = (request.text("name"), artifact_path(request.text("path"))?);
-    call.demand(Thing::Model(name), Level::Read)?;
+    call.demand_model(name, Level::Read)?;
     let path = below(&call.tracker().download_uri(name, request.text("version"))?, &relative)?;
     send(call, headers, path).await
 }

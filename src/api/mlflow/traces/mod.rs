@@ -15,7 +15,7 @@ use crate::{
     api::server::Shared,
     model::{
         Level, Thing,
-        tracking::{ErrorCode, TrackingError},
+        tracking::{ErrorCode, Experiment, TrackingError},
     },
     tracking::{Trace, TraceQuery, Tracked, Unwanted},
 };
@@ -119,16 +119,24 @@ async fn spans() -> Answered {
 }
 
 impl Call {
-    /// Refuses who may not do this with traces of an experiment.
-    fn may_trace(&self, experiment: &str, level: Level) -> Tracked<()> {
-        self.demand(Thing::Experiment(&self.tracker().experiment(experiment)?.name), level)
+    /// The trace of this id, for who may do this with it.
+    fn trace_of(&self, id: &str, level: Level) -> Tracked<Trace> {
+        let trace = self.tracker().trace(id)?;
+        let experiment = self.tracker().experiment(&trace.experiment.to_string())?;
+        self.demand(Thing::Experiment(&experiment.name), &format!("the experiment of trace `{id}`"), level)?;
+        Ok(trace)
     }
 
     /// The trace that the path names, for who may do this with it.
     fn trace(&self, level: Level) -> Tracked<Trace> {
-        let trace = self.tracker().trace(self.path("trace_id"))?;
-        self.may_trace(&trace.experiment.to_string(), level)?;
-        Ok(trace)
+        self.trace_of(self.path("trace_id"), level)
+    }
+
+    /// The experiment of this id, for who may do this with its traces.
+    fn traced(&self, id: &str, level: Level) -> Tracked<Experiment> {
+        let experiment = self.tracker().experiment(id)?;
+        self.demand(Thing::Experiment(&experiment.name), &format!("experiment `{id}`"), level)?;
+        Ok(experiment)
     }
 }
 
@@ -147,8 +155,7 @@ async fn start(call: Call, body: Body) -> Answered {
         TrackingError::invalid(words)
     };
     let info = whole.trace.ok_or_else(missing)?.trace_info;
-    let experiment = call.tracker().experiment(info.experiment())?;
-    call.demand(Thing::Experiment(&experiment.name), Level::Edit)?;
+    let experiment = call.traced(info.experiment(), Level::Edit)?;
     let trace = call.tracker().put_trace(info.read(experiment.id)?).await?;
     json(&wire::Whole::from(trace))
 }
@@ -196,12 +203,9 @@ async fn infos(call: Call) -> Answered {
     }
     blocking(move || {
         let within = call.request.raw("experiment_ids").is_some().then(|| call.request.texts("experiment_ids"));
-        let shown = |trace: &Trace| {
-            let experiment = trace.experiment.to_string();
-            within.as_ref().is_none_or(|w| w.contains(&experiment)) && call.may_trace(&experiment, Level::Read).is_ok()
-        };
+        let shown = |trace: &Trace| within.as_ref().is_none_or(|w| w.contains(&trace.experiment.to_string()));
         let ids = call.request.texts("trace_ids");
-        let traces = ids.iter().filter_map(|id| call.tracker().trace(id).ok()).filter(shown);
+        let traces = ids.iter().filter_map(|id| call.trace_of(id, Level::Read).ok()).filter(shown);
         json(&Infos { trace_infos: traces.map(wire::Info::from).collect() })
     })
     .await
@@ -218,8 +222,7 @@ async fn delete(call: Call) -> Answered {
         traces_deleted: usize,
     }
     let r = &call.request;
-    let experiment = call.tracker().experiment(r.text("experiment_id"))?;
-    call.demand(Thing::Experiment(&experiment.name), Level::Manage)?;
+    let experiment = call.traced(r.text("experiment_id"), Level::Manage)?;
     let which = Unwanted {
         experiment: experiment.id,
         until: r.int("max_timestamp_millis"),

@@ -11,7 +11,7 @@ use crate::{
         Field, Kind, Request, Schema,
     },
     model::{
-        Level, Thing,
+        Level,
         tracking::{ErrorCode, TrackingError},
     },
     tracking::{Trace, TraceEnd, TraceState, Tracked},
@@ -84,8 +84,7 @@ fn new_id() -> Tracked<String> {
 
 pub async fn start(call: Call, body: Body) -> Answered {
     let r = Request::from_body(&whole(body).await?, &START)?;
-    let experiment = call.tracker().experiment(r.text("experiment_id"))?;
-    call.demand(Thing::Experiment(&experiment.name), Level::Edit)?;
+    let experiment = call.traced(r.text("experiment_id"), Level::Edit)?;
     let trace = Trace {
         id: new_id()?,
         experiment: experiment.id,
