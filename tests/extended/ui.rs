@@ -19,7 +19,7 @@ use std::{
 
 /// What is looked at; prints what the pages' addresses are made of.
 const FILL: &str = r#"
-import json, mlflow
+import json, mlflow, tempfile
 from mlflow import MlflowClient
 client = MlflowClient()
 experiment = mlflow.set_experiment("fraud").experiment_id
@@ -35,6 +35,9 @@ for i in range(2):
         runs.append(run.info.run_id)
         model = mlflow.initialize_logged_model(name="scorer", params={"alpha": "0.1"})
         mlflow.log_metric("accuracy", 0.75, model_id=model.model_id)
+        with tempfile.TemporaryDirectory() as folder:
+            open(folder + "/MLmodel", "w").write("artifact_path: scorer\nflavors: {}\n")
+            client.log_model_artifacts(model.model_id, folder)
         mlflow.finalize_logged_model(model.model_id, "READY")
 client.create_registered_model("fraud-detector", description="finds it")
 client.create_model_version("fraud-detector", f"models:/{model.model_id}", runs[1], model_id=model.model_id)
