@@ -39,7 +39,7 @@ pub use registry::{
 };
 pub use run::{Batched, NewRun, RunUpdate};
 pub use search::{Query, SearchedRuns, View};
-pub use traces::{Trace, TraceEnd, TraceQuery, TraceState, Unwanted};
+pub use traces::{Aggregation, Figure, FiguresQuery, Trace, TraceEnd, TraceQuery, TraceState, Unwanted};
 
 use crate::{
     model::{SteadyMs, tracking::*},

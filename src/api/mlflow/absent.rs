@@ -1,4 +1,4 @@
-//! What MLflow's user interface asks about and this server does not have: whether there are any scorers, queues for review, figures over traces. The
+//! What MLflow's user interface asks about and this server does not have: whether there are any scorers, queues for review. The
 //! answer is that there are none. For the interface alone: a client that calls them for work is told that there is no such call.
 //!
 //! Source: `mlflow/server/handlers.py`; protobuf's JSON of an empty list is an object without it.
@@ -15,7 +15,6 @@ const NONE: &[(&str, MethodFilter, &str)] = &[
     ("2.0/mlflow/gateway-proxy", MethodFilter::GET, r#"{"endpoints":[]}"#),
     ("3.0/mlflow/ui-telemetry", MethodFilter::GET, NO_TELEMETRY),
     ("3.0/mlflow/ui-telemetry", MethodFilter::POST, r#"{"status":"disabled"}"#),
-    ("3.0/mlflow/traces/metrics", MethodFilter::POST, EMPTY),
     ("3.0/mlflow/scorers/list", MethodFilter::GET, EMPTY),
     ("3.0/mlflow/datasets/search", MethodFilter::POST, EMPTY),
     ("3.0/mlflow/label-schemas/list", MethodFilter::GET, EMPTY),

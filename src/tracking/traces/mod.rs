@@ -1,9 +1,11 @@
 //! Traces: what is known of calls of models. Nothing of them is in memory: an experiment's traces stand in the store in the order in which
 //! they are asked for, the newest first, so that a search reads as many as it shows.
 
+mod figures;
 mod search;
 mod trace;
 
+pub use figures::{Aggregation, Figure, FiguresQuery};
 pub use search::TraceQuery;
 pub(super) use trace::LOCATION;
 pub use trace::{Trace, TraceState};

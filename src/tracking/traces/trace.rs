@@ -11,6 +11,11 @@ pub const LOCATION: &str = "mlflow.artifactLocation";
 /// The entry that names the run in which it was made.
 pub const RUN: &str = "mlflow.sourceRun";
 
+/// The entry that names the conversation that it is part of.
+pub const SESSION: &str = "mlflow.trace.session";
+/// The entry that says, as JSON, how many tokens it used.
+pub const TOKENS: &str = "mlflow.trace.tokenUsage";
+
 /// How a trace went, as MLflow's words have it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]

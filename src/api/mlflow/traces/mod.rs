@@ -1,6 +1,7 @@
 //! Calls on traces. Their spans are a file that clients upload (`traces.json`): as with MLflow's file store they are told that spans one by
 //! one are not taken (`server/otel_api.py`), and send the file instead (`tracing/export/mlflow_v3.py`).
 
+mod figures;
 mod old;
 mod wire;
 
@@ -93,7 +94,7 @@ pub fn routes() -> Vec<Route> {
         Route { method: Method::PATCH, path: "traces/{trace_id}/tags", schema: &TAG, handler: set_tag },
         Route { method: Method::DELETE, path: "traces/{trace_id}/tags", schema: &TAG, handler: delete_tag },
     ];
-    new.into_iter().chain(old::routes()).collect()
+    new.into_iter().chain(figures::routes()).chain(old::routes()).collect()
 }
 
 /// Operations whose bodies or answers are none of the others' kind.
