@@ -319,8 +319,8 @@ mod tests {
             [one("ERROR", &[1.0]), one("OK", &[3.0])]
         );
         assert_eq!(
-            all(query("latency", &[Avg, Percentile(50.0), Percentile(99.0)], &[], None)),
-            [one("", &[15.0, 15.0, 29.7])]
+            all(query("latency", &[Avg, Percentile(50.0), Percentile(75.0)], &[], None)),
+            [one("", &[15.0, 15.0, 22.5])]
         );
         assert_eq!(
             all(query("input_tokens", &[Sum, Max], &[TRACE_NAME], None)),
