@@ -2,7 +2,7 @@
 //!
 //! What is compared, and how, stands in the scripts of `mlflow/`; each runs by itself, too.
 
-use crate::support::World;
+use crate::support::{SERVE, SERVED, World, model};
 use std::{
     io::{BufRead, BufReader, Lines},
     net::TcpListener,
@@ -185,4 +185,51 @@ fn what_was_acknowledged_outlives_kills() {
     w.start_args(&[], &listen);
     w.wait_api();
     run("durable.py", &["check", &url, &token, &notes]);
+}
+
+/// A stage that joins its run, and whose output is a model that MLflow can read.
+const TRAIN: &str = r#"
+import json, os, mlflow
+from sklearn.linear_model import LogisticRegression
+with mlflow.start_run():
+    model = LogisticRegression().fit([[0.0], [1.0], [2.0], [3.0]], [0, 0, 1, 1])
+    mlflow.log_metric("auc", 0.75)
+mlflow.sklearn.save_model(model, os.environ["TRIMTAB_OUTPUT"] + "/model")
+json.dump({"seed": 1}, open(os.environ["TRIMTAB_OUTPUT"] + "/model.json", "w"))
+"#;
+const LOAD: &str = r#"
+import mlflow, numpy
+model = mlflow.pyfunc.load_model("models:/fraud@production")
+print("answers", model.predict(numpy.array([[0.0], [3.0]])).tolist())
+version = mlflow.MlflowClient().get_model_version_by_alias("fraud", "production")
+print("auc", mlflow.get_run(version.run_id).data.metrics["auc"])
+"#;
+
+#[test]
+fn what_production_serves_is_loaded_by_its_alias() {
+    let mut w = World::new();
+    w.start();
+    let python = std::env::var("TRIMTAB_TEST_MLFLOW").expect("TRIMTAB_TEST_MLFLOW names a Python that has mlflow");
+    let spec = model("fraud", &w.path("count"), "", SERVED)
+        .replace("run = [\"python3\", \"train.py\"]", &format!("run = [\"{python}\", \"train.py\"]"));
+    let at = |file: &str| format!("specs/models/fraud/{file}");
+    let files = [(at("model.toml"), spec.as_str()), (at("train.py"), TRAIN), (at("serve.py"), SERVE)];
+    w.commit("fraud", &files.each_ref().map(|(path, text)| (path.as_str(), Some(*text))));
+    w.wait_for("fraud", "version=v1");
+    let read = |name: &str| std::fs::read_to_string(w.state().join(name)).unwrap();
+    let mut client = python_that_calls(&format!("http://{}", read("tracking")), &read("token"));
+    let done = client.args(["-c", LOAD]).output().expect("Python");
+    let said = String::from_utf8_lossy(&done.stdout).into_owned();
+    assert!(
+        said.contains("answers [0, 1]") && said.contains("auc 0.75"),
+        "{said}{}",
+        String::from_utf8_lossy(&done.stderr)
+    );
+}
+
+/// The Python that has `mlflow`, as users set it up for a tracking server.
+fn python_that_calls(url: &str, token: &str) -> Command {
+    let mut command = python();
+    command.env("MLFLOW_TRACKING_URI", url).env("MLFLOW_TRACKING_TOKEN", token).env("MLFLOW_DISABLE_TELEMETRY", "true");
+    command
 }
