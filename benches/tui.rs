@@ -36,7 +36,7 @@ fn rollout() -> RolloutSummary {
         until: Some(SteadyMs(1_030_000)),
         started: WallMs(0),
         analysis: vec![],
-        traffic: TrafficStats { requests: 4120, errors: 1, p50_ms: 4.0, p99_ms: 12.4 },
+        traffic: TrafficStats { requests: 4120, errors: 1, p50_ms: 4.0, p90_ms: 8.1, p99_ms: 12.4 },
     }
 }
 

@@ -486,5 +486,8 @@ pub struct TrafficStats {
     /// Milliseconds.
     pub p50_ms: f64,
     /// Milliseconds.
+    #[serde(default)]
+    pub p90_ms: f64,
+    /// Milliseconds.
     pub p99_ms: f64,
 }

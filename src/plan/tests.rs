@@ -501,7 +501,8 @@ fn a_rejected_release_is_not_tried_again() {
     spec(&mut w.desired).stages[0].params.insert("depth".into(), 8.into());
     spec(&mut w.desired).deploy[1].analysis =
         vec![AnalysisSpec { metric: AnalysisMetric::ErrorRate, min: None, max: Some(0.01), min_requests: 10 }];
-    w.traffic.insert(name("production"), TrafficStats { requests: 100, errors: 50, p50_ms: 1.0, p99_ms: 2.0 });
+    w.traffic
+        .insert(name("production"), TrafficStats { requests: 100, errors: 50, p50_ms: 1.0, p90_ms: 1.5, p99_ms: 2.0 });
     let actions = w.settle();
     assert!(actions.iter().any(|a| matches!(a, Action::Reject { .. })), "{actions:?}");
     assert_eq!(stable(&w, "production"), Some(VersionNumber(1)));

@@ -35,7 +35,7 @@ fn facts(now: u64) -> Facts<'static> {
         wanted: 1,
         death: None,
         unready: None,
-        traffic: TrafficStats { requests: 100, errors: 0, p50_ms: 5.0, p99_ms: 10.0 },
+        traffic: TrafficStats { requests: 100, errors: 0, p50_ms: 5.0, p90_ms: 5.0, p99_ms: 10.0 },
         ready_timeout: Millis(60_000),
     }
 }
@@ -62,10 +62,10 @@ fn steps_are_held_then_taken_one_by_one() {
 #[test]
 fn bounds_abort_at_any_time_and_name_the_figure() {
     let r = at(rollout(&[10.0]), Phase::Step { index: 0, since: SteadyMs(0) });
-    let bad = TrafficStats { requests: 100, errors: 7, p50_ms: 1.0, p99_ms: 10.0 };
+    let bad = TrafficStats { requests: 100, errors: 7, p50_ms: 1.0, p90_ms: 1.0, p99_ms: 10.0 };
     let verdict = next(&r, &env(), &Facts { traffic: bad, ..facts(1) });
     assert_eq!(verdict, Next::Reject("error_rate 0.0700 > 0.01 over 100 requests".into()));
-    let slow = TrafficStats { requests: 100, errors: 0, p50_ms: 1.0, p99_ms: 80.0 };
+    let slow = TrafficStats { requests: 100, errors: 0, p50_ms: 1.0, p90_ms: 1.0, p99_ms: 80.0 };
     let verdict = next(&r, &env(), &Facts { traffic: slow, ..facts(1) });
     assert_eq!(verdict, Next::Reject("latency_p99 80.0000 ms > 50 ms over 100 requests".into()));
 }
@@ -73,7 +73,7 @@ fn bounds_abort_at_any_time_and_name_the_figure() {
 #[test]
 fn too_few_requests_are_neither_success_nor_failure() {
     let r = at(rollout(&[10.0]), Phase::Step { index: 0, since: SteadyMs(0) });
-    let few = TrafficStats { requests: 5, errors: 5, p50_ms: 900.0, p99_ms: 900.0 };
+    let few = TrafficStats { requests: 5, errors: 5, p50_ms: 900.0, p90_ms: 900.0, p99_ms: 900.0 };
     let verdict = next(&r, &env(), &Facts { traffic: few, ..facts(9_999) });
     assert!(matches!(verdict, Next::Stay(Waiting::Requests { seen: 5, needed: 20, .. }, Some(_))), "{verdict:?}");
 }
@@ -154,7 +154,7 @@ proptest! {
         for (passed, requests, errors, asked) in moves {
             now += passed;
             let before = r.weight();
-            let traffic = TrafficStats { requests, errors: errors.min(requests), p50_ms: 1.0, p99_ms: 2.0 };
+            let traffic = TrafficStats { requests, errors: errors.min(requests), p50_ms: 1.0, p90_ms: 1.0, p99_ms: 2.0 };
             let asked = asked.and_then(|w| steer(&r, w, SteadyMs(now)).ok());
             match asked.unwrap_or_else(|| next(&r, &env(), &Facts { traffic, ..facts(now) })) {
                 Next::Stay(..) => {}

@@ -38,7 +38,7 @@ fn summary(name: &str, health: Health, rollout: bool) -> ModelSummary {
             max: Some(0.01),
             min_requests: 20,
         }],
-        traffic: TrafficStats { requests: 4120, errors: 1, p50_ms: 4.0, p99_ms: 12.4 },
+        traffic: TrafficStats { requests: 4120, errors: 1, p50_ms: 4.0, p90_ms: 8.1, p99_ms: 12.4 },
     });
     let environment = EnvironmentSummary {
         environment: Name::new("production").unwrap(),

@@ -214,9 +214,9 @@ impl Target for LocalTarget {
     }
     fn traffic(&self, environment: &Name, model: &Name, release: &Release) -> TrafficStats {
         let answer = self.stats_of(environment, model).unwrap_or_default();
-        let Window { requests, errors, p50_ms, p99_ms } =
+        let Window { requests, errors, p50_ms, p90_ms, p99_ms } =
             answer.releases.iter().find(|r| r.release == *release).map(|r| r.epoch).unwrap_or_default();
-        TrafficStats { requests, errors, p50_ms, p99_ms }
+        TrafficStats { requests, errors, p50_ms, p90_ms, p99_ms }
     }
     fn recent(&self, environment: &Name, model: &Name) -> (f64, f64, f64) {
         let releases = self.recent_where(|r| r.environment == *environment && r.model == *model);

@@ -212,13 +212,7 @@ impl Supervisor {
         let mut generation = known.map_or(0, |k| k.generation) + 1;
         let (environment, model) = self.key.clone();
         loop {
-            let route = Route {
-                environment: environment.clone(),
-                model: model.clone(),
-                generation,
-                live,
-                releases: releases.clone(),
-            };
+            let route = Route::new(environment.clone(), model.clone(), generation, live, releases.clone());
             match self.shared.router.put_route(&route).await {
                 Ok(()) => {
                     let mut routes = lock(&self.shared.routes);
