@@ -89,8 +89,8 @@ impl Target for Instantly {
     fn replicas(&self, _: &Name, _: &Name) -> Vec<ReplicaStatus> {
         vec![]
     }
-    fn traffic(&self, _: &Name, _: &Name, _: &Release) -> TrafficStats {
-        TrafficStats::default()
+    fn traffic(&self, _: &Name, _: &Name, _: &Rollout) -> Traffic {
+        Traffic::default()
     }
     fn recent(&self, _: &Name, _: &Name) -> (f64, f64, f64) {
         (0.0, 0.0, 0.0)
@@ -112,6 +112,13 @@ impl Target for Instantly {
     }
     fn trouble(&self) -> Option<String> {
         None
+    }
+}
+
+/// Nothing is asked.
+impl Metrics for Instantly {
+    fn ask(&self, _: &AnalysisMetric, _: &Measured) -> Answer {
+        Answer::NoData
     }
 }
 
@@ -158,6 +165,7 @@ impl AtRest {
             source,
             trainer: stub.clone(),
             target: stub.clone(),
+            metrics: stub.clone(),
             datasets: stub.clone(),
             registry: stub.clone(),
             clock,

@@ -104,13 +104,7 @@ async fn router(dir: &Path, replicas: [SocketAddr; 2]) -> (Process, SocketAddr) 
         weight,
         replicas: vec![address],
     });
-    let route = Route {
-        environment: name("production"),
-        model: name("m"),
-        generation: 1,
-        live: true,
-        releases: releases.into(),
-    };
+    let route = Route::new(name("production"), name("m"), 1, true, releases.into());
     RouterClient::new(dir).put_route(&route).await.expect("a route");
     (Process(child), identity.address)
 }

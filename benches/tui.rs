@@ -26,17 +26,21 @@ fn name(text: &str) -> Name {
 }
 
 fn rollout() -> RolloutSummary {
-    let step = |weight| StepSpec { weight, hold: Millis(60_000) };
+    let step = |weight| StepSpec::new(weight, Millis(60_000));
     RolloutSummary {
         to: VersionNumber(7),
         step: 2,
         steps: vec![step(10.0), step(50.0)],
+        strategy: StrategyKind::Canary,
         weight: 50.0,
         phase: "step".into(),
         until: Some(SteadyMs(1_030_000)),
         started: WallMs(0),
         analysis: vec![],
-        traffic: TrafficStats { requests: 4120, errors: 1, p50_ms: 4.0, p99_ms: 12.4 },
+        traffic: Traffic {
+            new: TrafficStats { requests: 4120, errors: 1, p50_ms: 4.0, p90_ms: 8.1, p99_ms: 12.4, latency: vec![] },
+            ..Traffic::default()
+        },
     }
 }
 

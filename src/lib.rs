@@ -36,6 +36,7 @@ pub mod data;
 pub mod deploy;
 pub mod exchange;
 pub mod gc;
+pub mod measure;
 pub mod mlflow;
 pub mod model;
 pub mod plan;

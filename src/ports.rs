@@ -446,14 +446,58 @@ pub struct WantedRelease {
     pub weight: f64,
 }
 
+/// How callers come to the releases of an environment.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Manner {
+    pub sticky: Option<Sticky>,
+    /// Whether callers may choose a version.
+    pub forced: bool,
+    /// The release that the preview address leads to.
+    pub preview: Option<Release>,
+    pub copies: Option<Copies>,
+    /// Whether replicas of one release end before those of another start.
+    pub exclusive: bool,
+}
+
+/// Traffic that is copied to a release, which answers nobody.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Copies {
+    pub release: Release,
+    /// Percent of the traffic.
+    pub share: f64,
+    /// Largest absolute difference of two numbers that agree.
+    pub tolerance: f64,
+}
+
 /// Everything that should exist for a model in an environment. Empty `releases`: nothing.
 #[derive(Debug, Clone)]
 pub struct Wanted {
+    pub manner: Manner,
     pub environment: Name,
     pub model: Name,
     /// Whether `/models/NAME/` leads here.
     pub live: bool,
     pub releases: Vec<WantedRelease>,
+}
+
+/// Of what a figure is asked for.
+#[derive(Debug, Clone)]
+pub struct Measured {
+    pub environment: Name,
+    pub model: Name,
+    pub version: VersionNumber,
+    /// The version that serves beside it.
+    pub stable: Option<VersionNumber>,
+    /// The version whose figure is asked for, too.
+    pub compared_with: Option<VersionNumber>,
+    /// Where the version can be called.
+    pub preview: Option<String>,
+}
+
+/// Where figures come from that the router does not have.
+pub trait Metrics: Send + Sync {
+    /// Asks once, bounded in time.
+    fn ask(&self, metric: &AnalysisMetric, of: &Measured) -> Answer;
 }
 
 /// A mechanism that serves releases.
@@ -463,8 +507,8 @@ pub trait Target: Send + Sync {
     fn apply(&self, wanted: &Wanted) -> PortResult<()>;
     /// Replicas as they are now.
     fn replicas(&self, environment: &Name, model: &Name) -> Vec<ReplicaStatus>;
-    /// What the router measured of the release since its weight last changed.
-    fn traffic(&self, environment: &Name, model: &Name, release: &Release) -> TrafficStats;
+    /// What the router measured of a rollout since its step began.
+    fn traffic(&self, environment: &Name, model: &Name, rollout: &Rollout) -> Traffic;
     /// Total requests and rate for people: requests per second, p99 milliseconds and error share of the last 10 seconds.
     fn recent(&self, environment: &Name, model: &Name) -> (f64, f64, f64);
     /// Whether anything was asked of any release in the last 10 seconds.

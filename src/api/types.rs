@@ -97,6 +97,8 @@ pub struct RolloutSummary {
     /// 1-based; 0 while replicas start.
     pub step: usize,
     pub steps: Vec<StepSpec>,
+    #[serde(default)]
+    pub strategy: StrategyKind,
     /// Percent of traffic on the new version.
     pub weight: f64,
     /// `starting`, `step`, or how it was paused: `paused by hand`.
@@ -104,8 +106,8 @@ pub struct RolloutSummary {
     /// When the hold of this step ends.
     pub until: Option<SteadyMs>,
     pub started: WallMs,
-    pub analysis: Vec<AnalysisSpec>,
-    pub traffic: TrafficStats,
+    pub analysis: Vec<AnalysisRun>,
+    pub traffic: Traffic,
 }
 
 /// `GET /api/v1/models/NAME`.

@@ -122,12 +122,13 @@ fn rollout(r: &Reconciler, observed: &ObservedModel, environment: &Name, x: &Rol
         to: x.to.version,
         step,
         steps: x.steps.clone(),
+        strategy: x.strategy,
         weight: x.weight(),
         phase,
         until,
         started: x.started_wall,
         analysis: x.analysis.clone(),
-        traffic: r.ports().target.traffic(environment, &observed.name, &x.to),
+        traffic: r.ports().target.traffic(environment, &observed.name, x),
     }
 }
 

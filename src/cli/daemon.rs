@@ -10,6 +10,7 @@ use crate::{
     data::{DatasetsConfig, LocalDatasets},
     deploy::local::{LocalTarget, LocalTargetConfig},
     exchange::mirror::Mirror,
+    measure::Measurer,
     model::*,
     ports::*,
     process::{ClockBase, SystemClock, give_back, raise_file_limit},
@@ -153,7 +154,9 @@ fn open(store: Store, state: &Path, args: &Args, access: TrackingAccess) -> Resu
         tracker: Some(Arc::new(PipelineRuns::new(tracker.clone(), access))),
     });
     let (trainer, target_port, clock_port) = (Arc::new(trainer), target.clone(), clock.clone());
-    let ports = Ports { source, trainer, target: target_port, datasets, registry, clock: clock_port, disk, claims };
+    let metrics = Arc::new(Measurer { serve: state.join("serve") });
+    let ports =
+        Ports { source, trainer, target: target_port, metrics, datasets, registry, clock: clock_port, disk, claims };
     let config = Config { poll: args.poll, workers: 4, gc_every: args.gc_every, random };
     let reconciler = Reconciler::open(store.clone(), ports, config)?;
     // Set once, here.

@@ -261,10 +261,25 @@ pub fn rollout(global: &Global, model: &Name) -> Outcome {
             r.steps.len(),
             r.weight
         );
-        println!(
-            "  canary: {} requests, {} errors, p50 {:.1} ms, p99 {:.1} ms",
-            r.traffic.requests, r.traffic.errors, r.traffic.p50_ms, r.traffic.p99_ms
-        );
+        let figures = |who: &str, t: &TrafficStats| {
+            let TrafficStats { requests, errors, p50_ms, p99_ms, .. } = t;
+            println!("  {who}: {requests} requests, {errors} errors, p50 {p50_ms:.1} ms, p99 {p99_ms:.1} ms");
+        };
+        figures(&r.to.to_string(), &r.traffic.new);
+        if let Some(stable) = e.version {
+            figures(&stable.to_string(), &r.traffic.stable);
+        }
+        if let Some(a) = &r.traffic.agreement {
+            let Agreement { compared, agreed, failed, mean_difference, max_difference } = a;
+            println!(
+                "  copies: {agreed} of {compared} answers agree, {failed} failed, difference {mean_difference:.4} \
+                 (at most {max_difference:.4})"
+            );
+        }
+        for run in &r.analysis {
+            let said = run.last.as_ref().map_or("not measured yet".to_owned(), |m| visible(&m.text));
+            println!("  {} {}: {said}", run.spec.name, run.spec.bound());
+        }
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -158,6 +158,7 @@ fn one(desired: Option<&DesiredModel>, observed: &ObservedModel, store: Option<&
         live: live.as_ref(),
         replicas: &observed.deployments.iter().map(ready).collect(),
         traffic: &BTreeMap::new(),
+        asked: &BTreeMap::new(),
         push: Push::Never,
         past: newest.and_then(|v| v.expected()),
         deleted_by: None,

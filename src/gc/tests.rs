@@ -49,8 +49,12 @@ fn rollout(from: Option<u32>, to: u32) -> Rollout {
     Rollout {
         from: from.map(release),
         to: release(to),
+        strategy: StrategyKind::AtOnce,
         steps: vec![],
         analysis: vec![],
+        deadline: DEFAULT_DEADLINE,
+        baseline: None,
+        tolerance: 0.0,
         phase: Phase::Starting,
         started: SteadyMs(0),
         started_wall: WallMs(0),

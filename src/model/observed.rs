@@ -67,88 +67,6 @@ pub struct Release {
     pub serve: Digest,
 }
 
-/// The state of moving traffic to a new release.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case", tag = "phase")]
-pub enum Phase {
-    /// Replicas of the new release start; all traffic on stable.
-    Starting,
-    /// At `steps[index]`; its hold is counted from `since`.
-    Step { index: usize, since: SteadyMs },
-    /// Held by a person or by an analysis without evidence; continues at `index`, `held_ms` of its hold already served.
-    Paused { index: usize, held_ms: u64, reason: String },
-}
-
-/// A rollout under way in one environment.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct Rollout {
-    pub from: Option<Release>,
-    pub to: Release,
-    /// Steps that this rollout goes through; empty when it is at once.
-    pub steps: Vec<StepSpec>,
-    pub analysis: Vec<AnalysisSpec>,
-    #[serde(flatten)]
-    pub phase: Phase,
-    pub started: SteadyMs,
-    pub started_wall: WallMs,
-    pub revision: Revision,
-}
-
-impl Rollout {
-    /// Percent of traffic that the new release gets in this phase.
-    pub fn weight(&self) -> f64 {
-        match &self.phase {
-            Phase::Starting => 0.0,
-            Phase::Step { index, .. } | Phase::Paused { index, .. } => self.steps.get(*index).map_or(0.0, |s| s.weight),
-        }
-    }
-}
-
-/// A pair (release, environment) that failed: not tried again until content changes or a person retries.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Rejection {
-    pub release: Release,
-    pub reason: String,
-    pub at: WallMs,
-}
-
-/// One environment of a model, as observed.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Default)]
-pub struct Deployment {
-    pub stable: Option<Release>,
-    pub rollout: Option<Rollout>,
-    pub rejected: Option<Rejection>,
-    /// Releases that once had all traffic here, newest last, each once.
-    pub served: Vec<Release>,
-    /// When the newest release got all traffic.
-    pub since: Option<WallMs>,
-    /// The release before, kept ready without traffic so that a revert takes no start-up.
-    pub warm: Option<Warm>,
-}
-/// A release that is kept ready without traffic.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Warm {
-    pub release: Release,
-    pub until: SteadyMs,
-}
-impl Deployment {
-    /// Every release that needs replicas now with its share of traffic in percent: the rollout's, stable, the warm one.
-    pub fn shares(&self) -> Vec<(Release, f64)> {
-        let moved = self.rollout.as_ref().map_or(0.0, Rollout::weight);
-        let mut all: Vec<(Release, f64)> = Vec::with_capacity(3);
-        if let Some(r) = &self.rollout {
-            all.push((r.to, if self.stable.is_none() { 100.0 } else { moved }));
-        }
-        if let Some(stable) = self.stable.filter(|s| all.iter().all(|(r, _)| r != s)) {
-            all.push((stable, 100.0 - moved));
-        }
-        if let Some(warm) = self.warm.filter(|w| all.iter().all(|(r, _)| *r != w.release)) {
-            all.push((warm.release, 0.0));
-        }
-        all
-    }
-}
-
 /// A pipeline that runs, or the newest that failed, for one fingerprint.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Pipeline {
@@ -478,7 +396,7 @@ pub struct Death {
 }
 
 /// What the router measured of one release since its current rollout step began.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, Default, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Default, JsonSchema)]
 pub struct TrafficStats {
     pub requests: u64,
     /// 5xx answers and failed connections.
@@ -486,5 +404,39 @@ pub struct TrafficStats {
     /// Milliseconds.
     pub p50_ms: f64,
     /// Milliseconds.
+    #[serde(default)]
+    pub p90_ms: f64,
+    /// Milliseconds.
     pub p99_ms: f64,
+    /// Requests by how long they took, the fastest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub latency: Vec<LatencyBucket>,
+}
+
+/// Requests that took about as long as each other.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct LatencyBucket {
+    /// Milliseconds that none of them took longer than.
+    pub up_to: f64,
+    pub requests: u64,
+}
+impl TrafficStats {
+    /// Requests that took longer than so many milliseconds.
+    pub fn slower_than(&self, ms: f64) -> u64 {
+        self.latency.iter().filter(|b| b.up_to > ms).map(|b| b.requests).sum()
+    }
+
+    /// Share of requests that failed, 0 to 1.
+    pub fn error_rate(&self) -> f64 {
+        if self.requests == 0 { 0.0 } else { self.errors as f64 / self.requests as f64 }
+    }
+
+    /// Milliseconds that a share of the requests took at most; of the quantiles that are measured.
+    pub fn quantile(&self, quantile: f64) -> f64 {
+        match quantile {
+            q if q <= 0.5 => self.p50_ms,
+            q if q <= 0.9 => self.p90_ms,
+            _ => self.p99_ms,
+        }
+    }
 }

@@ -35,6 +35,8 @@ pub enum Action {
     JudgeGates { version: VersionNumber, results: Vec<GateResult> },
     /// Make this rollout the environment's state (`None`: drop the rollout under way, stable stays).
     SetRollout { environment: Name, rollout: Option<Rollout> },
+    /// Note what was measured of the rollout under way.
+    Measure { environment: Name, analysis: Vec<AnalysisRun> },
     /// Make the rollout's release stable: it had all traffic and is done.
     FinishRollout { environment: Name, release: Release },
     /// Note the pair as rejected and drop the rollout.
@@ -101,9 +103,19 @@ pub enum Waiting {
     },
     Requests {
         environment: Name,
-        metric: AnalysisMetric,
+        /// The analysis that needs them.
+        metric: String,
         seen: u64,
         needed: u64,
+    },
+    /// An analysis that has not said yes often enough.
+    Analysis {
+        environment: Name,
+        analysis: String,
+        good: u32,
+        needed: u32,
+        /// What it said last.
+        said: Option<String>,
     },
     Person {
         environment: Name,
@@ -130,6 +142,13 @@ pub struct Outlook {
     pub expected: Option<Millis>,
 }
 
+/// An analysis of a rollout that has to be asked for outside.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+pub struct Question {
+    pub environment: Name,
+    pub analysis: String,
+}
+
 /// The plan of one model.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ModelPlan {
@@ -145,6 +164,9 @@ pub struct ModelPlan {
     pub outlook: Vec<Outlook>,
     /// Conditions as they follow from this look; who stores them takes them and sets `since`.
     pub conditions: Vec<Condition>,
+    /// Analyses of rollouts that have to be asked for outside.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub questions: Vec<Question>,
     /// When to look again without any event.
     pub look_again: Option<SteadyMs>,
 }

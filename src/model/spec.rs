@@ -1,6 +1,6 @@
 //! Typed specs and the desired state that they resolve to. A spec here has passed every check that needs only its own text.
 
-use super::{Digest, Millis, Name, ObjectId, Revision};
+use super::{AnalysisTemplate, DeploySpec, Digest, Millis, Name, ObjectId, Revision};
 use super::{MirrorSettings, TrackingSettings};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -78,54 +78,6 @@ pub struct ServeSpec {
     #[serde(default)]
     pub memory: Option<u64>,
     pub secrets: Vec<String>,
-}
-
-/// One canary step: `weight` percent of traffic for `hold`.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct StepSpec {
-    /// Percent, 0 < weight <= 100.
-    pub weight: f64,
-    pub hold: Millis,
-}
-
-/// How traffic moves to a new release.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Strategy {
-    AtOnce,
-    Canary { steps: Vec<StepSpec> },
-}
-
-/// What the router measures for an analysis.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum AnalysisMetric {
-    /// Share of answers 5xx or failed, 0 to 1.
-    ErrorRate,
-    /// Milliseconds.
-    LatencyP50,
-    /// Milliseconds.
-    LatencyP99,
-}
-
-/// `[[deploy.analysis]]`: bounds (milliseconds for latencies).
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct AnalysisSpec {
-    pub metric: AnalysisMetric,
-    pub min: Option<f64>,
-    pub max: Option<f64>,
-    /// Fewer requests than this are no evidence in either direction (default 20).
-    pub min_requests: u64,
-}
-
-/// `[[deploy]]`: one environment of the model's chain, in order.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct DeploySpec {
-    pub environment: Name,
-    /// Promotion: only a release that is Healthy there.
-    pub after: Option<Name>,
-    pub strategy: Strategy,
-    pub analysis: Vec<AnalysisSpec>,
 }
 
 /// `models/NAME/model.toml`.
@@ -291,6 +243,9 @@ pub struct DesiredModel {
     pub python: BTreeMap<String, Digest>,
     pub datasets: BTreeMap<Name, Arc<DatasetSpec>>,
     pub environments: BTreeMap<Name, Arc<EnvironmentSpec>>,
+    /// Shared analyses that its deployments use.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub analyses: BTreeMap<Name, Arc<AnalysisTemplate>>,
     /// What `trimtab.lock` says of each input; empty without one.
     pub lock: Lock,
     /// Line (1-based) of each dotted field in the spec file, for reasons: `train.params.depth` -> 14.
@@ -305,6 +260,12 @@ impl DesiredModel {
         let pin = self.lock.get(input)?;
         let dataset = self.datasets.get(self.spec.data.get(input)?)?;
         (pin.dataset == dataset.name && pin.source == dataset.source).then_some(pin.snapshot)
+    }
+
+    /// How long the release before is kept ready in an environment.
+    pub fn keep_warm(&self, environment: &Name) -> Millis {
+        let own = self.spec.deploy.iter().find(|d| d.environment == *environment).and_then(|d| d.keep_warm);
+        own.or(self.environments.get(environment).map(|e| e.keep_warm)).unwrap_or(Millis(0))
     }
 
     /// The lock that pins the inputs to these snapshots.
@@ -330,8 +291,20 @@ impl DesiredModel {
 
     /// Whether both ask for the same, whoever asked for it.
     pub fn asks_the_same(&self, other: &Self) -> bool {
-        let Self { spec, file, content, code_path, code, python, datasets, environments, lock, lines, changed_by: _ } =
-            self;
+        let Self {
+            spec,
+            file,
+            content,
+            code_path,
+            code,
+            python,
+            datasets,
+            environments,
+            analyses,
+            lock,
+            lines,
+            changed_by: _,
+        } = self;
         *content == other.content
             && *code == other.code
             && *lock == other.lock
@@ -341,6 +314,7 @@ impl DesiredModel {
             && *lines == other.lines
             && *datasets == other.datasets
             && *environments == other.environments
+            && *analyses == other.analyses
             && *spec == other.spec
     }
 }

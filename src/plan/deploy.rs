@@ -6,6 +6,11 @@ use crate::{
     rollout::{self, Next},
 };
 
+/// Nothing measured.
+const NO_STATS: TrafficStats =
+    TrafficStats { requests: 0, errors: 0, p50_ms: 0.0, p90_ms: 0.0, p99_ms: 0.0, latency: vec![] };
+static NO_TRAFFIC: Traffic = Traffic { new: NO_STATS, stable: NO_STATS, agreement: None };
+
 /// All fields that differ from what was last acted on.
 pub fn why(input: &Input, desired: &DesiredModel) -> Vec<Reason> {
     let old = input.observed.desired.as_deref();
@@ -132,7 +137,15 @@ impl Environment<'_> {
         let returns = at_once && self.deployment.served.contains(&wanted);
         let by = &self.desired.changed_by;
         // With nothing stable there is nothing to hold traffic back on.
-        let rollout = rollout::start(from, wanted, self.deploy, returns || from.is_none(), by, self.input.now);
+        let rollout = rollout::start(rollout::Start {
+            from,
+            to: wanted,
+            deploy: self.deploy,
+            analysis: self.deploy.measured(&self.desired.analyses),
+            at_once: returns || from.is_none(),
+            revision: by,
+            now: self.input.now,
+        });
         // A warm release needs no start: traffic moves in this very plan.
         if let Next::Finish = rollout::next(&rollout, &self.deploy.environment, &self.facts(wanted)) {
             let action = Action::FinishRollout { environment: self.name(), release: wanted };
@@ -151,19 +164,29 @@ impl Environment<'_> {
             wanted: self.serve.replicas,
             death: of_release().filter_map(|r| r.death.as_ref()).max_by_key(|d| d.in_a_row),
             unready: of_release().filter(|r| !r.ready).find_map(|r| r.message.as_deref()),
-            traffic: self.input.traffic.get(&self.deploy.environment).copied().unwrap_or_default(),
+            traffic: self.input.traffic.get(&self.deploy.environment).unwrap_or(&NO_TRAFFIC),
+            asked: self.input.asked.get(&self.deploy.environment).map_or(&[], Vec::as_slice),
             ready_timeout: self.serve.ready_timeout,
         }
     }
 
     fn step(&self, rollout: &Rollout, draft: &mut Draft) {
         let environment = self.name();
-        match rollout::next(rollout, &environment, &self.facts(rollout.to)) {
+        let facts = self.facts(rollout.to);
+        let asked = rollout::questions(rollout, &facts).into_iter();
+        draft.questions.extend(asked.map(|analysis| Question { environment: environment.clone(), analysis }));
+        match rollout::next(rollout, &environment, &facts) {
             Next::Stay(waiting, until) => draft.wait(waiting, until),
             Next::Change(next) => {
                 let percent = |r: &Rollout| Some(format!("{} %", r.weight()));
                 let why = self.asked("weight", percent(rollout), percent(&next));
                 draft.act(Action::SetRollout { environment, rollout: Some(next) }, vec![why]);
+            }
+            Next::Measured(analysis) => {
+                let figures = |r: &AnalysisRun| r.last.as_ref().map(|m| m.text.clone());
+                let said = analysis.iter().filter_map(figures).collect::<Vec<_>>().join("; ");
+                let why = self.asked("analysis", None, Some(said));
+                draft.act(Action::Measure { environment, analysis }, vec![why]);
             }
             Next::Finish => {
                 let why = self.asked("weight", Some(format!("{} %", rollout.weight())), Some("100 %".into()));

@@ -26,8 +26,10 @@ pub struct Input<'a> {
     /// The version that serves in the last environment of the chain.
     pub live: Option<&'a Version>,
     pub replicas: &'a BTreeMap<Name, Vec<ReplicaStatus>>,
-    /// What the router measured of the new release of each environment's rollout.
-    pub traffic: &'a BTreeMap<Name, TrafficStats>,
+    /// What the router measured in each environment with a rollout.
+    pub traffic: &'a BTreeMap<Name, Traffic>,
+    /// What came of analyses that were asked for outside.
+    pub asked: &'a BTreeMap<Name, Vec<Asked>>,
     /// Whether lock commits can be pushed.
     pub push: Push<'a>,
     /// Duration of the newest pipeline that succeeded, stages taken from the cache counted as when they ran.
@@ -50,11 +52,12 @@ pub enum Push<'a> {
 struct Draft {
     actions: Vec<Planned>,
     waiting: Vec<Waiting>,
+    questions: Vec<Question>,
     look_again: Option<SteadyMs>,
 }
 impl Draft {
     fn new() -> Self {
-        Self { actions: vec![], waiting: vec![], look_again: None }
+        Self { actions: vec![], waiting: vec![], questions: vec![], look_again: None }
     }
     fn act(&mut self, action: Action, reasons: Vec<Reason>) {
         self.actions.push(Planned { action, reasons, expected: None });
@@ -104,6 +107,7 @@ pub fn plan(input: &Input) -> ModelPlan {
         conditions,
         actions: draft.actions,
         waiting: draft.waiting,
+        questions: draft.questions,
         look_again: draft.look_again,
     }
 }

@@ -52,14 +52,31 @@ fn environment(input: &Input, desired: &DesiredModel, deploy: &DeploySpec, wante
         _ if stable.is_none() => ("at once (nothing serves yet)".to_owned(), None),
         _ if served => ("at once (served before)".to_owned(), Some(Millis(0))),
         Strategy::AtOnce => ("at once".to_owned(), None),
-        Strategy::Canary { steps } => {
-            let mut weights: Vec<String> = steps.iter().map(|s| format!("{} %", s.weight)).collect();
-            weights.push("100 %".into());
+        Strategy::Recreate => ("recreated: the old version goes before the new one comes".to_owned(), None),
+        strategy => {
+            let steps = strategy.steps();
+            let mut words: Vec<String> = steps.iter().map(step).collect();
+            words.push("100 %".into());
             let holds = steps.iter().map(|s| s.hold.0).sum();
-            (format!("canary {}", weights.join(" → ")), Some(Millis(holds)))
+            (format!("{} {}", strategy.kind().word(), words.join(" → ")), Some(Millis(holds)))
         }
     };
     let after_env = deploy.after.as_ref().map(|a| format!(", after {a}")).unwrap_or_default();
     let text = format!("{before} → {after}, {how}{after_env}");
     Some(Outlook { what: deploy.environment.to_string(), text, expected })
+}
+
+/// A step in a few words: `5 %`, `copies of 100 %`, `preview`.
+fn step(s: &StepSpec) -> String {
+    let what = if s.shadow > 0.0 {
+        format!("copies of {} %", s.shadow)
+    } else if s.baseline > 0.0 {
+        format!("{} % beside {} %", s.weight, s.baseline)
+    } else if s.weight > 0.0 {
+        format!("{} %", s.weight)
+    } else {
+        "preview".to_owned()
+    };
+    let gate = if s.gate { ", then by hand" } else { "" };
+    format!("{what}{gate}")
 }

@@ -161,6 +161,7 @@ fn what(plan: &ModelPlan) -> String {
             Action::FinishRollout { environment, release } => {
                 format!("{environment} to {}, already trained", release.version)
             }
+            Action::Measure { environment, .. } => format!("note what was measured in {environment}"),
             Action::Reject { environment, reason, .. } => format!("abort in {environment}: {reason}"),
             Action::Cool { release, .. } => format!("stop the warm replicas of {}", release.version),
             Action::Undeploy { environment } => format!("traffic off in {environment}"),
@@ -202,6 +203,10 @@ pub fn waiting(w: &Waiting) -> String {
         Waiting::Hold { environment, .. } => format!("{environment}: the hold time of this step"),
         Waiting::Requests { environment, seen, needed, .. } => {
             format!("{environment}: {seen} of {needed} requests seen")
+        }
+        Waiting::Analysis { environment, analysis, good, needed, said } => {
+            let said = said.as_ref().map_or(String::new(), |s| format!(": {s}"));
+            format!("{environment}: {analysis}, {good} of {needed} good{said}")
         }
         Waiting::Person { environment, reason } => format!("{environment}: {reason}; `trimtab rollout resume`"),
         Waiting::Promotion { environment, after } => format!("{environment}: the version to be healthy in {after}"),

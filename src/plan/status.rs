@@ -14,7 +14,8 @@ fn sync(input: &Input, version: Option<&Version>, draft: &Draft) -> SyncStatus {
         return if observed.retired && observed.broken.is_empty() { SyncStatus::Synced } else { SyncStatus::OutOfSync };
     };
     let passed = version.is_some_and(|v| v.gates.iter().all(|g| g.passed));
-    let lag = |p: &Planned| !matches!(p.action, Action::Cool { .. } | Action::WriteLock { .. });
+    let lag =
+        |p: &Planned| !matches!(p.action, Action::Cool { .. } | Action::WriteLock { .. } | Action::Measure { .. });
     let done = passed && observed.broken.is_empty() && !draft.actions.iter().any(lag);
     if done && deployed(desired, observed, version) { SyncStatus::Synced } else { SyncStatus::OutOfSync }
 }
@@ -123,6 +124,7 @@ pub fn conditions(input: &Input, version: Option<&Version>, draft: &Draft) -> Ve
         }
         Waiting::Hold { environment, .. }
         | Waiting::Requests { environment, .. }
+        | Waiting::Analysis { environment, .. }
         | Waiting::Person { environment, .. } => Some(("RollingOut", format!("{environment}: a rollout is under way"))),
         Waiting::Promotion { environment, after } => {
             Some(("WaitsForPromotion", format!("{environment} waits for {after}")))

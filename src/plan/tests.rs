@@ -9,7 +9,7 @@ pub struct World {
     pub observed: ObservedModel,
     pub versions: Vec<Version>,
     pub replicas: BTreeMap<Name, Vec<ReplicaStatus>>,
-    pub traffic: BTreeMap<Name, TrafficStats>,
+    pub traffic: BTreeMap<Name, Traffic>,
     pub now: Now,
     pub may_push: bool,
 }
@@ -66,7 +66,7 @@ pub fn world() -> World {
         description: None,
         source: DataSource::Path("data/t.csv".into()),
     };
-    let steps = vec![StepSpec { weight: 10.0, hold: Millis(1000) }, StepSpec { weight: 50.0, hold: Millis(1000) }];
+    let steps = vec![StepSpec::new(10.0, Millis(1000)), StepSpec::new(50.0, Millis(1000))];
     let spec = ModelSpec {
         name: name("fraud"),
         owner: None,
@@ -95,17 +95,11 @@ pub fn world() -> World {
             secrets: vec![],
         }),
         deploy: vec![
+            DeploySpec::at_once(name("staging")),
             DeploySpec {
-                environment: name("staging"),
-                after: None,
-                strategy: crate::model::Strategy::AtOnce,
-                analysis: vec![],
-            },
-            DeploySpec {
-                environment: name("production"),
                 after: Some(name("staging")),
                 strategy: crate::model::Strategy::Canary { steps },
-                analysis: vec![],
+                ..DeploySpec::at_once(name("production"))
             },
         ],
     };
@@ -118,6 +112,7 @@ pub fn world() -> World {
         python: BTreeMap::from([("requirements.txt".into(), Digest::of(b"lock"))]),
         datasets: BTreeMap::from([(name("transactions"), dataset.into())]),
         environments: BTreeMap::from([environment("staging"), environment("production")]),
+        analyses: BTreeMap::new(),
         lock: BTreeMap::new(),
         lines: Lines::from(BTreeMap::from([("train.params.depth".into(), 14)])).into(),
         changed_by: revision("4f1c2ab0"),
@@ -144,6 +139,7 @@ impl World {
             live: self.versions.iter().find(|v| Some(v.number) == live.map(|l| l.version)),
             replicas: &self.replicas,
             traffic: &self.traffic,
+            asked: &BTreeMap::new(),
             push: if self.may_push { Push::Allowed } else { Push::Never },
             past: Some(Millis(250_000)),
             deleted_by: None,
@@ -178,6 +174,10 @@ impl World {
                         self.make_ready(environment, r.to);
                     }
                 }
+                Action::Measure { environment, analysis } => {
+                    let d = self.observed.deployments.get_mut(environment).unwrap();
+                    d.rollout.as_mut().unwrap().analysis.clone_from(analysis);
+                }
                 Action::FinishRollout { environment, release } => {
                     let d = self.observed.deployments.entry(environment.clone()).or_default();
                     d.stable = Some(*release);
@@ -187,7 +187,12 @@ impl World {
                 Action::Reject { environment, release, reason } => {
                     let d = self.observed.deployments.entry(environment.clone()).or_default();
                     d.rollout = None;
-                    d.rejected = Some(Rejection { release: *release, reason: reason.clone(), at: self.now.wall });
+                    d.rejected = Some(Rejection {
+                        release: *release,
+                        reason: reason.clone(),
+                        at: self.now.wall,
+                        evidence: vec![],
+                    });
                 }
                 Action::Cool { environment, .. } => {
                     self.observed.deployments.entry(environment.clone()).or_default().warm = None;
@@ -429,6 +434,7 @@ fn what_was_never_valid_is_retired_when_its_file_goes_and_is_blamed_on_who_delet
             live: None,
             replicas: &w.replicas,
             traffic: &w.traffic,
+            asked: &BTreeMap::new(),
             push: Push::Never,
             past: None,
             deleted_by: Some(&by),
@@ -483,6 +489,7 @@ fn a_lock_that_could_not_be_pushed_is_waited_for_and_said() {
         live: None,
         replicas: &w.replicas,
         traffic: &w.traffic,
+        asked: &BTreeMap::new(),
         push: Push::RestsUntil(at, "the hook declined"),
         past: None,
         deleted_by: None,
@@ -500,8 +507,9 @@ fn a_rejected_release_is_not_tried_again() {
     w.settle();
     spec(&mut w.desired).stages[0].params.insert("depth".into(), 8.into());
     spec(&mut w.desired).deploy[1].analysis =
-        vec![AnalysisSpec { metric: AnalysisMetric::ErrorRate, min: None, max: Some(0.01), min_requests: 10 }];
-    w.traffic.insert(name("production"), TrafficStats { requests: 100, errors: 50, p50_ms: 1.0, p99_ms: 2.0 });
+        vec![AnalysisSpec { max: Some(0.01), min_requests: 10, ..AnalysisSpec::new(AnalysisMetric::ErrorRate) }];
+    let new = TrafficStats { requests: 100, errors: 50, ..TrafficStats::default() };
+    w.traffic.insert(name("production"), Traffic { new, ..Traffic::default() });
     let actions = w.settle();
     assert!(actions.iter().any(|a| matches!(a, Action::Reject { .. })), "{actions:?}");
     assert_eq!(stable(&w, "production"), Some(VersionNumber(1)));

@@ -92,6 +92,10 @@ impl<'a> Change<'a> {
             }
             Action::JudgeGates { version, results } => self.judge(*version, results),
             Action::SetRollout { environment, rollout } => self.set_rollout(environment, rollout.as_ref()),
+            Action::Measure { environment, analysis } => {
+                let rollout = self.observed.deployments.get_mut(environment).and_then(|d| d.rollout.as_mut());
+                rollout.into_iter().for_each(|r| r.analysis.clone_from(analysis));
+            }
             Action::FinishRollout { environment, release } => self.finish(environment, *release),
             Action::Reject { environment, release, reason } => self.reject(environment, *release, reason),
             Action::Cool { environment, .. } => {
@@ -143,6 +147,12 @@ impl<'a> Change<'a> {
     fn set_rollout(&mut self, environment: &Name, rollout: Option<&Rollout>) {
         let deployment = self.observed.deployments.entry(environment.clone()).or_default();
         let before = std::mem::replace(&mut deployment.rollout, rollout.cloned());
+        // The second set of replicas is run as the release that it stands for.
+        if let Some((baseline, from)) = rollout.and_then(|r| r.baseline.zip(r.from))
+            && let Some(serve) = self.observed.serves.get(&from.serve).cloned()
+        {
+            self.observed.serves.insert(baseline.serve, serve);
+        }
         if rollout.is_some() {
             deployment.rejected = None;
         }
@@ -175,20 +185,20 @@ impl<'a> Change<'a> {
     }
 
     fn finish(&mut self, environment: &Name, release: Release) {
-        let keep_warm =
-            self.desired.as_ref().and_then(|d| d.environments.get(environment)).map_or(0, |e| e.keep_warm.0);
+        let keep_warm = self.desired.as_ref().map_or(0, |d| d.keep_warm(environment).0);
         let now = self.now;
         let deployment = self.observed.deployments.entry(environment.clone()).or_default();
         let returned = deployment.served.contains(&release);
         let before = deployment.stable.replace(release);
-        deployment.rollout = None;
+        // Where both do not fit beside each other, none stays warm.
+        let fits = deployment.rollout.take().is_none_or(|r| r.strategy != StrategyKind::Recreate);
         deployment.rejected = None;
         deployment.served.retain(|r| *r != release);
         deployment.served.push(release);
         let surplus = deployment.served.len().saturating_sub(SERVED_KEPT);
         deployment.served.drain(..surplus);
         deployment.since = Some(now.wall);
-        let warm = before.filter(|b| *b != release && keep_warm > 0);
+        let warm = before.filter(|b| fits && *b != release && keep_warm > 0);
         deployment.warm = warm.map(|release| Warm { release, until: now.steady.plus(keep_warm) });
         let from = before.map_or("nothing".to_owned(), |b| b.version.to_string());
         let (kind, how) = if returned {
@@ -202,8 +212,8 @@ impl<'a> Change<'a> {
     fn reject(&mut self, environment: &Name, release: Release, reason: &str) {
         let at = self.now.wall;
         let deployment = self.observed.deployments.entry(environment.clone()).or_default();
-        deployment.rollout = None;
-        deployment.rejected = Some(Rejection { release, reason: reason.to_owned(), at });
+        let evidence = deployment.rollout.take().map(|r| r.analysis).unwrap_or_default();
+        deployment.rejected = Some(Rejection { release, reason: reason.to_owned(), at, evidence });
         let stable = deployment.stable.map_or("nothing".to_owned(), |s| s.version.to_string());
         let message = format!("{environment}: {} rejected: {reason}; {stable} serves on", release.version);
         self.tell(EventKind::RolloutAborted, Some(environment), message);

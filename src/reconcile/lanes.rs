@@ -21,6 +21,8 @@ pub(super) struct Lanes {
     pub locks: Lane<Key>,
     /// Trainings; as many as the settings say.
     pub training: Lane<Key>,
+    /// Figures that are asked for outside.
+    pub questions: Lane<Key>,
     /// Ending what cancelled trainings left running.
     pub stopping: Lane<Key>,
 }
@@ -32,6 +34,7 @@ impl Lanes {
             data: Lane::new("data", 16, Some(Slow { after: SLOW, most: 256 })),
             locks: Lane::new("lock", 64, None),
             training: Lane::new("training", training, None),
+            questions: Lane::new("question", 16, Some(Slow { after: SLOW, most: 256 })),
             stopping: Lane::new("stopping", 16, None),
         }
     }

@@ -4,7 +4,6 @@ use super::{Cell, Reconciler, execute::Change, lock, meters::Looked, queue::back
 use crate::{
     model::*,
     plan::{self, Input, Push},
-    ports::*,
     store::Batch,
 };
 use std::{collections::BTreeMap, sync::Arc};
@@ -53,7 +52,7 @@ impl Reconciler {
             let replicas = self.0.ports.target.replicas(environment, model);
             change.hear(environment, cell.told.news(environment, &replicas, self.now().steady));
         }
-        let mut plan = self.plan_with(&change.observed, desired.as_deref(), cell.past);
+        let mut plan = self.plan_with(&change.observed, desired.as_deref(), cell.past, &cell.asked);
         for planned in &plan.actions {
             change.apply(planned);
         }
@@ -85,6 +84,7 @@ impl Reconciler {
         observed: &ObservedModel,
         desired: Option<&DesiredModel>,
         past: Option<Millis>,
+        asked: &BTreeMap<Name, Vec<Asked>>,
     ) -> ModelPlan {
         let target = &self.0.ports.target;
         let mut replicas = BTreeMap::new();
@@ -92,7 +92,7 @@ impl Reconciler {
         for (environment, deployment) in &observed.deployments {
             replicas.insert(environment.clone(), target.replicas(environment, &observed.name));
             if let Some(rollout) = &deployment.rollout {
-                traffic.insert(environment.clone(), target.traffic(environment, &observed.name, &rollout.to));
+                traffic.insert(environment.clone(), target.traffic(environment, &observed.name, rollout));
             }
         }
         let version = |fingerprint: &Digest| {
@@ -113,6 +113,7 @@ impl Reconciler {
             live: live.as_ref(),
             replicas: &replicas,
             traffic: &traffic,
+            asked,
             push: match push {
                 PushState::Allowed => Push::Allowed,
                 PushState::Never => Push::Never,
@@ -147,52 +148,7 @@ impl Reconciler {
         self.tell_target(cell);
         self.tell_registry(&cell.observed);
         self.begin_tasks(cell, plan);
+        self.ask(cell, plan);
         Ok(())
-    }
-
-    /// Tells the target what each environment should hold, when that differs from what it was told before.
-    fn tell_target(&self, cell: &mut Cell) {
-        let observed = &cell.observed;
-        let serve = observed.desired.as_ref().and_then(|d| d.spec.serve.clone());
-        let live = observed.desired.as_ref().and_then(|d| d.spec.live_environment().cloned());
-        let mut environments: Vec<Name> = observed.deployments.keys().chain(cell.applied.keys()).cloned().collect();
-        environments.sort();
-        environments.dedup();
-        for environment in environments {
-            let shares = observed.deployments.get(&environment).map(Deployment::shares).unwrap_or_default();
-            let count = serve.as_ref().map_or(1, |s| s.replicas);
-            let summary: Vec<_> = shares.iter().map(|(r, w)| (*r, (w * 1000.0) as u64, count)).collect();
-            if cell.applied.get(&environment) == Some(&summary) {
-                continue;
-            }
-            let releases =
-                shares.iter().filter_map(|(r, w)| self.wanted_release(observed, *r, *w, serve.as_ref())).collect();
-            let is_live = live.as_ref() == Some(&environment);
-            let wanted =
-                Wanted { environment: environment.clone(), model: observed.name.clone(), live: is_live, releases };
-            match self.0.ports.target.apply(&wanted) {
-                Ok(()) if summary.is_empty() => drop(cell.applied.remove(&environment)),
-                Ok(()) => drop(cell.applied.insert(environment, summary)),
-                Err(e) => {
-                    tracing::error!(model = %observed.name, %environment, "the target refused: {e}");
-                    self.0.queue.add(observed.name.clone(), self.now().steady.plus(backoff(1)));
-                }
-            }
-        }
-    }
-
-    fn wanted_release(
-        &self,
-        observed: &ObservedModel,
-        release: Release,
-        weight: f64,
-        serve: Option<&ServeSpec>,
-    ) -> Option<WantedRelease> {
-        let version = self.0.store.version(&observed.name, release.version).ok().flatten()?;
-        // A release is run as it was first run; only the number of replicas follows the newest spec.
-        let recorded = observed.serves.get(&release.serve)?;
-        let replicas = serve.map_or(recorded.replicas, |s| s.replicas);
-        let serve = ServeSpec { replicas, ..recorded.clone() };
-        Some(WantedRelease { release, version: Arc::new(version), serve, weight })
     }
 }

@@ -10,13 +10,15 @@ mod look;
 mod meters;
 mod pause;
 mod pipeline;
-pub mod queue;
+pub mod questions;
+mod queue;
 mod registry;
 mod replicas;
 mod rollback;
 mod settings;
 mod source;
 mod steer;
+mod target;
 mod tasks;
 mod view;
 
@@ -45,6 +47,7 @@ pub struct Ports {
     pub source: Arc<dyn Source>,
     pub trainer: Arc<dyn Trainer>,
     pub target: Arc<dyn Target>,
+    pub metrics: Arc<dyn Metrics>,
     pub datasets: Arc<dyn Datasets>,
     pub registry: Arc<dyn Registry>,
     pub clock: Arc<dyn Clock>,
@@ -73,6 +76,8 @@ enum Task {
     Data(Digest),
     Lock,
     Pipeline,
+    /// Of the analysis with this name, hashed with its environment.
+    Question(Digest),
 }
 
 /// What is held in memory of one model.
@@ -81,7 +86,9 @@ struct Cell {
     /// The plan of the newest look.
     plan: Option<ModelPlan>,
     /// What the target was last told for each environment.
-    applied: BTreeMap<Name, Vec<(Release, u64, u32)>>,
+    applied: BTreeMap<Name, target::Applied>,
+    /// What came of analyses that were asked for outside, by environment. Lost with the daemon, and asked for again.
+    asked: BTreeMap<Name, Vec<Asked>>,
     /// Duration of the newest pipeline that succeeded.
     past: Option<Millis>,
     /// What events told of its replicas.
@@ -127,7 +134,14 @@ impl Reconciler {
                 observed.desired.iter().for_each(|desired| known.remember(desired));
             }
             let past = newest.and_then(|v| v.expected());
-            let cell = Cell { past, observed, plan: None, applied: BTreeMap::new(), told: replicas::Told::default() };
+            let cell = Cell {
+                past,
+                observed,
+                plan: None,
+                applied: BTreeMap::new(),
+                asked: BTreeMap::new(),
+                told: replicas::Told::default(),
+            };
             cells.insert(cell.observed.name.clone(), Arc::new(Mutex::new(cell)));
             Ok(())
         })?;
@@ -227,6 +241,7 @@ impl Reconciler {
                 observed,
                 plan: None,
                 applied: BTreeMap::new(),
+                asked: BTreeMap::new(),
                 past: None,
                 told: replicas::Told::default(),
             }))

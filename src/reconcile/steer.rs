@@ -61,7 +61,7 @@ impl Reconciler {
             Next::Change(rollout) => Action::SetRollout { environment: name.clone(), rollout: Some(rollout) },
             Next::Finish => Action::FinishRollout { environment: name.clone(), release: rollout.to },
             Next::Reject(reason) => Action::Reject { environment: name.clone(), release: rollout.to, reason },
-            Next::Stay(..) => return Ok(name.clone()),
+            Next::Stay(..) | Next::Measured(_) => return Ok(name.clone()),
         };
         self.apply_by_hand(model, &observed, rollout, &action)?;
         Ok(name.clone())

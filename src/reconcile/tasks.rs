@@ -74,7 +74,7 @@ impl Reconciler {
         }
     }
 
-    fn begin(
+    pub(super) fn begin(
         &self,
         lane: &Lane<Key>,
         model: &Name,

@@ -56,14 +56,14 @@ impl Reconciler {
 
     /// The plan of one model from the facts of now, executed by nobody.
     pub fn fresh_plan(&self, model: &Name, desired: Option<&DesiredModel>) -> ModelPlan {
-        let (observed, past) = match self.cell(model) {
+        let (observed, past, asked) = match self.cell(model) {
             Some(cell) => {
                 let cell = lock(&cell);
-                (cell.observed.clone(), cell.past)
+                (cell.observed.clone(), cell.past, cell.asked.clone())
             }
-            None => (ObservedModel::new(model.clone()), None),
+            None => (ObservedModel::new(model.clone()), None, std::collections::BTreeMap::new()),
         };
-        self.plan_with(&observed, desired, past)
+        self.plan_with(&observed, desired, past, &asked)
     }
 
     /// What the loop counted since the daemon's start.

@@ -1,6 +1,10 @@
 //! From (rollout, what is measured, now) to the next phase. Pure.
 
+mod analysis;
+mod sequential;
+
 use crate::model::*;
+use analysis::{Judged, Measuring};
 
 /// What is known of a rollout at one look.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -13,8 +17,10 @@ pub struct Facts<'a> {
     pub death: Option<&'a Death>,
     /// Why a replica is not ready, when nothing died.
     pub unready: Option<&'a str>,
-    /// Traffic of the new release since its weight last changed.
-    pub traffic: TrafficStats,
+    /// Traffic since the step began.
+    pub traffic: &'a Traffic,
+    /// What came of questions that were put outside.
+    pub asked: &'a [Asked],
     pub ready_timeout: Millis,
 }
 
@@ -33,30 +39,50 @@ pub enum Next {
     Stay(Waiting, Option<SteadyMs>),
     /// This is its new state.
     Change(Rollout),
+    /// This is how its analyses stand; it stays where it is.
+    Measured(Vec<AnalysisRun>),
     /// The release takes all traffic and is stable.
     Finish,
     /// All traffic back to stable.
     Reject(String),
 }
 
-/// A new rollout; `at_once` skips the steps.
-pub fn start(
-    from: Option<Release>,
-    to: Release,
-    deploy: &DeploySpec,
-    at_once: bool,
-    revision: &Revision,
-    now: Now,
-) -> Rollout {
-    let steps = match &deploy.strategy {
-        Strategy::Canary { steps } if !at_once => steps.clone(),
-        _ => vec![],
+/// What a rollout is made of.
+pub struct Start<'a> {
+    pub from: Option<Release>,
+    pub to: Release,
+    pub deploy: &'a DeploySpec,
+    /// Its own analyses and those of the templates that it uses.
+    pub analysis: Vec<AnalysisSpec>,
+    /// Skips the steps.
+    pub at_once: bool,
+    pub revision: &'a Revision,
+    pub now: Now,
+}
+
+/// A new rollout.
+pub fn start(start: Start<'_>) -> Rollout {
+    let Start { from, to, deploy, analysis, at_once, revision, now } = start;
+    let steps = if at_once { vec![] } else { deploy.strategy.steps() };
+    let strategy = match deploy.strategy.kind() {
+        // What skips its steps is at once; that one goes before the other comes has another reason.
+        kind if at_once && kind != StrategyKind::Recreate => StrategyKind::AtOnce,
+        kind => kind,
+    };
+    let compares = steps.iter().any(|s| s.baseline > 0.0);
+    let tolerance = match &deploy.strategy {
+        Strategy::Shadow { tolerance, .. } => *tolerance,
+        _ => 0.0,
     };
     Rollout {
         from,
         to,
+        strategy,
         steps,
-        analysis: deploy.analysis.clone(),
+        analysis: analysis.into_iter().map(AnalysisRun::new).collect(),
+        deadline: deploy.deadline,
+        baseline: from.filter(|_| compares).map(baseline),
+        tolerance,
         phase: Phase::Starting,
         started: now.steady,
         started_wall: now.wall,
@@ -64,23 +90,43 @@ pub fn start(
     }
 }
 
+/// A release as a second set of replicas, told apart by how it is run.
+pub fn baseline(of: Release) -> Release {
+    Release { serve: Digest::of(format!("baseline {}", of.serve.hex()).as_bytes()), ..of }
+}
+
 /// The next move of a rollout.
 pub fn next(rollout: &Rollout, environment: &Name, facts: &Facts<'_>) -> Next {
-    let waiting_ready = || Waiting::Ready { environment: environment.clone(), release: rollout.to };
     if let Some(reason) = hopeless(rollout, facts) {
         return Next::Reject(reason);
     }
     match &rollout.phase {
         Phase::Starting if facts.ready >= facts.wanted.max(1) => advance(rollout, 0, facts.now),
-        Phase::Starting => Next::Stay(waiting_ready(), Some(patience(rollout, facts))),
-        Phase::Paused { reason, .. } => {
-            if let Some(reason) = violated(rollout, &facts.traffic) {
+        Phase::Starting => {
+            let waiting = Waiting::Ready { environment: environment.clone(), release: rollout.to };
+            Next::Stay(waiting, Some(patience(rollout, facts)))
+        }
+        Phase::Paused { index, reason, .. } => {
+            let measuring = measuring(rollout, *index, facts);
+            if let Judged::Bad(reason) = measuring.judge() {
                 return Next::Reject(reason);
             }
-            Next::Stay(Waiting::Person { environment: environment.clone(), reason: reason.clone() }, None)
+            if let Some(runs) = measuring.measure() {
+                return Next::Measured(runs);
+            }
+            Next::Stay(Waiting::Person { environment: environment.clone(), reason: reason.clone() }, measuring.next())
         }
         Phase::Step { index, since } => step(rollout, environment, facts, *index, *since),
     }
+}
+
+/// Analyses that have to be asked for outside, now.
+pub fn questions(rollout: &Rollout, facts: &Facts<'_>) -> Vec<String> {
+    rollout.index().map_or(vec![], |index| measuring(rollout, index, facts).questions())
+}
+
+fn measuring<'a>(rollout: &'a Rollout, index: usize, facts: &Facts<'a>) -> Measuring<'a> {
+    Measuring { rollout, index, now: facts.now, traffic: facts.traffic, asked: facts.asked }
 }
 
 /// Until when a release that never was ready is waited for, as things are.
@@ -108,46 +154,55 @@ fn hopeless(rollout: &Rollout, facts: &Facts<'_>) -> Option<String> {
 }
 
 fn step(rollout: &Rollout, environment: &Name, facts: &Facts<'_>, index: usize, since: SteadyMs) -> Next {
-    if let Some(reason) = violated(rollout, &facts.traffic) {
-        return Next::Reject(reason);
+    let measuring = measuring(rollout, index, facts);
+    let held_ms = facts.now.since(since);
+    let pause = |reason: String, gate| {
+        let phase = Phase::Paused { index, held_ms, reason, gate };
+        Next::Change(Rollout { phase, ..rollout.clone() })
+    };
+    match measuring.judge() {
+        Judged::Bad(reason) => return Next::Reject(reason),
+        Judged::Unclear(reason) => return pause(reason, false),
+        Judged::Fine => {}
     }
-    let hold = rollout.steps.get(index).map_or(0, |s| s.hold.0);
+    if let Some(runs) = measuring.measure() {
+        return Next::Measured(runs);
+    }
+    let (hold, gate) = rollout.steps.get(index).map_or((0, false), |s| (s.hold.0, s.gate));
     let until = since.plus(hold);
-    // While the router is asked, a bad release must not wait for the end of its hold.
-    let soon = if rollout.analysis.is_empty() { until } else { until.min(facts.now.plus(ANALYSIS_EVERY_MS)) };
+    // While something is measured, a bad release must not wait for the end of its hold.
+    let soon = |at: SteadyMs| measuring.next().map_or(at, |next| next.min(at));
     if facts.now < until {
-        return Next::Stay(Waiting::Hold { environment: environment.clone(), until }, Some(soon));
+        return Next::Stay(Waiting::Hold { environment: environment.clone(), until }, Some(soon(until)));
     }
-    if let Some(a) = rollout.analysis.iter().find(|a| facts.traffic.requests < a.min_requests) {
-        let (seen, needed) = (facts.traffic.requests, a.min_requests);
-        let waiting = Waiting::Requests { environment: environment.clone(), metric: a.metric, seen, needed };
-        return Next::Stay(waiting, Some(facts.now.plus(ANALYSIS_EVERY_MS)));
+    if let Some(waiting) = measuring.missing(environment) {
+        let deadline = until.plus(rollout.deadline.0);
+        if facts.now >= deadline {
+            return pause(format!("nothing was shown within {}: {}", rollout.deadline, lacking(&waiting)), false);
+        }
+        return Next::Stay(waiting, Some(soon(deadline)));
+    }
+    if gate {
+        return pause("the step is done and waits for a person".into(), true);
     }
     advance(rollout, index + 1, facts.now)
 }
 
-/// How often a running analysis is judged.
-const ANALYSIS_EVERY_MS: u64 = 500;
+/// What is missing, in a few words.
+fn lacking(waiting: &Waiting) -> String {
+    match waiting {
+        Waiting::Requests { metric, seen, needed, .. } => format!("{metric} has {seen} of {needed} requests"),
+        Waiting::Analysis { analysis, said, .. } => said.clone().unwrap_or(format!("{analysis} has no figure")),
+        _ => "no evidence".into(),
+    }
+}
 
 fn advance(rollout: &Rollout, index: usize, now: SteadyMs) -> Next {
     if index >= rollout.steps.len() {
         return Next::Finish;
     }
-    Next::Change(Rollout { phase: Phase::Step { index, since: now }, ..rollout.clone() })
-}
-
-/// The first bound that the measurements break, for people. Too few requests are no evidence.
-fn violated(rollout: &Rollout, traffic: &TrafficStats) -> Option<String> {
-    rollout.analysis.iter().filter(|a| traffic.requests >= a.min_requests.max(1)).find_map(|a| {
-        let (name, value, unit) = match a.metric {
-            AnalysisMetric::ErrorRate => ("error_rate", traffic.errors as f64 / traffic.requests as f64, ""),
-            AnalysisMetric::LatencyP50 => ("latency_p50", traffic.p50_ms, " ms"),
-            AnalysisMetric::LatencyP99 => ("latency_p99", traffic.p99_ms, " ms"),
-        };
-        let over = a.max.filter(|m| value > *m).map(|m| format!("> {m}{unit}"));
-        let under = a.min.filter(|m| value < *m).map(|m| format!("< {m}{unit}"));
-        over.or(under).map(|bound| format!("{name} {value:.4}{unit} {bound} over {} requests", traffic.requests))
-    })
+    let (phase, analysis) = (Phase::Step { index, since: now }, analysis::anew(&rollout.analysis, now));
+    Next::Change(Rollout { phase, analysis, ..rollout.clone() })
 }
 
 /// What a person asks of a rollout.
@@ -168,11 +223,14 @@ pub fn steer(rollout: &Rollout, word: Steer, now: SteadyMs) -> Result<Next, Stri
         (Steer::Pause, Phase::Paused { .. }) => return Err("it is paused already".into()),
         (Steer::Pause, Phase::Starting) => return Err("it has not moved any traffic yet; abort it instead".into()),
         (Steer::Pause, Phase::Step { index, since }) => {
-            Phase::Paused { index: *index, held_ms: now.since(*since), reason: "paused by hand".into() }
+            Phase::Paused { index: *index, held_ms: now.since(*since), reason: "paused by hand".into(), gate: false }
         }
-        // The hold goes on where it stood: what was served of it before the pause counts.
+        (Steer::Resume, Phase::Paused { index, gate: true, .. }) => return Ok(advance(rollout, index + 1, now)),
+        // The hold goes on where it stood: what was served of it before the pause counts. What was measured does not.
         (Steer::Resume, Phase::Paused { index, held_ms, .. }) => {
-            Phase::Step { index: *index, since: SteadyMs(now.0.saturating_sub(*held_ms)) }
+            let phase = Phase::Step { index: *index, since: SteadyMs(now.0.saturating_sub(*held_ms)) };
+            let analysis = analysis::anew(&rollout.analysis, now);
+            return Ok(Next::Change(Rollout { phase, analysis, ..rollout.clone() }));
         }
         (Steer::Resume, _) => return Err("it is not paused".into()),
     };

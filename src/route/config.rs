@@ -46,7 +46,7 @@ impl RouterSettings {
 }
 
 /// Where one model's requests go in one environment. No releases: the route is taken away.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Route {
     pub environment: Name,
@@ -55,8 +55,90 @@ pub struct Route {
     pub generation: u64,
     /// Whether `/models/NAME/` leads here.
     pub live: bool,
-    /// In order of preference when no release with weight has a replica.
+    /// In order of preference when no release with weight has a replica; `preview` and the shadow's never stand in.
     pub releases: Vec<ReleaseRoute>,
+    /// What keeps a caller at one version.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sticky: Option<Sticky>,
+    /// Whether the request header `x-trimtab-version: v7` chooses the version.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub forced: bool,
+    /// Which of `releases` answers at `/previews/ENV/models/NAME/`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub preview: Option<Release>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shadow: Option<Shadow>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<Limit>,
+    #[serde(default, skip_serializing_if = "Ejection::is_default")]
+    pub ejection: Ejection,
+}
+impl Route {
+    /// A route that does no more than split.
+    pub fn new(environment: Name, model: Name, generation: u64, live: bool, releases: Vec<ReleaseRoute>) -> Self {
+        let (sticky, forced, preview, shadow, limit) = (None, false, None, None, None);
+        let ejection = Ejection::default();
+        Self { environment, model, generation, live, releases, sticky, forced, preview, shadow, limit, ejection }
+    }
+}
+/// What tells that two requests are of one caller, who gets the same version while the weights stand, and keeps the newer
+/// one while its weight grows.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Sticky {
+    /// The value of this request header. Requests without it are split by weight.
+    Header(String),
+    /// The value of this cookie. The router sets it, to a random one, where it is missing.
+    Cookie(String),
+}
+impl From<crate::model::Sticky> for Sticky {
+    fn from(sticky: crate::model::Sticky) -> Self {
+        match sticky {
+            crate::model::Sticky::Header(name) => Self::Header(name),
+            crate::model::Sticky::Cookie(name) => Self::Cookie(name),
+        }
+    }
+}
+/// A release that gets copies of requests; its answers are compared with those that callers get, and thrown away.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Shadow {
+    /// One of the route's releases.
+    pub release: Release,
+    /// Requests that are copied, in thousandths of a percent.
+    pub share: u32,
+    /// Numbers that differ by no more than this are equal.
+    pub tolerance: f64,
+}
+/// How many requests a model in one environment works on at a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Limit {
+    /// Requests under way.
+    pub concurrent: u32,
+    /// Requests that wait for one of them to end; further ones are refused.
+    pub queue: u32,
+}
+/// When a replica that fails is passed over. At most half of a release's replicas are, and never the last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Ejection {
+    /// 5xx answers and broken connections in a row. 0: never.
+    pub failures: u32,
+    /// Milliseconds; each further time in a row takes that much longer.
+    pub base_ms: u64,
+    /// Milliseconds, at most.
+    pub max_ms: u64,
+}
+impl Default for Ejection {
+    fn default() -> Self {
+        Self { failures: 5, base_ms: 5_000, max_ms: 60_000 }
+    }
+}
+impl Ejection {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
 }
 /// One release of a route.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -69,7 +151,7 @@ pub struct ReleaseRoute {
     pub replicas: Vec<SocketAddr>,
 }
 /// All routes.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Default)]
 #[serde(deny_unknown_fields)]
 pub struct RoutesFile {
     pub routes: Vec<Route>,
@@ -103,6 +185,28 @@ pub struct Window {
     /// Milliseconds until the answer began.
     pub p50_ms: f64,
     /// Milliseconds until the answer began.
+    #[serde(default)]
+    pub p90_ms: f64,
+    /// Milliseconds until the answer began.
+    pub p99_ms: f64,
+}
+/// How a shadow's answers compare with those that callers got, since the route names it as it does now.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, Default)]
+pub struct Agreement {
+    /// Pairs of answers that were compared.
+    pub compared: u64,
+    /// Pairs of one status class with equal contents; numbers within the tolerance.
+    pub agreed: u64,
+    /// Copies that got no answer of the shadow.
+    pub failed: u64,
+    /// Requests that were not copied: too large, too many copies under way, or an answer that cannot be compared.
+    pub skipped: u64,
+    /// Absolute difference of two numbers at the same place, over all of them.
+    pub mean_difference: f64,
+    pub max_difference: f64,
+    /// Milliseconds until the shadow's answer began.
+    pub p50_ms: f64,
+    pub p90_ms: f64,
     pub p99_ms: f64,
 }
 /// What was measured of one release.
@@ -117,6 +221,9 @@ pub struct ReleaseStats {
     pub epoch: Window,
     /// The last 10 seconds.
     pub recent: Window,
+    /// Of the release that shadows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shadow: Option<Agreement>,
 }
 /// Answer of `GET /stats`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Default)]
@@ -175,5 +282,34 @@ impl RouteFiles {
             }
         }
         routes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Digest, VersionNumber};
+
+    #[test]
+    fn older_route_files_load_and_newer_fields_come_back() {
+        let old = r#"{"environment":"prod","model":"m","generation":3,"live":true,"releases":[]}"#;
+        let route: Route = serde_json::from_str(old).unwrap();
+        let name = |s| Name::new(s).unwrap();
+        assert_eq!(route, Route::new(name("prod"), name("m"), 3, true, vec![]));
+        assert_eq!(serde_json::to_string(&route).unwrap(), old);
+        let release = Release { version: VersionNumber(7), serve: Digest::of(b"") };
+        let full = Route {
+            sticky: Some(Sticky::Cookie("seat".into())),
+            forced: true,
+            preview: Some(release),
+            shadow: Some(Shadow { release, share: 100_000, tolerance: 1e-6 }),
+            limit: Some(Limit { concurrent: 2, queue: 8 }),
+            ejection: Ejection { failures: 0, ..Ejection::default() },
+            ..route
+        };
+        let text = serde_json::to_string(&full).unwrap();
+        assert_eq!(serde_json::from_str::<Route>(&text).unwrap(), full, "{text}");
+        let window: Window = serde_json::from_str(r#"{"requests":1,"errors":0,"p50_ms":1.0,"p99_ms":2.0}"#).unwrap();
+        assert_eq!(window.p90_ms, 0.0);
     }
 }

@@ -49,7 +49,7 @@ impl Span {
     }
     fn window(&self) -> Window {
         let ms = |q| self.latency.value_at_quantile(q) as f64 / 1000.0;
-        Window { requests: self.requests, errors: self.errors, p50_ms: ms(0.5), p99_ms: ms(0.99) }
+        Window { requests: self.requests, errors: self.errors, p50_ms: ms(0.5), p90_ms: ms(0.9), p99_ms: ms(0.99) }
     }
 }
 
@@ -137,7 +137,8 @@ mod tests {
         }
         let (epoch, recent) = s.read(5_000);
         assert_eq!((epoch.requests, epoch.errors, recent.requests, recent.errors), (100, 10, 100, 10));
-        assert!((epoch.p50_ms - 50.0).abs() < 0.5 && (epoch.p99_ms - 99.0).abs() < 1.0, "{epoch:?}");
+        assert!((epoch.p50_ms - 50.0).abs() < 0.5 && (epoch.p90_ms - 90.0).abs() < 1.0, "{epoch:?}");
+        assert!((epoch.p99_ms - 99.0).abs() < 1.0, "{epoch:?}");
         let (epoch, recent) = s.read(11_000);
         assert_eq!((epoch.requests, recent.requests), (100, 0));
         s.record(11_500, 1, false);

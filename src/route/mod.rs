@@ -17,7 +17,8 @@ mod table;
 
 pub use client::RouterClient;
 pub use config::{
-    Identity, ReleaseRoute, ReleaseStats, Route, RouterSettings, RoutesFile, Started, StatsAnswer, Window,
+    Agreement, Ejection, Identity, Limit, ReleaseRoute, ReleaseStats, Route, RouterSettings, RoutesFile, Shadow,
+    Started, StatsAnswer, Sticky, Window,
 };
 pub use server::run;
 pub use table::{Lookup, Table};

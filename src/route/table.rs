@@ -228,6 +228,7 @@ impl Table {
                 in_flight,
                 epoch,
                 recent,
+                shadow: None,
             });
         }
         StatsAnswer { now_ms, releases }
@@ -315,7 +316,7 @@ mod tests {
     }
     fn route(generation: u64, releases: Vec<ReleaseRoute>) -> Route {
         let name = |s| Name::new(s).expect("name");
-        Route { environment: name("prod"), model: name("m"), generation, live: true, releases }
+        Route::new(name("prod"), name("m"), generation, true, releases)
     }
     const M: Lookup<'static> = Lookup::Live { model: "m" };
 

@@ -1,6 +1,7 @@
 //! From files to the desired state, reading only what changed.
 
 use super::{
+    analysis,
     decode::{MAX_BYTES, locate, plain},
     listed::Listed,
     model, others,
@@ -67,7 +68,7 @@ pub struct Loaded {
     contested: rpds::RedBlackTreeSetSync<Name>,
     /// Models' files by their code folder.
     code: Relation,
-    /// Models' files by the name of a dataset or environment that they refer to.
+    /// Models' files by the name of a dataset, environment or analysis that they refer to.
     uses: Relation,
     /// Models' files that cannot be read, by the name that their folder gives them.
     unreadable: Relation,
@@ -75,6 +76,7 @@ pub struct Loaded {
     noted: rpds::RedBlackTreeSetSync<String>,
     datasets: Shared<DatasetSpec>,
     environments: Shared<EnvironmentSpec>,
+    analyses: Shared<AnalysisTemplate>,
     settings: Option<Parsed<Settings>>,
     /// What stands in the place of a folder of specs.
     replaced: Vec<Diagnostic>,
@@ -90,6 +92,7 @@ enum Kind {
     Model,
     Dataset,
     Environment,
+    Analysis,
     Settings,
     Other,
 }
@@ -106,6 +109,7 @@ fn kind(folder: &str, path: &str) -> Kind {
         None if inside == SETTINGS => Kind::Settings,
         Some(("datasets", rest)) if toml && !rest.contains('/') => Kind::Dataset,
         Some(("environments", rest)) if toml && !rest.contains('/') => Kind::Environment,
+        Some(("analyses", rest)) if toml && !rest.contains('/') => Kind::Analysis,
         Some(("models", rest)) if rest == "model.toml" || rest.ends_with("/model.toml") => Kind::Model,
         _ => Kind::Other,
     }
@@ -165,6 +169,8 @@ impl Loaded {
                 out.extend(model.data.values().map(|d| super::dataset_file(folder, d)));
                 let environments = model.deploy.iter().map(|d| &d.environment);
                 out.extend(environments.map(|e| join(folder, &format!("environments/{e}.toml"))));
+                let analyses = model.deploy.iter().flat_map(|d| &d.uses);
+                out.extend(analyses.map(|a| join(folder, &format!("analyses/{a}.toml"))));
             }
         }
         out.into_iter().collect()
@@ -230,6 +236,10 @@ impl Loaded {
                 dirty.shared.insert(stem(path));
                 set(&mut self.environments, path, parsed);
             }
+            SpecFile::Analysis(parsed) => {
+                dirty.shared.insert(stem(path));
+                set(&mut self.analyses, path, parsed);
+            }
             SpecFile::Settings(parsed) => self.settings = parsed,
             SpecFile::Other => drop(dirty.code.insert(parent(path).to_owned())),
         }
@@ -268,7 +278,8 @@ impl Loaded {
             self.contested.remove_mut(&model.name);
         }
         self.code.set((join(parent(path), &model.code), path.to_owned()), present);
-        for name in model.data.values().chain(model.deploy.iter().map(|d| &d.environment)) {
+        let deployed = model.deploy.iter().flat_map(|d| std::iter::once(&d.environment).chain(&d.uses));
+        for name in model.data.values().chain(deployed) {
             self.uses.set((name.to_string(), path.to_owned()), present);
         }
     }
@@ -361,9 +372,9 @@ impl Loaded {
         let in_force: Vec<_> = in_force.collect();
         let undecided: BTreeSet<Name> =
             affected.iter().filter_map(|path| self.name_at(path)).filter(|name| self.is_undecided(name)).collect();
-        let (datasets, environments) = (&self.datasets, &self.environments);
+        let (datasets, environments, analyses) = (&self.datasets, &self.environments, &self.analyses);
         let resolve = |(path, parsed, name): (&String, &Parsed<ModelSpec>, Name)| {
-            let resolver = Resolver { path, folder, tree, revision, datasets, environments };
+            let resolver = Resolver { path, folder, tree, revision, datasets, environments, analyses };
             Ok((name, resolver.resolve(parsed)?))
         };
         let resolved: Vec<_> = in_force.into_par_iter().map(resolve).collect::<PortResult<_>>()?;
@@ -388,8 +399,8 @@ impl Loaded {
             self.state.broken.insert_mut(name.clone(), self.rivals_of(&name, tree, revision));
             touched.insert(name);
         }
-        self.state.files =
-            self.models.size() + self.datasets.size() + self.environments.size() + usize::from(self.settings.is_some());
+        let shared = self.datasets.size() + self.environments.size() + self.analyses.size();
+        self.state.files = self.models.size() + shared + usize::from(self.settings.is_some());
         self.state.diagnostics = self.diagnostics(tree, revision);
         Ok(touched)
     }
@@ -399,6 +410,7 @@ impl Loaded {
         let settings = self.settings.iter().flat_map(|s| &s.diagnostics);
         let datasets = self.datasets.values().flat_map(|p| &p.diagnostics);
         let environments = self.environments.values().flat_map(|p| &p.diagnostics);
+        let analyses = self.analyses.values().flat_map(|p| &p.diagnostics);
         // What is held back of a spec that cannot be read has these findings too.
         let told_below = |path: &str| {
             let broken = name_of(path).and_then(|name| self.state.broken.get(&name));
@@ -412,8 +424,8 @@ impl Loaded {
             .flat_map(|(path, p)| p.diagnostics.iter().map(of(p.name(path))));
         let broken = self.state.broken.iter().filter(|(name, _)| !self.contested.contains(*name));
         let broken = broken.flat_map(|(name, found)| found.iter().map(of(Some(name.clone()))));
-        let found =
-            self.replaced.iter().chain(&self.unread).chain(settings).chain(datasets).chain(environments).cloned();
+        let shared = datasets.chain(environments).chain(analyses);
+        let found = self.replaced.iter().chain(&self.unread).chain(settings).chain(shared).cloned();
         found
             .chain(models)
             .chain(broken)
@@ -488,6 +500,7 @@ enum SpecFile {
     Model(Option<Parsed<ModelSpec>>),
     Dataset(Option<Parsed<DatasetSpec>>),
     Environment(Option<Parsed<EnvironmentSpec>>),
+    Analysis(Option<Parsed<AnalysisTemplate>>),
     Settings(Option<Parsed<Settings>>),
     Other,
 }
@@ -498,6 +511,7 @@ impl SpecFile {
             Kind::Model => Self::Model(read(change, tree, model::parse)?),
             Kind::Dataset => Self::Dataset(read(change, tree, others::dataset)?),
             Kind::Environment => Self::Environment(read(change, tree, others::environment)?),
+            Kind::Analysis => Self::Analysis(read(change, tree, analysis::template)?),
             Kind::Settings => Self::Settings(read(change, tree, others::settings)?),
             Kind::Other => Self::Other,
         })
@@ -509,7 +523,7 @@ impl SpecFile {
 struct Dirty {
     /// Files of models, with the name that each had.
     models: BTreeMap<String, Option<Name>>,
-    /// Names of datasets and environments.
+    /// Names of datasets, environments and analyses.
     shared: BTreeSet<String>,
     /// Folders in which any file changed.
     code: BTreeSet<String>,

@@ -1,6 +1,8 @@
 //! TOML text to typed specs with positions, and specs to the desired state. Pure: reads only through a given tree.
 
+mod analysis;
 mod decode;
+mod deploy;
 mod listed;
 mod load;
 pub mod lock;

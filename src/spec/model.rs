@@ -2,7 +2,7 @@
 
 use super::{
     decode::{Extra, File, Table},
-    paths, pipeline,
+    deploy, paths, pipeline,
     units::{duration, size},
 };
 use crate::model::*;
@@ -40,9 +40,7 @@ fn model(root: &mut Table) -> Option<ModelSpec> {
     let stages: Vec<StageSpec> = root.tables("stage").into_iter().filter_map(|t| stage(t, &data)).collect();
     let gates = exact(root.tables("gate").into_iter().filter_map(gate));
     let serve = serve_table.and_then(serve);
-    let deploy: Vec<Option<DeploySpec>> = root.tables("deploy").into_iter().map(deploy).collect();
-    check_chain(root, &deploy);
-    let deploy = exact(deploy.into_iter().flatten());
+    let deploy = exact(deploy::chain(root).into_iter());
     if serve.is_none() && !deploy.is_empty() && !root.has("serve") {
         root.error_at("deploy", "there is nothing to deploy".into(), "add a [serve] table with `run`".into());
     }
@@ -358,103 +356,6 @@ fn serve(mut t: Table) -> Option<ServeSpec> {
     t.finish();
     let ready = ready.unwrap_or_else(|| "/v2/health/ready".into());
     Some(ServeSpec { run: run?, replicas, ready, ready_timeout, drain, memory, secrets })
-}
-
-fn deploy(mut t: Table) -> Option<DeploySpec> {
-    let environment = if t.has("environment") { t.name("environment") } else { t.required("environment").and(None) };
-    let after = t.name("after");
-    let canary = t.parsed("strategy", |s| match s {
-        "canary" => Ok(true),
-        "at_once" => Ok(false),
-        _ => Err("this version has \"at_once\" and \"canary\"".into()),
-    });
-    let steps: Vec<StepSpec> = t.tables("steps").into_iter().filter_map(step).collect();
-    let rising = steps.windows(2).all(|w| w[0].weight < w[1].weight);
-    if !rising {
-        t.error_at("steps", "the weights of the steps must rise".into(), "order them".into());
-    }
-    let strategy = match canary {
-        Some(true) if steps.is_empty() && t.tables("steps").is_empty() => {
-            t.error("a canary needs `steps`, such as [{ weight = 10, hold = \"5m\" }]".into());
-            Strategy::AtOnce
-        }
-        Some(true) => Strategy::Canary { steps },
-        _ if !steps.is_empty() => {
-            t.error_at("steps", "`steps` belong to strategy = \"canary\"".into(), "add it".into());
-            Strategy::AtOnce
-        }
-        _ => Strategy::AtOnce,
-    };
-    let analysis = t.tables("analysis").into_iter().filter_map(analysis).collect();
-    t.finish();
-    Some(DeploySpec { environment: environment?, after, strategy, analysis })
-}
-
-fn step(mut t: Table) -> Option<StepSpec> {
-    let weight = t.number("weight");
-    let good = weight.filter(|w| *w > 0.0 && *w <= 100.0);
-    if good.is_none() {
-        t.error_at("weight", "`weight` must be above 0 and at most 100".into(), "percent of the traffic".into());
-    }
-    let hold = t.parsed("hold", duration);
-    if !t.has("hold") {
-        t.error("a step needs `hold`, such as \"5m\"".into());
-    }
-    t.finish();
-    Some(StepSpec { weight: good?, hold: hold? })
-}
-
-fn analysis(mut t: Table) -> Option<AnalysisSpec> {
-    let metric = t.parsed("metric", |s| match s {
-        "error_rate" => Ok(AnalysisMetric::ErrorRate),
-        "latency_p50" => Ok(AnalysisMetric::LatencyP50),
-        "latency_p99" => Ok(AnalysisMetric::LatencyP99),
-        _ => Err("the router measures error_rate, latency_p50 and latency_p99".into()),
-    });
-    if !t.has("metric") {
-        t.error("an analysis needs `metric`".into());
-    }
-    let rate = metric == Some(AnalysisMetric::ErrorRate);
-    let mut bound = |key| {
-        if rate { t.number(key) } else { t.parsed(key, duration).map(|m| m.0 as f64) }
-    };
-    let (min, max) = (bound("min"), bound("max"));
-    if !t.has("min") && !t.has("max") {
-        t.error("an analysis needs `max` or `min`".into());
-    }
-    for (key, value) in [("min", min), ("max", max)] {
-        if rate && value.is_some_and(|v| !(0.0..=1.0).contains(&v)) {
-            t.error_at(key, format!("`{key}` of an error rate is from 0 to 1"), "such as 0.01 for 1 %".into());
-        }
-    }
-    if min.zip(max).is_some_and(|(a, b)| a > b) {
-        t.error_at("min", "`min` is larger than `max`: every release breaks one of them".into(), "swap them".into());
-    }
-    let min_requests = t.whole("min_requests", 1, 1_000_000_000).unwrap_or(20);
-    t.finish();
-    Some(AnalysisSpec { metric: metric?, min, max, min_requests })
-}
-
-/// Environments once each; `after` names one that stands before.
-fn check_chain(root: &Table, deploy: &[Option<DeploySpec>]) {
-    for (i, d) in deploy.iter().enumerate() {
-        let Some(d) = d else { continue };
-        let before = || deploy[..i].iter().flatten();
-        if before().any(|other| other.environment == d.environment) {
-            let message = format!("environment `{}` is deployed to twice", d.environment);
-            root.error_in(&format!("deploy.{i}.environment"), message, "keep one".into());
-        }
-        // One that cannot be read may be the one that is meant.
-        let unread = deploy[..i].iter().any(Option::is_none);
-        if let Some(after) = &d.after
-            && !unread
-            && !before().any(|other| other.environment == *after)
-        {
-            let message = format!("`{}` comes after `{after}`, which does not stand before it", d.environment);
-            let label = "order the [[deploy]] tables; a circle is refused".into();
-            root.error_in(&format!("deploy.{i}.after"), message, label);
-        }
-    }
 }
 
 /// `[monitor]` is checked, so that specs written for it stay valid; this version does not act on it, and says so.

@@ -8,9 +8,9 @@ use super::{
 };
 use crate::model::*;
 
-type Parsed<T> = Result<(T, Extra), Vec<Diagnostic>>;
+pub(super) type Parsed<T> = Result<(T, Extra), Vec<Diagnostic>>;
 
-fn whole<T>(read: Parsed<Option<T>>) -> Parsed<T> {
+pub(super) fn whole<T>(read: Parsed<Option<T>>) -> Parsed<T> {
     read.and_then(|(value, extra)| match value {
         Some(value) => Ok((value, extra)),
         None => Err(extra.warnings),
@@ -42,7 +42,7 @@ pub fn dataset(path: &str, bytes: &[u8]) -> Parsed<DatasetSpec> {
 }
 
 /// The name must be the file's, so that a reference leads to its file.
-fn name(t: &mut Table, path: &str) -> Option<Name> {
+pub(super) fn name(t: &mut Table, path: &str) -> Option<Name> {
     let name = if t.has("name") { t.name("name") } else { t.required("name").and(None) };
     let stem = path.rsplit('/').next().and_then(|f| f.strip_suffix(".toml")).unwrap_or_default();
     if let Some(n) = &name

@@ -10,7 +10,7 @@ pub(super) fn replaced(folder: &str, revision: &Revision, tree: &dyn GitTree) ->
     let folder = if folder == "." { "" } else { folder };
     let above = folder.match_indices('/').map(|(end, _)| folder[..end].to_owned());
     let own = (!folder.is_empty()).then(|| folder.to_owned());
-    let inside = ["models", "datasets", "environments"].map(|name| join(folder, name));
+    let inside = ["models", "datasets", "environments", "analyses"].map(|name| join(folder, name));
     let mut found = Vec::new();
     for place in above.chain(own).chain(inside) {
         let (what, help) = match tree.entry(&revision.tree, &place)?.map(|e| e.mode) {

@@ -23,6 +23,7 @@ pub(super) struct Resolver<'a> {
     pub revision: &'a Revision,
     pub datasets: &'a Shared<DatasetSpec>,
     pub environments: &'a Shared<EnvironmentSpec>,
+    pub analyses: &'a Shared<AnalysisTemplate>,
 }
 
 impl Resolver<'_> {
@@ -51,6 +52,8 @@ impl Resolver<'_> {
         self.lookup(self.datasets, datasets.iter().map(|(f, n)| (f.clone(), n)), "dataset", &mut found);
         let wanted = environments.iter().map(|(f, n)| (f.clone(), n));
         self.lookup(self.environments, wanted, "environment", &mut found);
+        let analyses = named("deploy.*.analysis.*.use");
+        self.lookup(self.analyses, analyses.iter().map(|(f, n)| (f.clone(), n)), "analysis", &mut found);
         let code = strings(&bytes, "train.code").pop().map_or(".".to_owned(), |(_, code)| code);
         let Ok(code) = super::paths::relative(&code) else { return found };
         let code_path = join(parent(self.path), &code);
@@ -102,6 +105,10 @@ impl Resolver<'_> {
         datasets.extend(spec.registered.iter().map(|d| (d.name.clone(), Arc::new(d.as_ref().clone()))));
         let wanted = spec.deploy.iter().enumerate().map(|(i, d)| (format!("deploy.{i}.environment"), &d.environment));
         let environments = self.lookup(self.environments, wanted, "environment", &mut found);
+        let used = spec.deploy.iter().enumerate().flat_map(|(i, d)| d.uses.iter().map(move |name| (i, name)));
+        let wanted = used.map(|(i, name)| (format!("deploy.{i}.analysis"), name));
+        let analyses = self.lookup(self.analyses, wanted, "analysis", &mut found);
+        self.check_analyses(spec, &analyses, &mut found);
         let folder = parent(self.path);
         let code_path = join(folder, &spec.code);
         let (mut code, mut python) = (None, BTreeMap::new());
@@ -132,10 +139,45 @@ impl Resolver<'_> {
             python,
             datasets,
             environments,
+            analyses,
             lock,
             lines: parsed.lines.clone(),
             changed_by: self.revision.clone(),
         }))
+    }
+
+    /// Analyses of their own and shared ones have each a name of its own, and steps name some that are there.
+    fn check_analyses(
+        &self,
+        spec: &ModelSpec,
+        analyses: &BTreeMap<Name, Arc<AnalysisTemplate>>,
+        found: &mut Vec<Diagnostic>,
+    ) {
+        for (i, deploy) in spec.deploy.iter().enumerate().filter(|(_, d)| !d.uses.is_empty()) {
+            if !deploy.uses.iter().all(|name| analyses.contains_key(name)) {
+                continue;
+            }
+            let all = deploy.measured(analyses);
+            let twice = all.iter().enumerate().find(|(i, a)| all[..*i].iter().any(|b| b.name == a.name));
+            if let Some((_, a)) = twice {
+                let message = format!("two analyses are called `{}`", a.name);
+                found.push(self.problem(
+                    &format!("deploy.{i}.analysis"),
+                    message,
+                    "one comes from a shared file: rename the other".into(),
+                ));
+            }
+            let missing = |name: &&String| !all.iter().any(|a| a.name == **name);
+            if let Some(name) = deploy.strategy.steps().iter().flat_map(|s| &s.analysis).find(missing) {
+                let there: Vec<&str> = all.iter().map(|a| a.name.as_str()).collect();
+                let message = format!("a step asks for analysis `{name}`, which is not there");
+                found.push(self.problem(
+                    &format!("deploy.{i}.steps"),
+                    message,
+                    format!("there are: {}", there.join(", ")),
+                ));
+            }
+        }
     }
 
     /// Files that no training would be given.
@@ -165,7 +207,8 @@ impl Resolver<'_> {
         found: &mut Vec<Diagnostic>,
     ) -> BTreeMap<Name, Arc<T>> {
         let mut out = BTreeMap::new();
-        let defined = join(self.folder, &format!("{what}s"));
+        let plural = if what == "analysis" { "analyses".to_owned() } else { format!("{what}s") };
+        let defined = join(self.folder, &plural);
         for (field, name) in wanted {
             // The decoder holds that a file's name is the spec's.
             let file = format!("{defined}/{name}.toml");
@@ -250,7 +293,7 @@ pub fn dataset_file(folder: &str, name: &Name) -> String {
     join(folder, &format!("datasets/{name}.toml"))
 }
 
-/// The name of a dataset's or environment's file.
+/// The name of a shared spec's file.
 pub(super) fn stem(path: &str) -> String {
     path.rsplit('/').next().and_then(|f| f.strip_suffix(".toml")).unwrap_or_default().to_owned()
 }

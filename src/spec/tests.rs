@@ -3,6 +3,7 @@ use crate::{model::*, ports::*};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 
+mod delivery;
 mod naming;
 mod unread;
 
@@ -229,7 +230,7 @@ fn each_mistake_is_told() {
         (
             "environment = \"production\"",
             "environment = \"production\"\nstrategy = \"canary\"\nsteps = [{ weight = 50, hold = \"1s\" }, { weight = 5, hold = \"1s\" }]",
-            "must rise",
+            "must not fall",
         ),
         (
             "environment = \"production\"",

@@ -23,22 +23,29 @@ fn revision() -> Revision {
     }
 }
 
+fn measured() -> AnalysisRun {
+    let spec = AnalysisSpec { max: Some(0.01), ..AnalysisSpec::new(AnalysisMetric::ErrorRate) };
+    let text = "error_rate 0.0002 over 4120 requests".into();
+    let last = Measurement { verdict: Verdict::Success, value: Some(0.0002), stable: None, text };
+    let recent = vec![0.0, 0.0001, 0.0004, 0.0002];
+    AnalysisRun { good: 4, last: Some(last), recent, ..AnalysisRun::new(spec) }
+}
+
 fn summary(name: &str, health: Health, rollout: bool) -> ModelSummary {
     let rollout = rollout.then(|| RolloutSummary {
         to: VersionNumber(7),
         step: 2,
-        steps: vec![StepSpec { weight: 10.0, hold: Millis(60_000) }, StepSpec { weight: 25.0, hold: Millis(60_000) }],
+        steps: vec![StepSpec::new(10.0, Millis(60_000)), StepSpec::new(25.0, Millis(60_000))],
+        strategy: StrategyKind::Canary,
         weight: 25.0,
         phase: "step".into(),
         until: Some(SteadyMs(1_030_000)),
         started: WallMs(0),
-        analysis: vec![AnalysisSpec {
-            metric: AnalysisMetric::ErrorRate,
-            min: None,
-            max: Some(0.01),
-            min_requests: 20,
-        }],
-        traffic: TrafficStats { requests: 4120, errors: 1, p50_ms: 4.0, p99_ms: 12.4 },
+        analysis: vec![measured()],
+        traffic: Traffic {
+            new: TrafficStats { requests: 4120, errors: 1, p50_ms: 4.0, p90_ms: 8.1, p99_ms: 12.4, latency: vec![] },
+            ..Traffic::default()
+        },
     });
     let environment = EnvironmentSummary {
         environment: Name::new("production").unwrap(),
@@ -283,6 +290,7 @@ fn the_difference_of_a_model() {
         waiting: vec![Waiting::Gates { version: VersionNumber(13), failed: vec!["mae ≤ 4: 4.31".into()] }],
         outlook: vec![],
         conditions: vec![],
+        questions: vec![],
         look_again: None,
     };
     let fields = vec![field("train.params.depth", "6", Some("8 \u{1b}[2J")), field("monitor", "x", None)];

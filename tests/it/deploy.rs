@@ -122,7 +122,13 @@ fn wanted(store: &dyn ArtifactStore, shares: &[(u32, f64)], serve: &ServeSpec, w
         serve: serve.clone(),
         weight: *weight,
     });
-    Wanted { environment: name("production"), model: name("m"), live: true, releases: releases.collect() }
+    Wanted {
+        environment: name("production"),
+        model: name("m"),
+        live: true,
+        releases: releases.collect(),
+        manner: Manner::default(),
+    }
 }
 
 fn start(state: &Path, exe: &Path, router: SocketAddr) -> Result<LocalTarget, PortError> {
@@ -215,7 +221,26 @@ fn a_release_is_served_from_its_own_folder_with_a_clean_environment() {
     assert_eq!(answer["clean"], true);
     assert!(answer["cwd"].as_str().unwrap().ends_with("/code"), "{answer}");
     assert_eq!(rig.call("/environments/production/models/m")["path"], "/");
-    let traffic = rig.target().traffic(&name("production"), &name("m"), &release(7));
+    let deploy = DeploySpec::at_once(name("production"));
+    let now = Now { wall: WallMs(0), steady: SteadyMs(0) };
+    let revision = Revision {
+        commit: ObjectId("4f1c2ab0".into()),
+        tree: ObjectId("7ree".into()),
+        author: String::new(),
+        email: String::new(),
+        summary: String::new(),
+        time: WallMs(0),
+    };
+    let rollout = rollout::start(rollout::Start {
+        from: None,
+        to: release(7),
+        deploy: &deploy,
+        analysis: vec![],
+        at_once: true,
+        revision: &revision,
+        now,
+    });
+    let traffic = rig.target().traffic(&name("production"), &name("m"), &rollout).new;
     assert!(traffic.requests >= 2 && traffic.errors == 0 && traffic.p99_ms > 0.0, "{traffic:?}");
     assert!(rig.target().recent(&name("production"), &name("m")).0 > 0.0);
 }

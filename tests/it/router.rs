@@ -38,7 +38,7 @@ fn route(generation: u64, shares: &[(u32, u32, &[SocketAddr])]) -> Route {
         weight: *weight,
         replicas: replicas.to_vec(),
     });
-    Route { environment: name("prod"), model: name("m"), generation, live: true, releases: releases.collect() }
+    Route::new(name("prod"), name("m"), generation, true, releases.collect())
 }
 
 /// A router process and its folder; ended with this.

@@ -17,8 +17,8 @@ mod supervisor;
 
 use crate::{
     model::*,
-    ports::{ArtifactStore, Cancel, PortError, PortResult, Target, Wanted},
-    route::{ReleaseStats, Route, RouteError, RouterClient, StatsAnswer, Window},
+    ports::{ArtifactStore, Cancel, Manner, PortError, PortResult, Target, Wanted},
+    route::{self, ReleaseStats, Route, RouteError, RouterClient, StatsAnswer, Window},
 };
 use folder::Adopted;
 use std::{
@@ -131,7 +131,7 @@ impl LocalTarget {
         known.extend(lock(&self.shared.routes).keys().cloned());
         known.extend(lock(&self.shared.supervisors).keys().cloned());
         for (environment, model) in known.into_iter().filter(|k| !wanted.contains(k)) {
-            self.tell(Wanted { environment, model, live: false, releases: vec![] });
+            self.tell(Wanted { environment, model, live: false, releases: vec![], manner: Manner::default() });
         }
     }
 
@@ -212,11 +212,15 @@ impl Target for LocalTarget {
     fn replicas(&self, environment: &Name, model: &Name) -> Vec<ReplicaStatus> {
         lock(&self.shared.statuses).get(&(environment.clone(), model.clone())).cloned().unwrap_or_default()
     }
-    fn traffic(&self, environment: &Name, model: &Name, release: &Release) -> TrafficStats {
+    fn traffic(&self, environment: &Name, model: &Name, rollout: &Rollout) -> Traffic {
         let answer = self.stats_of(environment, model).unwrap_or_default();
-        let Window { requests, errors, p50_ms, p99_ms } =
-            answer.releases.iter().find(|r| r.release == *release).map(|r| r.epoch).unwrap_or_default();
-        TrafficStats { requests, errors, p50_ms, p99_ms }
+        let found = |release: Release| answer.releases.iter().find(|r| r.release == release);
+        let stable = rollout.baseline.or(rollout.from).and_then(found).map(|r| stats(&r.epoch)).unwrap_or_default();
+        let Some(new) = found(rollout.to) else { return Traffic { stable, ..Traffic::default() } };
+        match new.shadow.filter(|_| rollout.shadow() > 0.0) {
+            Some(copies) => Traffic { new: copied(&copies), stable, agreement: Some(agreement(&copies)) },
+            None => Traffic { new: stats(&new.epoch), stable, agreement: None },
+        }
     }
     fn recent(&self, environment: &Name, model: &Name) -> (f64, f64, f64) {
         let releases = self.recent_where(|r| r.environment == *environment && r.model == *model);
@@ -258,6 +262,22 @@ impl Target for LocalTarget {
     fn trouble(&self) -> Option<String> {
         lock(&self.shared.trouble).clone()
     }
+}
+
+fn stats(window: &Window) -> TrafficStats {
+    let Window { requests, errors, p50_ms, p90_ms, p99_ms } = *window;
+    TrafficStats { requests, errors, p50_ms, p90_ms, p99_ms, latency: vec![] }
+}
+
+/// What answers copies is measured by them.
+fn copied(copies: &route::Agreement) -> TrafficStats {
+    let route::Agreement { compared, failed, p50_ms, p90_ms, p99_ms, .. } = *copies;
+    TrafficStats { requests: compared + failed, errors: failed, p50_ms, p90_ms, p99_ms, latency: vec![] }
+}
+
+fn agreement(copies: &route::Agreement) -> Agreement {
+    let route::Agreement { compared, agreed, failed, mean_difference, max_difference, .. } = *copies;
+    Agreement { compared, agreed, failed, mean_difference, max_difference }
 }
 
 impl From<RouteError> for PortError {

@@ -9,7 +9,7 @@ use super::{
 use crate::{
     model::*,
     ports::Wanted,
-    route::{ReleaseRoute, Route, RouteError},
+    route::{ReleaseRoute, Route, RouteError, Shadow},
 };
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -83,6 +83,11 @@ pub async fn run(shared: Arc<Shared>, key: Key, mut wanted: watch::Receiver<Arc<
     }
 }
 
+/// Percent as routes have them.
+fn thousandths(percent: f64) -> u32 {
+    (percent.clamp(0.0, 100.0) * 1000.0).round() as u32
+}
+
 impl Supervisor {
     /// Takes over what an earlier daemon started. What the router already sends requests to goes on without a gap.
     fn adopt(&mut self, wanted: &Wanted) {
@@ -143,6 +148,11 @@ impl Supervisor {
 
     /// Starts replicas that are wanted and not there; takes back those that were about to leave.
     fn start_missing(&mut self, wanted: &Wanted) {
+        let stays = |r: &Release| wanted.releases.iter().any(|w| w.release == *r);
+        if wanted.manner.exclusive && !self.slots.keys().all(|(release, _)| stays(release)) {
+            // There is no room for both: the others end first.
+            return;
+        }
         for w in &wanted.releases {
             for index in 0..w.serve.replicas {
                 if let Some(slot) = self.slots.get(&(w.release, index)) {
@@ -166,6 +176,7 @@ impl Supervisor {
         let count =
             |release: &Release| wanted.releases.iter().find(|w| w.release == *release).map(|w| w.serve.replicas);
         let others_serve = wanted.releases.is_empty()
+            || wanted.manner.exclusive
             || wanted
                 .releases
                 .iter()
@@ -186,10 +197,7 @@ impl Supervisor {
         let mut releases: Vec<ReleaseRoute> = wanted
             .releases
             .iter()
-            .map(|w| {
-                let weight = (w.weight.clamp(0.0, 100.0) * 1000.0).round() as u32;
-                ReleaseRoute { release: w.release, weight, replicas: ready(&w.release) }
-            })
+            .map(|w| ReleaseRoute { release: w.release, weight: thousandths(w.weight), replicas: ready(&w.release) })
             .collect();
         let held: BTreeSet<Release> = self.slots.keys().map(|k| k.0).collect();
         for release in held.into_iter().filter(|r| !wanted.releases.iter().any(|w| w.release == *r)) {
@@ -199,26 +207,35 @@ impl Supervisor {
             }
         }
         releases.sort_by(|a, b| b.weight.cmp(&a.weight).then(a.release.cmp(&b.release)));
-        self.push(releases, wanted.live).await
+        self.push(releases, wanted).await
     }
 
-    async fn push(&self, releases: Vec<ReleaseRoute>, live: bool) -> Result<(), RouteError> {
+    async fn push(&self, releases: Vec<ReleaseRoute>, wanted: &Wanted) -> Result<(), RouteError> {
         let known = lock(&self.shared.routes).get(&self.key).cloned();
-        match &known {
-            Some(known) if known.releases == releases && (known.live == live || releases.is_empty()) => return Ok(()),
-            None if releases.is_empty() => return Ok(()),
-            _ => {}
-        }
-        let mut generation = known.map_or(0, |k| k.generation) + 1;
         let (environment, model) = self.key.clone();
+        let mut route = Route {
+            sticky: wanted.manner.sticky.clone().map(Into::into),
+            forced: wanted.manner.forced,
+            preview: wanted.manner.preview,
+            shadow: wanted.manner.copies.map(|c| Shadow {
+                release: c.release,
+                share: thousandths(c.share),
+                tolerance: c.tolerance,
+            }),
+            ..Route::new(environment.clone(), model.clone(), 1, wanted.live, releases)
+        };
+        match &known {
+            Some(known) => {
+                let same = Route { generation: known.generation, ..route.clone() } == *known;
+                if same || route.releases.is_empty() && known.releases.is_empty() {
+                    return Ok(());
+                }
+                route.generation = known.generation + 1;
+            }
+            None if route.releases.is_empty() => return Ok(()),
+            None => {}
+        }
         loop {
-            let route = Route {
-                environment: environment.clone(),
-                model: model.clone(),
-                generation,
-                live,
-                releases: releases.clone(),
-            };
             match self.shared.router.put_route(&route).await {
                 Ok(()) => {
                     let mut routes = lock(&self.shared.routes);
@@ -229,7 +246,7 @@ impl Supervisor {
                     }
                     return Ok(());
                 }
-                Err(RouteError::Stale { current }) => generation = current + 1,
+                Err(RouteError::Stale { current }) => route.generation = current + 1,
                 Err(e) => {
                     tracing::warn!(%model, %environment, "the router was not told: {e}");
                     return Err(e);

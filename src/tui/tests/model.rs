@@ -112,6 +112,7 @@ fn a_plan_is_folded_below_its_text_and_its_age_goes_on() {
         waiting: vec![wait],
         outlook: vec![],
         conditions: vec![],
+        questions: vec![],
         look_again: None,
     });
     update(&mut state, Message::Plan(Box::new(plan)));

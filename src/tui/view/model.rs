@@ -152,31 +152,42 @@ fn rollout(r: &RolloutSummary, now: Now, out: &mut Vec<Line<'static>>) {
         line.push(if i + 1 == r.step { strong(&text) } else { dim(&text) });
     }
     out.push(Line::from(line));
-    let t = r.traffic;
+    let t = &r.traffic.new;
     let seen = format!("{} requests, {} failed, p50 {:.1} ms, p99 {:.1} ms", t.requests, t.errors, t.p50_ms, t.p99_ms);
     out.push(Line::from(dim(&format!("   {} so far: {seen}", r.to))));
-    out.extend(r.analysis.iter().map(|a| bound(a, t)));
+    out.extend(r.analysis.iter().map(|a| analysis(a, t)));
 }
 
-/// One bound of the analysis, and how it stands.
-fn bound(a: &AnalysisSpec, t: TrafficStats) -> Line<'static> {
-    let share = t.errors as f64 / t.requests.max(1) as f64;
-    let (name, value, show): (_, _, fn(f64) -> String) = match a.metric {
-        AnalysisMetric::ErrorRate => ("error_rate", share, |v| format!("{:.2} %", v * 100.0)),
-        AnalysisMetric::LatencyP50 => ("latency_p50", t.p50_ms, |v| format!("{v:.1} ms")),
-        AnalysisMetric::LatencyP99 => ("latency_p99", t.p99_ms, |v| format!("{v:.1} ms")),
+/// One analysis, and how it stands.
+fn analysis(run: &AnalysisRun, t: &TrafficStats) -> Line<'static> {
+    let spec = &run.spec;
+    let show = |v: f64| spec.metric.show(v);
+    let last = run.last.as_ref();
+    let value = last.and_then(|m| m.value).map(show).unwrap_or_default();
+    let stable = last.and_then(|m| m.stable).map_or(String::new(), |s| format!(" (stable {})", show(s)));
+    let text = format!("   {:<12} {:<14} {:<10}", visible(&spec.name), spec.bound(), format!("{value}{stable}"));
+    let verdict = match last.map(|m| m.verdict) {
+        None if spec.metric.is_of_router() => dim(&format!("{} of {} requests seen", t.requests, spec.min_requests)),
+        None => dim("not measured yet"),
+        Some(Verdict::Success) => good("✓ holds"),
+        Some(Verdict::Failure) => bad("✗ broken"),
+        Some(Verdict::Inconclusive) => warn("? unclear"),
+        Some(Verdict::Error) => warn("! cannot be measured"),
     };
-    let limits = a.max.map(|x| format!("≤ {}", show(x))).into_iter().chain(a.min.map(|x| format!("≥ {}", show(x))));
-    let text = format!("   {name:<12} {:<14} {:<10}", limits.collect::<Vec<_>>().join(", "), show(value));
-    let holds = a.max.is_none_or(|x| value <= x) && a.min.is_none_or(|x| value >= x);
-    let verdict = if t.requests < a.min_requests {
-        dim(&format!("{} of {} requests seen", t.requests, a.min_requests))
-    } else if holds {
-        good("✓ holds")
-    } else {
-        bad("✗ broken")
+    let dry = if spec.dry_run { dim("  dry run") } else { Span::raw("") };
+    Line::from(vec![dim(&text), verdict, Span::raw(" "), dim(&curve(&run.recent)), dry])
+}
+
+/// The newest figures as a small curve.
+fn curve(figures: &[f64]) -> String {
+    const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
+    let newest = &figures[figures.len().saturating_sub(12)..];
+    let highest = newest.iter().copied().fold(0.0, f64::max);
+    let bar = |v: &f64| {
+        let place = if highest > 0.0 { (v / highest * 7.0).round() } else { 0.0 };
+        BARS.get(place.max(0.0) as usize).copied().unwrap_or('▁')
     };
-    Line::from(vec![dim(&text), verdict])
+    newest.iter().map(bar).collect()
 }
 
 fn stages(p: &Pipeline) -> Line<'static> {
