@@ -13,7 +13,7 @@ use crate::{
     measure::Measurer,
     model::*,
     ports::*,
-    process::{ClockBase, SystemClock, give_back, raise_file_limit},
+    process::{ClockBase, SystemClock, give_back, raise_file_limit, share_arenas},
     reconcile::{Config, Ports, Reconciler},
     source::{Credentials, GitSource, SourceConfig},
     store::{Batch, NewEvent, Store},
@@ -174,6 +174,7 @@ fn open(store: Store, state: &Path, args: &Args, access: TrackingAccess) -> Resu
 const OPEN_FILES: u64 = 65_536;
 
 pub fn run(global: &Global, args: &Args) -> Outcome {
+    share_arenas();
     let state = &global.state;
     std::fs::create_dir_all(state)
         .map_err(|e| Failure::new(format!("cannot use the state folder {}: {e}", state.display())))?;

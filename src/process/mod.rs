@@ -17,5 +17,5 @@ pub use handle::{Handle, State, adopt, spawn};
 pub use identity::Identity;
 pub use limits::raise_file_limit;
 pub use mask::Mask;
-pub use memory::give_back;
+pub use memory::{give_back, share_arenas};
 pub use shim::{ExitRecord, ShimSpec, keep_log};

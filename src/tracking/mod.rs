@@ -7,6 +7,7 @@
 mod artifacts;
 mod check;
 mod experiments;
+mod first;
 mod follow;
 pub mod history;
 mod import;

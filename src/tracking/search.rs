@@ -2,13 +2,14 @@
 
 use super::{
     Tracked, Tracker, check,
+    first::First,
     inputs::CONTEXT,
     row::{Facts, Row},
     state::Slot,
 };
 use crate::{
     model::tracking::*,
-    search::{Attribute, Dataset, Filter, Orders, Searched, SortKey, Subject, page},
+    search::{Attribute, Dataset, Filter, Orders, Searched, Subject, page},
 };
 use rayon::prelude::*;
 use std::borrow::Cow;
@@ -131,18 +132,6 @@ impl Searched for SeenExperiment<'_> {
     }
 }
 
-/// One page of what was found, in order, and the token of the next. Only what stands on the page is sorted.
-pub(super) fn paged<T>(mut found: Vec<(SortKey, T)>, offset: usize, most: usize) -> (Vec<T>, Option<String>) {
-    let end = offset.saturating_add(most);
-    let next = (found.len() > end).then(|| page::token(end));
-    if found.len() > end {
-        found.select_nth_unstable_by(end, |a, b| a.0.cmp(&b.0));
-        found.truncate(end);
-    }
-    found.sort_unstable_by(|a, b| a.0.cmp(&b.0));
-    (found.into_iter().skip(offset).map(|(_, thing)| thing).collect(), next)
-}
-
 impl Tracker {
     /// Runs of these experiments.
     pub fn search_runs(&self, experiments: &[String], query: &Query) -> Tracked<SearchedRuns> {
@@ -155,7 +144,8 @@ impl Tracker {
         let mut places: Vec<Slot> = ids.iter().flat_map(|id| state.runs.of_experiment(*id)).copied().collect();
         places.sort_unstable();
         places.dedup();
-        let found: Vec<(SortKey, Slot)> = places
+        let end = offset.saturating_add(most);
+        let found = places
             .into_par_iter()
             .with_min_len(1024)
             .filter_map(|slot| {
@@ -165,8 +155,15 @@ impl Tracker {
                 let shown = query.view.shows(seen.facts.lifecycle) && filter.matches(&seen);
                 shown.then(|| (orders.key(&seen), slot))
             })
-            .collect();
-        let (slots, next) = paged(found, offset, most);
+            .fold(
+                || First::until(end),
+                |mut first, (key, slot)| {
+                    first.put(key, slot);
+                    first
+                },
+            )
+            .reduce(|| First::until(end), First::join);
+        let (slots, next) = found.page(offset);
         Ok((slots.into_iter().map(|slot| state.runs.row(slot).clone()).collect(), next))
     }
 
@@ -183,8 +180,8 @@ impl Tracker {
         let state = self.read();
         let all = state.experiments.by_id.values().map(SeenExperiment);
         let shown = all.filter(|e| query.view.shows(e.0.lifecycle) && filter.matches(e) && seen(e.0));
-        let found = shown.map(|e| (orders.key(&e), e.0)).collect();
-        let (experiments, next) = paged(found, offset, most);
+        let found = First::of(offset.saturating_add(most), shown.map(|e| (orders.key(&e), e.0)));
+        let (experiments, next) = found.page(offset);
         Ok((experiments.into_iter().cloned().collect(), next))
     }
 }

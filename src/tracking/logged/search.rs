@@ -4,7 +4,7 @@ use super::{LoggedModel, ModelPoint, Tracked, Tracker, state::Kept};
 use crate::{
     model::tracking::{ErrorCode, Lifecycle, TrackingError},
     search::{Filter, OnDataset, OrderBy, Orders, Subject, page},
-    tracking::{check, json, search::paged},
+    tracking::{check, first::First, json},
 };
 use serde::{Deserialize, Serialize};
 
@@ -111,8 +111,9 @@ impl Tracker {
         let models = self.logged();
         let asked = |kept: &&Kept| kept.model.lifecycle == Lifecycle::Active && ids.contains(&kept.model.experiment);
         let found = models.by_id.values().filter(asked).filter(|kept| filter.matches(*kept));
-        let (found, next) = paged(found.map(|kept| (orders.key(kept), kept)).collect(), offset, most);
-        let next = next.map(|_| Token::of(query, offset.saturating_add(most)).written()).transpose()?;
+        let end = offset.saturating_add(most);
+        let (found, next) = First::of(end, found.map(|kept| (orders.key(kept), kept))).page(offset);
+        let next = next.map(|_| Token::of(query, end).written()).transpose()?;
         Ok((found.into_iter().map(Kept::view).collect(), next))
     }
 }

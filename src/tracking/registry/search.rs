@@ -7,7 +7,7 @@ use super::{
 use crate::{
     model::tracking::TrackingError,
     search::{Attribute, Filter, IS_PROMPT, Orders, Searched, Subject, page},
-    tracking::{Query, Tracker, search::paged},
+    tracking::{Query, Tracker, first::First},
 };
 
 /// Models of one page, at most.
@@ -85,8 +85,8 @@ impl Tracker {
         let offset = page::offset(&query.page_token)?;
         let registry = self.registry();
         let shown = registry.models().map(SeenModel).filter(|m| filter.matches(m) && seen(&m.0.record.name));
-        let found = shown.map(|m| (orders.key(&m), m.0)).collect();
-        let (models, next) = paged(found, offset, most);
+        let found = First::of(offset.saturating_add(most), shown.map(|m| (orders.key(&m), m.0)));
+        let (models, next) = found.page(offset);
         // Here the newest versions come by the names of their stages.
         let by_stage = |model: &Model| {
             let mut view = model.view();
@@ -107,13 +107,13 @@ impl Tracker {
         let orders = Orders::parse(Subject::ModelVersions, &query.order_by)?;
         let offset = page::offset(&query.page_token)?;
         let registry = self.registry();
-        let mut found = Vec::new();
+        let mut found = First::until(offset.saturating_add(most));
         for model in registry.models().filter(|m| seen(&m.record.name)) {
             let prompt = model.versions().any(|v| v.tags.get(IS_PROMPT).is_some_and(|t| t == "true"));
             let all = model.versions().map(|version| SeenVersion { model, version, prompt });
-            found.extend(all.filter(|v| filter.matches(v)).map(|v| (orders.key(&v), (v.model, v.version))));
+            all.filter(|v| filter.matches(v)).for_each(|v| found.put(orders.key(&v), (v.model, v.version)));
         }
-        let (versions, next) = paged(found, offset, most);
+        let (versions, next) = found.page(offset);
         let view = |(model, version): (&Model, &ModelVersion)| VersionView {
             name: model.record.name.clone(),
             version: version.clone(),

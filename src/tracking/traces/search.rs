@@ -3,9 +3,9 @@
 use super::{Trace, in_order, of_experiment, place};
 use crate::{
     model::tracking::TrackingError,
-    search::{Filter, Orders, SortKey, Subject, page},
+    search::{Filter, Orders, Subject, page},
     store::{Step, Table},
-    tracking::{Tracked, Tracker, check, search::paged},
+    tracking::{Tracked, Tracker, check, first::First},
 };
 
 /// Traces of one page, at most, as in MLflow's handlers.
@@ -19,9 +19,6 @@ pub struct TraceQuery {
     pub order_by: Vec<String>,
     pub page_token: String,
 }
-
-/// What was found: its place among the others, and where to read it again.
-type Found = (SortKey, Vec<u8>);
 
 impl Tracker {
     /// Traces of these experiments, and the token of the next page.
@@ -41,18 +38,20 @@ impl Tracker {
         ids.sort_unstable();
         ids.dedup();
         // They stand in the order that nobody asked to change: what comes after the page need not be read.
-        let enough = if query.order_by.is_empty() { offset.saturating_add(most).saturating_add(1) } else { usize::MAX };
-        let mut found: Vec<Found> = Vec::new();
+        let end = offset.saturating_add(most);
+        let enough = if query.order_by.is_empty() { end.saturating_add(1) } else { usize::MAX };
+        let mut first = First::until(end);
         for id in ids {
-            let before = found.len();
+            let mut found = 0;
             self.0.store.walk_tracked(Table::Trace, of_experiment(id), |_, trace: Trace| {
                 if filter.matches(&trace) {
-                    found.push((orders.key(&trace), in_order(place(&trace), &trace.id)));
+                    found += 1;
+                    first.put(orders.key(&trace), in_order(place(&trace), &trace.id));
                 }
-                Ok(if found.len() - before < enough { Step::Next } else { Step::Stop })
+                Ok(if found < enough { Step::Next } else { Step::Stop })
             })?;
         }
-        let (keys, next) = paged(found, offset, most);
+        let (keys, next) = first.page(offset);
         let mut traces = Vec::with_capacity(keys.len());
         for key in keys {
             // One that was deleted just now is left out.
