@@ -69,6 +69,7 @@ fn to_plan(source: &GitSource, loaded: &Loaded, observed: &ObservedModel, clock:
         live: None,
         replicas: &BTreeMap::new(),
         traffic: &BTreeMap::new(),
+        asked: &BTreeMap::new(),
         push: plan::Push::Allowed,
         past: Some(Millis(1000)),
         deleted_by: None,

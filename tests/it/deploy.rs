@@ -22,7 +22,8 @@ use trimtab::{
     artifact::FileStore,
     deploy::local::{LocalTarget, LocalTargetConfig, stop_everything},
     model::*,
-    ports::{ArtifactStore, PortError, Target, Wanted, WantedRelease},
+    ports::{ArtifactStore, Manner, PortError, Target, Wanted, WantedRelease},
+    rollout,
 };
 
 const SERVER: &str = r#"
