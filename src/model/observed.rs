@@ -223,6 +223,8 @@ pub enum EventKind {
     RolloutStep,
     RolloutPaused,
     RolloutAborted,
+    /// trimtab committed the revert of what was rejected.
+    RevertCommitted,
     Promoted,
     RolledBack,
     /// The first death of a row, or one for another reason.

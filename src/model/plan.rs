@@ -41,6 +41,8 @@ pub enum Action {
     FinishRollout { environment: Name, release: Release },
     /// Note the pair as rejected and drop the rollout.
     Reject { environment: Name, release: Release, reason: String },
+    /// Commit and push the revert of what led to the rejected release.
+    Revert { environment: Name, rejected: Release },
     /// Stop the replicas that were kept warm.
     Cool { environment: Name, release: Release },
     /// Traffic off, processes stopped, versions kept.
@@ -128,6 +130,8 @@ pub enum Waiting {
     Rejected {
         environment: Name,
         reason: String,
+        /// Why trimtab did not make the commit that reverts it, where it was to.
+        unreverted: Option<String>,
     },
     SpecFix,
     Resume,

@@ -187,6 +187,17 @@ pub struct Rejection {
     /// What was measured when it was given up.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub evidence: Vec<AnalysisRun>,
+    /// Why Git does not say again what serves, where trimtab was to make that commit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revert: Option<RevertFailure>,
+}
+/// Why a revert could not be made or pushed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RevertFailure {
+    pub reason: String,
+    pub attempts: u32,
+    /// `None`: trying again does not help.
+    pub retry_at: Option<SteadyMs>,
 }
 
 /// One environment of a model, as observed.

@@ -1,6 +1,6 @@
 //! The part of a plan that moves environments to a version.
 
-use super::{Draft, Input, changes, reasons, release};
+use super::{Draft, Input, Push, changes, reasons, release};
 use crate::{
     model::*,
     rollout::{self, Next},
@@ -80,7 +80,7 @@ impl Environment<'_> {
     fn plan(&self, wanted: Release, draft: &mut Draft) {
         let rollout = self.deployment.rollout.as_ref();
         if let Some(rejected) = self.deployment.rejected.as_ref().filter(|r| r.release == wanted) {
-            draft.wait(Waiting::Rejected { environment: self.name(), reason: rejected.reason.clone() }, None);
+            self.undo(rejected, draft);
             return self.drop_rollout(draft);
         }
         if self.deployment.stable == Some(wanted) {
@@ -98,6 +98,27 @@ impl Environment<'_> {
             Some(r) => self.step(r, draft),
             None => self.start(wanted, draft),
         }
+    }
+
+    /// Git asks for what was rejected: a commit that takes it back, where trimtab is to make it, else until someone commits.
+    fn undo(&self, rejected: &Rejection, draft: &mut Draft) {
+        let mut unreverted = rejected.revert.as_ref().map(|f| f.reason.clone());
+        let mut until = None;
+        let retry_at = rejected.revert.as_ref().map_or(Some(SteadyMs(0)), |f| f.retry_at);
+        let wanted = self.deploy.on_failure == OnFailure::Revert && self.deployment.stable.is_some();
+        match (self.input.push, retry_at.filter(|_| wanted)) {
+            (_, None) => {}
+            (Push::Never, _) => unreverted = Some("trimtab may not push to this source".into()),
+            (Push::RestsUntil(at, why), _) => (unreverted, until) = (Some(why.to_owned()), Some(at)),
+            (Push::Allowed, Some(at)) if at > self.input.now.steady => until = Some(at),
+            (Push::Allowed, Some(_)) => {
+                let why = self.asked("on_failure", None, Some(rejected.reason.clone()));
+                let environment = self.name();
+                draft.act(Action::Revert { environment, rejected: rejected.release }, vec![why]);
+            }
+        }
+        let (environment, reason) = (self.name(), rejected.reason.clone());
+        draft.wait(Waiting::Rejected { environment, reason, unreverted }, until);
     }
 
     fn drop_rollout(&self, draft: &mut Draft) {

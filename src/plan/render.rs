@@ -163,6 +163,9 @@ fn what(plan: &ModelPlan) -> String {
             }
             Action::Measure { environment, .. } => format!("note what was measured in {environment}"),
             Action::Reject { environment, reason, .. } => format!("abort in {environment}: {reason}"),
+            Action::Revert { environment, rejected } => {
+                format!("commit the revert of {}, rejected in {environment}", rejected.version)
+            }
             Action::Cool { release, .. } => format!("stop the warm replicas of {}", release.version),
             Action::Undeploy { environment } => format!("traffic off in {environment}"),
             Action::Scale { environment, from, to } => format!("{environment}: {from} → {to} replicas"),
@@ -210,8 +213,9 @@ pub fn waiting(w: &Waiting) -> String {
         }
         Waiting::Person { environment, reason } => format!("{environment}: {reason}; `trimtab rollout resume`"),
         Waiting::Promotion { environment, after } => format!("{environment}: the version to be healthy in {after}"),
-        Waiting::Rejected { environment, reason } => {
-            format!("{environment}: rejected: {reason}; fix the spec, revert it, or `trimtab rollout retry`")
+        Waiting::Rejected { environment, reason, unreverted } => {
+            let left = unreverted.as_ref().map_or(String::new(), |why| format!("; not reverted by trimtab: {why}"));
+            format!("{environment}: rejected: {reason}{left}; fix the spec, revert it, or `trimtab rollout retry`")
         }
         Waiting::SpecFix => "the newest spec is broken: nothing of it is done until it is fixed".into(),
         Waiting::Resume => "suspended; `trimtab resume`".into(),

@@ -115,7 +115,7 @@ pub fn conditions(input: &Input, version: Option<&Version>, draft: &Draft) -> Ve
         });
     }
     let waits = draft.waiting.iter().find_map(|w| match w {
-        Waiting::Rejected { environment, reason } => Some(("RolloutRejected", format!("{environment}: {reason}"))),
+        Waiting::Rejected { environment, reason, .. } => Some(("RolloutRejected", format!("{environment}: {reason}"))),
         Waiting::Ready { environment, release } => {
             let all = input.replicas.get(environment).into_iter().flatten().filter(|r| r.release == *release);
             let died = all.filter(|r| !r.ready).find_map(|r| r.death.as_ref());

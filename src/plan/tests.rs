@@ -192,13 +192,14 @@ impl World {
                         reason: reason.clone(),
                         at: self.now.wall,
                         evidence: vec![],
+                        revert: None,
                     });
                 }
                 Action::Cool { environment, .. } => {
                     self.observed.deployments.entry(environment.clone()).or_default().warm = None;
                 }
                 // The desired state is taken up by `settle`.
-                Action::Scale { .. } | Action::TakeUp => {}
+                Action::Scale { .. } | Action::TakeUp | Action::Revert { .. } => {}
                 Action::Undeploy { environment } => drop(self.observed.deployments.remove(environment)),
                 Action::Retire => {
                     self.observed.retired = true;

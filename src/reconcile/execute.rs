@@ -75,7 +75,7 @@ impl<'a> Change<'a> {
     pub fn apply(&mut self, planned: &Planned) {
         match &planned.action {
             // Beside the look; and what the spec says is taken up by `settle`.
-            Action::ResolveData { .. } | Action::WriteLock { .. } => {}
+            Action::ResolveData { .. } | Action::WriteLock { .. } | Action::Revert { .. } => {}
             Action::Scale { environment, from, to } => {
                 let message = format!("{environment}: {from} → {to} replicas");
                 self.tell(EventKind::SpecTakenUp, Some(environment), message);
@@ -213,7 +213,7 @@ impl<'a> Change<'a> {
         let at = self.now.wall;
         let deployment = self.observed.deployments.entry(environment.clone()).or_default();
         let evidence = deployment.rollout.take().map(|r| r.analysis).unwrap_or_default();
-        deployment.rejected = Some(Rejection { release, reason: reason.to_owned(), at, evidence });
+        deployment.rejected = Some(Rejection { release, reason: reason.to_owned(), at, evidence, revert: None });
         let stable = deployment.stable.map_or("nothing".to_owned(), |s| s.version.to_string());
         let message = format!("{environment}: {} rejected: {reason}; {stable} serves on", release.version);
         self.tell(EventKind::RolloutAborted, Some(environment), message);

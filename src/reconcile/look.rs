@@ -64,8 +64,9 @@ impl Reconciler {
             return self.0.queue.add(model.clone(), retry);
         }
         self.0.meters.looked(begun, if plan.actions.is_empty() { Looked::Unchanged } else { Looked::Changed });
-        let acted =
-            plan.actions.iter().any(|p| !matches!(p.action, Action::WriteLock { .. } | Action::ResolveData { .. }));
+        let beside =
+            |a: &Action| matches!(a, Action::WriteLock { .. } | Action::ResolveData { .. } | Action::Revert { .. });
+        let acted = plan.actions.iter().any(|p| !beside(&p.action));
         let again = if acted { Some(SteadyMs(0)) } else { plan.look_again };
         let shown = |p: &ModelPlan| (p.sync, p.health, p.waiting.clone(), p.version);
         let moved = cell.plan.as_ref().map(shown) != Some(shown(&plan));

@@ -14,6 +14,7 @@ pub mod questions;
 mod queue;
 mod registry;
 mod replicas;
+mod revert;
 mod rollback;
 mod settings;
 mod source;
@@ -76,6 +77,8 @@ enum Task {
     Data(Digest),
     Lock,
     Pipeline,
+    /// The commit that reverts what was rejected.
+    Revert,
     /// Of the analysis with this name, hashed with its environment.
     Question(Digest),
 }

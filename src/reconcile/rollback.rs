@@ -4,14 +4,14 @@ use super::Reconciler;
 use crate::{model::*, ports::*, spec};
 
 /// Where a model's files shall be again.
-struct Goal {
-    tree: ObjectId,
+pub(super) struct Goal {
+    pub tree: ObjectId,
     /// The lock of then, where the tree has another one or none.
-    lock: Option<FileChange>,
+    pub lock: Option<FileChange>,
     /// What is undone, newest first.
-    undone: Vec<Revision>,
+    pub undone: Vec<Revision>,
     /// The datasets that the model reads then.
-    datasets: Vec<Name>,
+    pub datasets: Vec<Name>,
 }
 
 /// Commits that are looked through for the one that changed the model.
@@ -31,15 +31,27 @@ impl Reconciler {
             None => self.before_the_newest_change(&desired, &head)?,
             Some(number) => self.as_of_version(&desired, &head, number)?,
         };
-        let files = self.files_that_move(&desired, &head, &goal)?;
-        let settings = loaded.state().settings.clone();
+        let message = message(model, to, &goal.undone);
+        self.push_goal(&desired, head, &goal, message)
+    }
+
+    /// Makes and pushes the commit that brings the files of a goal back. A person's commit to the model meanwhile wins.
+    pub(super) fn push_goal(
+        &self,
+        desired: &DesiredModel,
+        head: Revision,
+        goal: &Goal,
+        message: String,
+    ) -> PortResult<Revision> {
+        let files = self.files_that_move(desired, &head, goal)?;
+        let settings = self.loaded().state().settings.clone();
         let commit = BotCommit {
             files,
-            message: message(model, to, &goal.undone),
+            message,
             name: settings.bot_name,
             email: settings.bot_email,
             decided_on: head.commit,
-            guard: folder(&desired).to_owned(),
+            guard: folder(desired).to_owned(),
         };
         match self.0.ports.source.push(&commit)? {
             Pushed::Done(revision) => {
@@ -102,7 +114,12 @@ impl Reconciler {
         Ok(then.state().models.get(&desired.spec.name).is_some_and(left_open))
     }
 
-    fn as_of_version(&self, desired: &DesiredModel, head: &Revision, number: VersionNumber) -> PortResult<Goal> {
+    pub(super) fn as_of_version(
+        &self,
+        desired: &DesiredModel,
+        head: &Revision,
+        number: VersionNumber,
+    ) -> PortResult<Goal> {
         let model = &desired.spec.name;
         let found = self.0.store.version(model, number).map_err(|e| PortError::retryable(e.to_string()))?;
         let version = found.ok_or_else(|| {
@@ -177,7 +194,7 @@ impl Reconciler {
     }
 
     /// What belongs to a model: its folder, and the specs of its datasets.
-    fn paths(&self, desired: &DesiredModel) -> Vec<String> {
+    pub(super) fn paths(&self, desired: &DesiredModel) -> Vec<String> {
         let datasets = self.dataset_files(desired).into_iter().map(|(_, path)| path);
         std::iter::once(folder(desired).to_owned()).chain(datasets).collect()
     }

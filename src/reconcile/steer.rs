@@ -78,7 +78,9 @@ impl Reconciler {
         let cell = self.cell_or_new(model);
         {
             let mut cell = lock(&cell);
-            let still = cell.observed.deployments.values().any(|d| d.rollout.as_ref() == Some(rollout));
+            // What was measured meanwhile changes nothing.
+            let same = |r: &Rollout| r.to == rollout.to && r.phase == rollout.phase;
+            let still = cell.observed.deployments.values().any(|d| d.rollout.as_ref().is_some_and(same));
             if !still {
                 return Err(SteerError::Conflict("the rollout moved on meanwhile; look again".into()));
             }

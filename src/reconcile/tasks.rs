@@ -34,6 +34,12 @@ impl Reconciler {
                         }
                     });
                 }
+                Action::Revert { environment, .. } => {
+                    let environment = environment.clone();
+                    self.begin(&lanes.locks, &name, Task::Revert, move |r, model, _| {
+                        r.revert_rejected(model, &environment)
+                    });
+                }
                 Action::CancelTraining { reason, .. } => {
                     self.cancel(&lanes.training, &(name.clone(), Task::Pipeline), reason)
                 }

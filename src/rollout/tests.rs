@@ -476,7 +476,7 @@ impl Course {
             }
             Next::Reject(reason) => {
                 let (release, at, evidence) = (r.to, WallMs(0), r.analysis.clone());
-                self.deployment.rejected = Some(Rejection { release, reason, at, evidence });
+                self.deployment.rejected = Some(Rejection { release, reason, at, evidence, revert: None });
                 self.deployment.rollout = None;
             }
         }

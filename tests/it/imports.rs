@@ -25,6 +25,7 @@ const MAY_SEE: &[(&str, &[&str])] = &[
     ("route", &["model", "process"]),
     ("deploy", &["model", "ports", "process", "route"]),
     ("reconcile", &["model", "ports", "spec", "plan", "rollout", "gc", "store"]),
+    ("measure", &["model", "ports", "process"]),
     ("mlflow", &[]),
     ("exchange", &["model", "ports", "mlflow", "store", "tracking"]),
     ("api", &["model", "ports", "plan", "rollout", "search", "store", "tracking", "mlflow", "exchange", "reconcile"]),

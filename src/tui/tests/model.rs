@@ -101,6 +101,7 @@ fn a_plan_is_folded_below_its_text_and_its_age_goes_on() {
     let wait = Waiting::Rejected {
         environment: name("production"),
         reason: "error_rate 0.3100 > 0.01 over 4120 requests, and more of it than one line holds".into(),
+        unreverted: None,
     };
     plan.models.push(ModelPlan {
         model: name("pricing"),

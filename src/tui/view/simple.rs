@@ -97,6 +97,7 @@ pub fn event(e: &Event, now: Now, named: bool) -> Line<'static> {
         EventKind::RunFailed
         | EventKind::GateFailed
         | EventKind::RolloutAborted
+        | EventKind::RevertCommitted
         | EventKind::SpecBroken
         | EventKind::SourceUnreachable => bad(&message),
         EventKind::Promoted | EventKind::VersionRegistered | EventKind::RolledBack => good(&message),
