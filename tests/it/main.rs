@@ -6,6 +6,7 @@ mod api;
 mod artifacts;
 mod cli;
 mod data;
+mod delivery;
 mod demo;
 mod deploy;
 mod environments;

@@ -1,0 +1,203 @@
+//! Each strategy through the binary: real processes behind the real router, and a release that is bad in its way.
+
+use crate::support::{World, eventually, model, until};
+use std::time::Duration;
+
+const SERVE: &str =
+    "[serve]\nrun = [\"python3\", \"serve.py\"]\ndrain = \"1s\"\n[[deploy]]\nenvironment = \"production\"\n";
+const LONG: Duration = Duration::from_secs(60);
+
+/// A world in which v1 of `fraud` has all traffic, deployed by these lines.
+fn served(deploy: &str) -> World {
+    let mut w = World::new();
+    commit(&w, 1, deploy);
+    w.start();
+    w.wait_for("fraud", "version=v1");
+    w
+}
+
+/// Asks for the model of a seed; 666 answers every call with 500.
+fn commit(w: &World, seed: u32, deploy: &str) {
+    w.commit_model(
+        "fraud",
+        &model("fraud", &w.path("count"), &format!(", seed = {seed}"), &format!("{SERVE}{deploy}")),
+    );
+}
+
+fn production(w: &World) -> serde_json::Value {
+    w.json(&["status", "fraud"])["summary"]["environments"][0].clone()
+}
+
+/// Calls until the newest release is rejected; returns the reason. Every answer that is not `v1` is handed to `other`.
+fn rejected(w: &World, mut other: impl FnMut(u16, &str)) -> String {
+    let reason = eventually("the rejection", LONG, || {
+        for _ in 0..10 {
+            let (status, version, _) = w.get("/models/fraud/x");
+            if version != "v1" {
+                other(status, &version);
+            }
+        }
+        production(w)["rejected"].as_str().map(str::to_owned)
+    });
+    until("stable has all", || production(w)["routed"] == 1);
+    for _ in 0..20 {
+        let (status, version, _) = w.get("/models/fraud/x");
+        assert_eq!((status, version.as_str()), (200, "v1"));
+    }
+    reason
+}
+
+#[test]
+fn blue_green_is_previewed_then_takes_all_by_a_persons_word() {
+    let deploy = "strategy = \"blue_green\"\ngate = \"manual\"\nkeep_warm = \"10m\"\n";
+    let w = served(deploy);
+    commit(&w, 2, deploy);
+    until("the gate", || production(&w)["rollout"]["phase"] == "the step is done and waits for a person");
+    for _ in 0..20 {
+        assert_eq!(w.get("/models/fraud/x").1, "v1");
+        assert_eq!(w.get("/previews/production/models/fraud/x").1, "v2");
+    }
+    assert!(w.trimtab(&["rollout", "resume", "fraud"]).status.success());
+    w.wait_for("fraud", "version=v2");
+    assert_eq!(w.get("/models/fraud/x").1, "v2");
+    let replicas = w.json(&["status", "fraud"])["replicas"][0]["replicas"].clone();
+    let of = |v: u32| replicas.as_array().unwrap().iter().filter(|r| r["release"]["version"] == v).count();
+    assert_eq!((of(1), of(2)), (1, 1), "the old one stays warm: {replicas}");
+    assert_eq!(w.get("/previews/production/models/fraud/x").0, 404, "nothing is previewed any more");
+}
+
+#[test]
+fn a_shadow_that_answers_otherwise_is_rejected_and_no_caller_ever_saw_it() {
+    let deploy = "strategy = \"shadow\"\nhold = \"30s\"\n[[deploy.analysis]]\nmetric = \"agreement\"\nmin = 0.9\n";
+    let w = served(deploy);
+    commit(&w, 2, deploy);
+    let reason = rejected(&w, |status, version| panic!("{version} answered {status}"));
+    assert!(reason.starts_with("agreement 0.0000 < 0.9 over "), "{reason}");
+}
+
+#[test]
+fn a_shadow_that_agrees_takes_over() {
+    let deploy = "strategy = \"shadow\"\nhold = \"1s\"\ntolerance = 100\n[[deploy.analysis]]\nmetric = \"agreement\"\nmin = 0.9\n";
+    let w = served(deploy);
+    commit(&w, 2, deploy);
+    eventually("v2", LONG, || {
+        let all_good = (0..10).all(|_| w.get("/models/fraud/x").0 == 200);
+        assert!(all_good);
+        (production(&w)["routed"] == 2).then_some(())
+    });
+}
+
+#[test]
+fn an_experiment_compares_with_fresh_replicas_of_stable_and_rejects_what_is_worse() {
+    let deploy = "strategy = \"experiment\"\nweight = 20\nhold = \"30s\"\n\
+        [[deploy.analysis]]\nmetric = \"error_rate\"\nno_worse_than = \"stable\"\nmin_requests = 5\n";
+    let w = served(deploy);
+    commit(&w, 666, deploy);
+    let mut failed = 0;
+    let reason = rejected(&w, |status, version| {
+        assert_eq!((status, version), (500, "v2"));
+        failed += 1;
+    });
+    assert!(reason.contains("error_rate 1.0000 worse than stable's 0.0000 over "), "{reason}");
+    assert!(failed > 0);
+}
+
+#[test]
+fn a_recreated_release_never_stands_beside_the_old_one() {
+    let deploy = "strategy = \"recreate\"\n";
+    let mut w = World::new();
+    let serve = format!(
+        "import fcntl, sys\nheld = open({:?}, 'w')\ntry: fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)\n\
+         except OSError: sys.exit('the other one is still here')\n{}",
+        w.path("held").display().to_string(),
+        crate::support::SERVE
+    );
+    let spec = |w: &World, seed: u32| {
+        model("fraud", &w.path("count"), &format!(", seed = {seed}"), &format!("{SERVE}{deploy}"))
+    };
+    let files = |w: &World, seed: u32| {
+        let spec = spec(w, seed);
+        w.commit(
+            "fraud",
+            &[
+                ("specs/models/fraud/model.toml", Some(&spec)),
+                ("specs/models/fraud/train.py", Some(crate::support::TRAIN)),
+                ("specs/models/fraud/serve.py", Some(&serve)),
+            ],
+        );
+    };
+    files(&w, 1);
+    w.start();
+    w.wait_for("fraud", "version=v1");
+    files(&w, 2);
+    w.wait_for("fraud", "version=v2");
+    w.wait_for("fraud", "healthy");
+    let replicas = w.json(&["status", "fraud"])["replicas"][0]["replicas"].clone();
+    assert_eq!(replicas.as_array().unwrap().len(), 1, "{replicas}");
+    assert_eq!((&replicas[0]["restarts"], &replicas[0]["death"]), (&0.into(), &serde_json::Value::Null), "{replicas}");
+}
+
+#[test]
+fn a_command_of_the_version_decides_with_its_figure() {
+    let smoke = "[[deploy.analysis]]\nname = \"smoke\"\nrun = [\"python3\", \"-c\", \"\"\"\n\
+        import os, urllib.request\n\
+        try: urllib.request.urlopen(os.environ['TRIMTAB_PREVIEW'] + 'x'); print(1)\n\
+        except urllib.error.HTTPError: print(0)\n\"\"\"]\nmin = 1\n";
+    let deploy = format!("strategy = \"blue_green\"\nhold = \"1s\"\n{smoke}");
+    let w = served(&deploy);
+    commit(&w, 666, &deploy);
+    let reason = rejected(&w, |status, version| panic!("{version} answered {status}"));
+    assert_eq!(reason, "smoke 0.0000 < 1");
+    commit(&w, 3, &deploy);
+    w.wait_for("fraud", "version=v3");
+}
+
+#[test]
+fn a_rejected_release_is_reverted_in_git_with_the_evidence_and_nothing_trains() {
+    let deploy = "strategy = \"canary\"\nsteps = [{ weight = 50, hold = \"30s\" }]\non_failure = \"revert\"\n\
+        [[deploy.analysis]]\nmetric = \"error_rate\"\nmax = 0.1\nmin_requests = 5\n";
+    let w = served(deploy);
+    until("the lock", || w.json(&["events"]).to_string().contains("lock_committed"));
+    let before = w.head().unwrap().tree_id();
+    commit(&w, 666, deploy);
+    let asked = w.head().unwrap().id();
+    let reverted = eventually("the revert", LONG, || {
+        w.get("/models/fraud/x");
+        let head = w.head().unwrap();
+        (head.id() != asked && head.message().unwrap().starts_with("Revert ")).then(|| head.id())
+    });
+    let head = w.head().unwrap();
+    assert_eq!((head.id(), head.tree_id()), (reverted, before));
+    let message = head.message().unwrap();
+    for part in [
+        &format!("This reverts commit {asked}.") as &str,
+        "v2 was rejected in production: error_rate 1.0000 > 0.1 over ",
+        "\nMeasured:\n  error_rate ≤ 10.00 %: ",
+        "\nTrimtab-Rejected: v2\n",
+    ] {
+        assert!(message.contains(part), "{part}: {message}");
+    }
+    w.wait_for("fraud", "version=v1");
+    w.wait_for("fraud", "healthy");
+    assert_eq!(w.trained("count").len(), 2);
+    let log = w.json(&["events"]).to_string();
+    assert!(log.contains("revert_committed"), "{log}");
+}
+
+#[test]
+fn where_trimtab_may_not_push_the_reason_is_on_the_screen() {
+    let deploy = "strategy = \"canary\"\nsteps = [{ weight = 50, hold = \"30s\" }]\non_failure = \"revert\"\n\
+        [[deploy.analysis]]\nmetric = \"error_rate\"\nmax = 0.1\nmin_requests = 5\n";
+    let mut w = World::new();
+    w.commit("settings", &[("specs/trimtab.toml", Some("schema = \"trimtab/v1\"\n[bot]\npush = false\n"))]);
+    commit(&w, 1, deploy);
+    w.start();
+    w.wait_for("fraud", "version=v1");
+    commit(&w, 666, deploy);
+    rejected(&w, |_, _| ());
+    until("the reason", || {
+        let status = w.json(&["status", "fraud"]);
+        let said = status["summary"]["message"].as_str().unwrap_or_default();
+        said.contains("not reverted by trimtab: trimtab may not push to this source")
+    });
+}
