@@ -28,6 +28,10 @@ lint:
 bench:
     cargo bench
 
+# Measure the router beside nginx: the same backends and load, one run (nginx and wrk)
+bench-router:
+    cargo bench --bench router
+
 # Measure the tracking server beside a real `mlflow server` (TRIMTAB_TEST_MLFLOW: a Python with mlflow)
 bench-tracking:
     cargo bench --bench tracking

@@ -1,5 +1,7 @@
-//! Requests through the router, split 90/10, beside the same replicas called directly and, where it is installed, beside nginx
-//! on as many cores. One element is one request; 16 keep-alive connections.
+//! Requests through the router beside nginx on as many cores: the same two backends, split 90/10, the same load, one run.
+//!
+//! Needs `nginx` and `wrk` (Debian packages). Both proxies keep connections to the backends and write no access log. Rounds alternate, so
+//! that what else the machine does meets both; a core's requests are those of the processor time that the proxy itself took.
 
 #![allow(
     clippy::unwrap_used,
@@ -8,30 +10,29 @@
     reason = "a bench that cannot run says so by panicking"
 )]
 
-use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use http_body_util::{BodyExt, Full};
-use hyper::{Request, Response, body::Bytes, service::service_fn};
-use hyper_util::rt::TokioIo;
 use nix::{
     sys::signal::{Signal, kill},
-    unistd::Pid,
+    unistd::{Pid, SysconfVar, sysconf},
 };
 use std::{
-    convert::Infallible,
-    io::{BufRead, BufReader},
-    net::{Ipv4Addr, SocketAddr},
+    io::{BufRead, BufReader, Read, Write},
+    net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
     path::Path,
     process::{Child, Command, Stdio},
-    time::{Duration, Instant},
+    time::Duration,
 };
-use tokio::net::{TcpListener, TcpStream};
 use trimtab::{
     model::{Digest, Name, Release, VersionNumber},
-    route::{ReleaseRoute, Route, RouterClient, RouterSettings, Started},
+    route::{AccessLog, ReleaseRoute, Route, RouterClient, RouterSettings, Started},
 };
 
-const CONNECTIONS: u64 = 16;
-const ANSWER: &[u8] = br#"{"outputs":[{"name":"y","shape":[1],"datatype":"FP64","data":[0.5]}]}"#;
+const ROUNDS: usize = 5;
+const SECONDS: u32 = 5;
+const CONNECTIONS: u32 = 64;
+const OPEN: usize = 1_000;
+const PATH: &str = "/models/m/predict";
+const ANSWER: &str =
+    r#"{"outputs":[{"name":"y","shape":[1],"datatype":"FP64","data":[0.5]}],"model_name":"m","id":"1"}"#;
 
 /// Ended with the bench.
 struct Process(Child);
@@ -42,121 +43,187 @@ impl Drop for Process {
         let _ = self.0.wait();
     }
 }
+impl Process {
+    /// Itself and its children.
+    fn all(&self) -> Vec<u32> {
+        let pid = self.0.id();
+        let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+        std::iter::once(pid).chain(children.split_whitespace().filter_map(|p| p.parse().ok())).collect()
+    }
+    /// Seconds of processor time so far.
+    fn processor(&self) -> f64 {
+        let ticks = |pid: &u32| -> u64 {
+            let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+            let fields: Vec<&str> = stat[stat.rfind(')').unwrap()..].split_whitespace().collect();
+            fields[12].parse::<u64>().unwrap() + fields[13].parse::<u64>().unwrap()
+        };
+        let hertz = sysconf(SysconfVar::CLK_TCK).unwrap().unwrap();
+        self.all().iter().map(ticks).sum::<u64>() as f64 / hertz as f64
+    }
+    /// Resident megabytes.
+    fn memory(&self) -> f64 {
+        let kib = |pid: &u32| -> u64 {
+            let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+            let line = status.lines().find(|l| l.starts_with("VmRSS:")).unwrap();
+            line.split_whitespace().nth(1).unwrap().parse().unwrap()
+        };
+        self.all().iter().map(kib).sum::<u64>() as f64 * 1024.0 / 1e6
+    }
+}
 
-async fn replica() -> SocketAddr {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a free port");
-    let address = listener.local_addr().expect("an address");
-    tokio::spawn(async move {
-        while let Ok((stream, _)) = listener.accept().await {
-            stream.set_nodelay(true).expect("nodelay");
-            let answer = service_fn(|request: Request<hyper::body::Incoming>| async move {
-                let _body = request.into_body().collect().await;
-                Ok::<_, Infallible>(Response::new(Full::new(Bytes::from_static(ANSWER))))
-            });
-            tokio::spawn(hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), answer));
+fn free() -> SocketAddr {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap()
+}
+
+/// nginx with this inside `http`, listening there.
+fn nginx(dir: &Path, name: &str, workers: usize, http: &str, listens: SocketAddr) -> Process {
+    let dir = dir.join(name);
+    std::fs::create_dir(&dir).unwrap();
+    let temp = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"];
+    let temp: String = temp.iter().map(|t| format!("{t}_temp_path {}/{t};\n", dir.display())).collect();
+    let config = format!(
+        "worker_processes {workers}; daemon off; pid {dir}/pid; error_log {dir}/error.log;\n\
+         events {{ worker_connections 4096; }}\n\
+         http {{ access_log off; keepalive_requests 100000000;\n{temp}{http} }}",
+        dir = dir.display()
+    );
+    let file = dir.join("nginx.conf");
+    std::fs::write(&file, config).unwrap();
+    let program = if Path::new("/usr/sbin/nginx").exists() { "/usr/sbin/nginx" } else { "nginx" };
+    let child = Command::new(program).arg("-c").arg(&file).arg("-p").arg(&dir).stderr(Stdio::null()).spawn();
+    let process = Process(child.expect("nginx is installed"));
+    for _ in 0..500 {
+        if TcpStream::connect(listens).is_ok() {
+            return process;
         }
-    });
-    address
-}
-
-/// `n` requests on one connection.
-async fn call(address: SocketAddr, path: &'static str, n: u64) {
-    let stream = TcpStream::connect(address).await.expect("a connection");
-    stream.set_nodelay(true).expect("nodelay");
-    let (mut sender, connection) =
-        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.expect("a handshake");
-    tokio::spawn(connection);
-    for _ in 0..n {
-        let body = Full::new(Bytes::from_static(b"{\"inputs\":[]}"));
-        let request = Request::post(path).header("host", "bench").body(body).expect("a request");
-        sender.ready().await.expect("a ready connection");
-        let response = sender.send_request(request).await.expect("an answer");
-        assert_eq!(response.status(), 200);
-        response.into_body().collect().await.expect("a body");
+        std::thread::sleep(Duration::from_millis(10));
     }
+    panic!("nginx does not listen: see {}", dir.display());
 }
 
-async fn load(address: SocketAddr, path: &'static str, requests: u64) -> Duration {
-    let begun = Instant::now();
-    let each = requests.div_ceil(CONNECTIONS);
-    let all = (0..CONNECTIONS).map(|_| tokio::spawn(call(address, path, each)));
-    for done in futures::future::join_all(all).await {
-        done.expect("all answered");
-    }
-    begun.elapsed().mul_f64(requests as f64 / (each * CONNECTIONS) as f64)
-}
-
-async fn router(dir: &Path, replicas: [SocketAddr; 2]) -> (Process, SocketAddr) {
-    RouterSettings::new((Ipv4Addr::LOCALHOST, 0).into()).save(dir).expect("settings");
-    let mut child = Command::new(env!("CARGO_BIN_EXE_trimtab"))
-        .arg("internal-router")
-        .arg(dir)
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .expect("a router");
+fn router(dir: &Path, workers: usize, backends: [SocketAddr; 2]) -> (Process, SocketAddr) {
+    let access_log = AccessLog { share: 0, ..AccessLog::default() };
+    let settings = RouterSettings { access_log, workers, ..RouterSettings::new((Ipv4Addr::LOCALHOST, 0).into()) };
+    settings.save(dir).unwrap();
+    let exe = std::env::var("TRIMTAB_BENCH_ROUTER").unwrap_or_else(|_| env!("CARGO_BIN_EXE_trimtab").into());
+    let mut router = Command::new(exe);
+    let router = router.arg("internal-router").arg(dir).stdout(Stdio::piped()).stderr(Stdio::null());
+    let mut child = router.spawn().unwrap();
     let mut line = String::new();
-    BufReader::new(child.stdout.take().expect("its output")).read_line(&mut line).expect("a line");
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
     let Ok(Started::Ready(identity)) = serde_json::from_str(&line) else { panic!("the router did not start: {line}") };
-    let name = |s| Name::new(s).expect("a name");
-    let releases = [(1, 90_000, replicas[0]), (2, 10_000, replicas[1])].map(|(number, weight, address)| ReleaseRoute {
+    let name = |s| Name::new(s).unwrap();
+    let releases = [(1, 90_000, backends[0]), (2, 10_000, backends[1])].map(|(number, weight, address)| ReleaseRoute {
         release: Release { version: VersionNumber(number), serve: Digest::of(b"") },
         weight,
         replicas: vec![address],
     });
     let route = Route::new(name("production"), name("m"), 1, true, releases.into());
-    RouterClient::new(dir).put_route(&route).await.expect("a route");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(RouterClient::new(dir).put_route(&route)).unwrap();
     (Process(child), identity.address)
 }
 
-/// nginx with the same split, keep-alive and workers; `None` when it is not installed.
-async fn nginx(dir: &Path, replicas: [SocketAddr; 2]) -> Option<(Process, SocketAddr)> {
-    let port = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).ok()?.local_addr().ok()?;
-    let config = format!(
-        "worker_processes 2; daemon off; pid {dir}/nginx.pid; error_log {dir}/error.log;\n\
-         events {{ worker_connections 1024; }}\n\
-         http {{ access_log off; client_body_temp_path {dir}/body; proxy_temp_path {dir}/proxy; keepalive_requests 100000000;\n\
-         split_clients \"$request_id\" $pool {{ 90% a; * b; }}\n\
+/// One round of load.
+#[derive(Debug, Clone, Copy)]
+struct Round {
+    per_second: f64,
+    per_core: f64,
+    p50_ms: f64,
+    p99_ms: f64,
+}
+
+fn milliseconds(text: &str) -> f64 {
+    let (number, unit) = text.split_at(text.find(|c: char| c.is_ascii_alphabetic()).unwrap());
+    number.parse::<f64>().unwrap() * [("us", 0.001), ("ms", 1.0), ("s", 1000.0)].iter().find(|u| u.0 == unit).unwrap().1
+}
+
+fn load(process: &Process, address: SocketAddr) -> Round {
+    let before = process.processor();
+    let mut wrk = Command::new("wrk");
+    wrk.args(["-t1", &format!("-c{CONNECTIONS}"), &format!("-d{SECONDS}s"), "--latency"]);
+    let out = wrk.arg(format!("http://{address}{PATH}")).output().expect("wrk is installed");
+    let took = process.processor() - before;
+    let text = String::from_utf8_lossy(&out.stdout).into_owned();
+    let word = |line: &str, at: usize| {
+        let line = text.lines().map(str::trim).find(|l| l.contains(line)).unwrap_or_else(|| panic!("{text}"));
+        line.split_whitespace().nth(at).unwrap().to_owned()
+    };
+    assert!(!text.contains("Non-2xx") && !text.contains("Socket errors"), "{text}");
+    let requests: f64 = word("requests in", 0).parse().unwrap();
+    Round {
+        per_second: word("Requests/sec:", 1).parse().unwrap(),
+        per_core: requests / took,
+        p50_ms: milliseconds(&word("50%", 1)),
+        p99_ms: milliseconds(&word("99%", 1)),
+    }
+}
+
+/// Resident megabytes while so many connections are open, each of which had its answer.
+fn with_open(process: &Process, address: SocketAddr) -> f64 {
+    let open: Vec<TcpStream> = (0..OPEN)
+        .map(|_| {
+            let mut stream = TcpStream::connect(address).unwrap();
+            stream.write_all(format!("GET {PATH} HTTP/1.1\r\nhost: h\r\n\r\n").as_bytes()).unwrap();
+            let mut answer = vec![];
+            while !answer.ends_with(ANSWER.as_bytes()) {
+                let mut part = [0; 1024];
+                let n = stream.read(&mut part).unwrap();
+                assert!(n > 0, "{}", String::from_utf8_lossy(&answer));
+                answer.extend_from_slice(&part[..n]);
+            }
+            stream
+        })
+        .collect();
+    let memory = process.memory();
+    drop(open);
+    memory
+}
+
+fn median(rounds: &[Round], of: fn(&Round) -> f64) -> String {
+    let mut all: Vec<f64> = rounds.iter().map(of).collect();
+    all.sort_by(f64::total_cmp);
+    format!("{:.1} ({:.1} to {:.1})", all[all.len() / 2], all[0], all[all.len() - 1])
+}
+
+fn main() {
+    trimtab::process::raise_file_limit(None);
+    let cores = std::thread::available_parallelism().unwrap().get();
+    let dir = tempfile::tempdir().unwrap();
+    let backends = [free(), free()];
+    let server = format!(
+        "server {{ listen {}; listen {}; location / {{ default_type application/json; return 200 '{ANSWER}'; }} }}",
+        backends[0], backends[1]
+    );
+    let _backends = nginx(dir.path(), "backends", 1, &server, backends[0]);
+    let front = free();
+    let proxy = format!(
+        "split_clients \"$request_id\" $pool {{ 90% a; * b; }}\n\
          upstream a {{ server {}; keepalive 64; keepalive_requests 100000000; }}\n\
          upstream b {{ server {}; keepalive 64; keepalive_requests 100000000; }}\n\
-         server {{ listen {port}; location /models/m/ {{ proxy_pass http://$pool/; proxy_http_version 1.1;\n\
-         proxy_set_header Connection \"\"; }} }} }}",
-        replicas[0],
-        replicas[1],
-        dir = dir.display(),
+         server {{ listen {front}; location /models/m/ {{ proxy_pass http://$pool/; proxy_http_version 1.1;\n\
+         proxy_set_header Connection \"\"; proxy_set_header X-Request-ID $request_id; }} }}",
+        backends[0], backends[1],
     );
-    let file = dir.join("nginx.conf");
-    std::fs::write(&file, config).ok()?;
-    let child = Command::new("nginx").arg("-c").arg(&file).arg("-p").arg(dir).stderr(Stdio::null()).spawn().ok()?;
-    let child = Process(child);
-    for _ in 0..200 {
-        if TcpStream::connect(port).await.is_ok() {
-            return Some((child, port));
+    let nginx = nginx(dir.path(), "nginx", cores, &proxy, front);
+    let (router, routed) = router(&dir.path().join("router"), cores, backends);
+    let all = [("nginx", &nginx, front), ("trimtab", &router, routed)];
+    let mut rounds = [vec![], vec![]];
+    for _ in 0..ROUNDS {
+        for ((_, process, address), rounds) in all.iter().zip(&mut rounds) {
+            rounds.push(load(process, *address));
         }
-        tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    None
-}
-
-fn bench(c: &mut Criterion) {
-    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
-    let dir = tempfile::tempdir().expect("a folder");
-    let replicas = runtime.block_on(async { [replica().await, replica().await] });
-    let (_router, routed) = runtime.block_on(router(dir.path(), replicas));
-    let nginx = runtime.block_on(nginx(dir.path(), replicas));
-    let mut cases = vec![("direct", replicas[0], "/predict"), ("router", routed, "/models/m/predict")];
-    cases.extend(nginx.iter().map(|(_, address)| ("nginx", *address, "/models/m/predict")));
-    let mut group = c.benchmark_group("router");
-    group.throughput(Throughput::Elements(1)).sample_size(20);
-    for (name, address, path) in cases {
-        group.bench_function(BenchmarkId::from_parameter(name), |b| {
-            b.iter_custom(|n| {
-                runtime.block_on(load(address, path, n.max(CONNECTIONS))).mul_f64(n as f64 / n.max(CONNECTIONS) as f64)
-            });
-        });
+    println!(
+        "{cores} cores, shared with wrk and the backends; {CONNECTIONS} connections; medians of {ROUNDS} rounds of {SECONDS} s"
+    );
+    for ((name, process, address), rounds) in all.iter().zip(&rounds) {
+        println!("{name}");
+        println!("  requests/s                  {}", median(rounds, |r| r.per_second));
+        println!("  requests/s of a core of it  {}", median(rounds, |r| r.per_core));
+        println!("  p50 ms                      {}", median(rounds, |r| r.p50_ms));
+        println!("  p99 ms                      {}", median(rounds, |r| r.p99_ms));
+        println!("  MB after the load           {:.1}", process.memory());
+        println!("  MB with {OPEN} connections    {:.1}", with_open(process, *address));
     }
-    group.finish();
 }
-
-criterion_group!(benches, bench);
-criterion_main!(benches);

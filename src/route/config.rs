@@ -19,20 +19,66 @@ pub struct RouterSettings {
     /// Largest request body in bytes.
     #[serde(default = "default_body_limit")]
     pub body_limit: u64,
-    /// Milliseconds until a replica must have begun its answer.
+    /// Largest head of a request in bytes, at least 8 KiB.
+    #[serde(default = "default_header_limit")]
+    pub header_limit: usize,
+    /// Milliseconds until a replica must have begun its answer, once it has the request.
     #[serde(default = "default_timeout_ms")]
     pub timeout_ms: u64,
+    /// Milliseconds that a client may take to send the head of a request, and stay connected without a request.
+    #[serde(default = "default_header_timeout_ms")]
+    pub header_timeout_ms: u64,
+    /// Milliseconds that a client may pause while it sends a body or should take an answer.
+    #[serde(default = "default_stall_ms")]
+    pub stall_ms: u64,
+    /// What is noted of requests in `DIR/access.log`.
+    #[serde(default)]
+    pub access_log: AccessLog,
+    /// Threads that carry requests; 0: one for each core.
+    #[serde(default)]
+    pub workers: usize,
+}
+/// A share of all requests is noted, a line of JSON each. Past `max_bytes` the file becomes `access.log.1`, in place of the one before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AccessLog {
+    /// Thousandths of a percent. 0: none.
+    pub share: u32,
+    pub max_bytes: u64,
+}
+impl Default for AccessLog {
+    fn default() -> Self {
+        Self { share: 1_000, max_bytes: 16 << 20 }
+    }
 }
 fn default_body_limit() -> u64 {
     256 << 20
 }
+fn default_header_limit() -> usize {
+    32 << 10
+}
 fn default_timeout_ms() -> u64 {
     60_000
+}
+fn default_header_timeout_ms() -> u64 {
+    75_000
+}
+fn default_stall_ms() -> u64 {
+    10_000
 }
 impl RouterSettings {
     /// Default limits.
     pub fn new(listen: SocketAddr) -> Self {
-        Self { listen, body_limit: default_body_limit(), timeout_ms: default_timeout_ms() }
+        Self {
+            listen,
+            body_limit: default_body_limit(),
+            header_limit: default_header_limit(),
+            timeout_ms: default_timeout_ms(),
+            header_timeout_ms: default_header_timeout_ms(),
+            stall_ms: default_stall_ms(),
+            access_log: AccessLog::default(),
+            workers: 0,
+        }
     }
     /// Reads `DIR/router.json`.
     pub fn load(dir: &Path) -> Result<Self, RouteError> {

@@ -3,19 +3,18 @@
 use super::Window;
 use hdrhistogram::Histogram;
 use std::sync::{
-    Mutex, PoisonError,
+    Mutex, MutexGuard, PoisonError,
     atomic::{AtomicU64, Ordering::Relaxed},
 };
 
 /// Seconds that `recent` covers.
 const RECENT: u64 = 10;
 
-/// Measurements of one release. Nothing is allocated before its first request.
-#[derive(Default)]
+/// Measurements of one release, a part for each worker, so that none waits for another. Nothing is allocated before its first request.
 pub struct Stats {
     in_flight: AtomicU64,
     last_ms: AtomicU64,
-    windows: Mutex<Option<Box<Windows>>>,
+    parts: Box<[Mutex<Option<Box<Windows>>>]>,
 }
 
 struct Windows {
@@ -47,10 +46,21 @@ impl Span {
         // Out of range only past 2^63 microseconds.
         let _ = self.latency.record(micros.max(1));
     }
-    fn window(&self) -> Window {
-        let ms = |q| self.latency.value_at_quantile(q) as f64 / 1000.0;
-        Window { requests: self.requests, errors: self.errors, p50_ms: ms(0.5), p90_ms: ms(0.9), p99_ms: ms(0.99) }
+    fn add(&mut self, other: &Self) {
+        self.requests += other.requests;
+        self.errors += other.errors;
+        // Fails only for values out of range of a histogram that grows by itself.
+        let _ = self.latency.add(&other.latency);
     }
+    fn window(&self) -> Window {
+        let [p50_ms, p90_ms, p99_ms] = percentiles(&self.latency);
+        Window { requests: self.requests, errors: self.errors, p50_ms, p90_ms, p99_ms }
+    }
+}
+
+/// The 50th, 90th and 99th in milliseconds, of a histogram of microseconds.
+pub fn percentiles(latency: &Histogram<u32>) -> [f64; 3] {
+    [0.5, 0.9, 0.99].map(|q| latency.value_at_quantile(q) as f64 / 1000.0)
 }
 
 impl Windows {
@@ -68,6 +78,10 @@ impl Windows {
 }
 
 impl Stats {
+    pub fn new(workers: usize) -> Self {
+        let parts = (0..workers.max(1)).map(|_| Mutex::default()).collect();
+        Self { in_flight: AtomicU64::new(0), last_ms: AtomicU64::new(0), parts }
+    }
     /// A request begins.
     pub fn begin(&self) {
         self.in_flight.fetch_add(1, Relaxed);
@@ -85,42 +99,40 @@ impl Stats {
         self.last_ms.load(Relaxed)
     }
     /// An answer began after `micros`, or failed.
-    pub fn record(&self, now_ms: u64, micros: u64, error: bool) {
-        self.last_ms.store(now_ms, Relaxed);
-        self.with(|w| {
+    pub fn record(&self, worker: usize, now_ms: u64, micros: u64, error: bool) {
+        if self.last_ms.load(Relaxed) != now_ms {
+            self.last_ms.store(now_ms, Relaxed);
+        }
+        let mut part = self.part(worker);
+        if part.is_none() {
+            *part = Windows::new();
+        }
+        if let Some(w) = part.as_mut() {
             w.epoch.record(micros, error);
             w.second(now_ms / 1000).record(micros, error);
-        });
+        }
     }
     /// An answer that was recorded as good broke off.
-    pub fn broke_off(&self, now_ms: u64) {
-        self.with(|w| {
+    pub fn broke_off(&self, worker: usize, now_ms: u64) {
+        if let Some(w) = self.part(worker).as_mut() {
             w.epoch.errors += 1;
             w.second(now_ms / 1000).errors += 1;
-        });
+        }
     }
-    fn with(&self, f: impl FnOnce(&mut Windows)) {
-        let mut windows = self.windows.lock().unwrap_or_else(PoisonError::into_inner);
-        if windows.is_none() {
-            *windows = Windows::new();
-        }
-        if let Some(w) = windows.as_mut() {
-            f(w);
-        }
+    fn part(&self, worker: usize) -> MutexGuard<'_, Option<Box<Windows>>> {
+        self.parts[worker % self.parts.len()].lock().unwrap_or_else(PoisonError::into_inner)
     }
     /// (since the weight changed, the last ten seconds)
     pub fn read(&self, now_ms: u64) -> (Window, Window) {
-        let windows = self.windows.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(w) = windows.as_ref() else { return Default::default() };
         let oldest = (now_ms / 1000).saturating_sub(RECENT - 1);
-        let Some(mut sum) = Span::new(2) else { return Default::default() };
-        for s in w.seconds.iter().filter(|s| s.requests > 0 && s.second >= oldest) {
-            sum.requests += s.requests;
-            sum.errors += s.errors;
-            // Fails only for values out of range of a histogram that grows by itself.
-            let _ = sum.latency.add(&s.latency);
+        let (Some(mut epoch), Some(mut recent)) = (Span::new(3), Span::new(2)) else { return Default::default() };
+        for worker in 0..self.parts.len() {
+            let part = self.part(worker);
+            let Some(w) = part.as_ref() else { continue };
+            epoch.add(&w.epoch);
+            w.seconds.iter().filter(|s| s.requests > 0 && s.second >= oldest).for_each(|s| recent.add(s));
         }
-        (w.epoch.window(), sum.window())
+        (epoch.window(), recent.window())
     }
 }
 
@@ -130,10 +142,10 @@ mod tests {
 
     #[test]
     fn windows_count_and_forget() {
-        let s = Stats::default();
+        let s = Stats::new(2);
         assert_eq!(s.read(0), Default::default());
         for i in 1..=100u64 {
-            s.record(1_000, i * 1000, i > 90);
+            s.record(i as usize % 2, 1_000, i * 1000, i > 90);
         }
         let (epoch, recent) = s.read(5_000);
         assert_eq!((epoch.requests, epoch.errors, recent.requests, recent.errors), (100, 10, 100, 10));
@@ -141,7 +153,9 @@ mod tests {
         assert!((epoch.p99_ms - 99.0).abs() < 1.0, "{epoch:?}");
         let (epoch, recent) = s.read(11_000);
         assert_eq!((epoch.requests, recent.requests), (100, 0));
-        s.record(11_500, 1, false);
-        assert_eq!(s.read(11_900).1.requests, 1);
+        s.record(1, 11_500, 1, false);
+        s.broke_off(1, 11_600);
+        let recent = s.read(11_900).1;
+        assert_eq!((recent.requests, recent.errors), (1, 1));
     }
 }

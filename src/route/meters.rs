@@ -6,7 +6,7 @@
 use crate::model::{Name, VersionNumber};
 use http::StatusCode;
 use prometheus::{
-    Histogram, HistogramOpts, IntCounterVec, Opts, Registry, TextEncoder, core::Collector,
+    Histogram, HistogramOpts, IntCounter, IntCounterVec, Opts, Registry, TextEncoder, core::Collector,
     process_collector::ProcessCollector, register_int_counter_vec_with_registry,
 };
 use std::{sync::OnceLock, time::Duration};
@@ -71,7 +71,10 @@ pub struct Meter {
 
 struct Series {
     requests: IntCounterVec,
+    /// That of 200, looked up once: nearly all answers are.
+    ok: OnceLock<IntCounter>,
     seconds: Histogram,
+    ejections: IntCounter,
 }
 
 impl Meter {
@@ -82,10 +85,19 @@ impl Meter {
     /// An answer with this status began, or a failure was told, after `took`.
     pub fn record(&self, code: StatusCode, took: Duration) {
         let Some(series) = self.series() else { return };
-        if let Ok(requests) = series.requests.get_metric_with_label_values(&[code.as_str()]) {
+        if code == StatusCode::OK {
+            series.ok.get_or_init(|| series.requests.with_label_values(&["200"])).inc();
+        } else if let Ok(requests) = series.requests.get_metric_with_label_values(&[code.as_str()]) {
             requests.inc();
         }
         series.seconds.observe(took.as_secs_f64());
+    }
+
+    /// A replica was passed over.
+    pub fn ejected(&self) {
+        if let Some(series) = self.series() {
+            series.ejections.inc();
+        }
     }
 
     /// `None` only while the meter of an earlier route to the same version still holds its last request.
@@ -113,16 +125,20 @@ impl Meter {
         let requests = IntCounterVec::new(requests, &["code"])?;
         let seconds = HistogramOpts { common_opts: seconds, buckets: SECONDS.to_vec() };
         let seconds = Histogram::with_opts(seconds)?;
+        let ejections =
+            labelled("trimtab_router_ejections_total", "Times that a replica which failed in a row was passed over");
+        let ejections = IntCounter::with_opts(ejections)?;
         self.registry.register(Box::new(requests.clone()))?;
+        self.registry.register(Box::new(ejections.clone()))?;
         self.registry.register(Box::new(seconds.clone()))?;
-        Ok(Series { requests, seconds })
+        Ok(Series { requests, ok: OnceLock::new(), seconds, ejections })
     }
 }
 
 impl Drop for Meter {
     fn drop(&mut self) {
-        let Some(Series { requests, seconds }) = self.series.take() else { return };
-        let all: [Box<dyn Collector>; 2] = [Box::new(requests), Box::new(seconds)];
+        let Some(Series { requests, seconds, ejections, .. }) = self.series.take() else { return };
+        let all: [Box<dyn Collector>; 3] = [Box::new(requests), Box::new(seconds), Box::new(ejections)];
         for collector in all {
             // It was registered when the series was made.
             let _ = self.registry.unregister(collector);

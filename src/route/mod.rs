@@ -4,21 +4,33 @@
 //! `DIR/routes/`, one file a route, so that a restarted router serves at once and a change to one model costs one small file.
 //! A new router is handed the listening socket by the old one ([`handover`]), which then drains.
 
+mod access;
+mod answer;
+mod body;
 mod client;
+mod compare;
 mod config;
 mod control;
+mod exchange;
+mod gate;
 mod handover;
+mod heads;
 mod measure;
 mod meters;
-mod pool;
 mod proxy;
+mod refusal;
+mod replica;
 mod server;
+mod shadow;
+mod split;
 mod table;
+mod tunnel;
+mod workers;
 
 pub use client::RouterClient;
 pub use config::{
-    Agreement, Ejection, Identity, Limit, ReleaseRoute, ReleaseStats, Route, RouterSettings, RoutesFile, Shadow,
-    Started, StatsAnswer, Sticky, Window,
+    AccessLog, Agreement, Ejection, Identity, Limit, ReleaseRoute, ReleaseStats, Route, RouterSettings, RoutesFile,
+    Shadow, Started, StatsAnswer, Sticky, Window,
 };
 pub use server::run;
 pub use table::{Lookup, Table};

@@ -2,20 +2,16 @@
 
 use super::{
     Identity, RouteError, RouterClient, RouterSettings, Started,
+    access::Access,
     config::RouteFiles,
     control::{self, Control},
     handover,
     proxy::Proxy,
     table::Table,
+    workers::{Limits, Shared, Workers},
 };
 use crate::process::raise_file_limit;
-use hyper::{server::conn::http1, service::service_fn};
-use hyper_util::{
-    rt::{TokioIo, TokioTimer},
-    server::graceful::GracefulShutdown,
-};
 use std::{
-    convert::Infallible,
     io::Write,
     net::{SocketAddr, TcpListener as StdListener},
     path::Path,
@@ -28,10 +24,8 @@ use tokio::{
     signal::unix::{SignalKind, signal},
     sync::{Mutex, watch},
 };
-use tokio_util::task::TaskTracker;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-/// How long a client may take to send its headers, and an idle connection stays open.
-const HEADERS: Duration = Duration::from_secs(75);
 /// While the router leaves, idle connections are closed after this; until then they end with their next answer.
 const IDLE_WHILE_LEAVING: Duration = Duration::from_secs(5);
 /// Requests under way may take this long once the router leaves.
@@ -42,7 +36,7 @@ pub fn run(dir: &Path) -> ExitCode {
     // In a session of its own, no terminal and no stop of the daemon reaches it. Fails when it leads one already.
     let _ = nix::unistd::setsid();
     raise_file_limit(None);
-    let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(e) => return fail(&e),
     };
@@ -67,7 +61,11 @@ fn say(started: &Started) {
 
 async fn serve(dir: &Path) -> Result<(), RouteError> {
     let settings = RouterSettings::load(dir)?;
-    let table = Arc::new(Table::default());
+    let workers = match settings.workers {
+        0 => std::thread::available_parallelism().map_or(1, |n| n.get()),
+        n => n,
+    };
+    let table = Arc::new(Table::new(workers));
     let files = RouteFiles::new(dir);
     table.replace(files.load());
     let before = RouterClient::new(dir);
@@ -84,11 +82,22 @@ async fn serve(dir: &Path) -> Result<(), RouteError> {
         table: table.clone(),
         body_limit: settings.body_limit,
         timeout: Duration::from_millis(settings.timeout_ms),
+        stall: Duration::from_millis(settings.stall_ms),
+        access: Access::open(dir, settings.access_log),
         leaving: false.into(),
+        tasks: TaskTracker::new(),
     });
+    let limits = Limits {
+        head: settings.header_limit,
+        head_within: Duration::from_millis(settings.header_timeout_ms),
+        stall: Duration::from_millis(settings.stall_ms),
+    };
+    let seed = getrandom::u64().map_err(|e| RouteError::File { path: "/dev/urandom".into(), reason: e.to_string() })?;
+    let shared = Arc::new(Shared { proxy, limits, end: CancellationToken::new(), seed: seed.into() });
+    let workers = Workers::start(workers, &shared).map_err(RouteError::file(dir))?;
     let gift: handover::Gift = Arc::new(Some(socket.try_clone().map_err(RouteError::file(dir))?).into());
     let listener = TcpListener::from_std(socket).map_err(RouteError::file(dir))?;
-    let data = tokio::spawn(accept(listener, gift.clone(), proxy, leaving));
+    let data = tokio::spawn(accept(listener, gift.clone(), workers, shared, leaving));
     if taken {
         // From here on both accept from the same queue; the old router finishes what it holds and ends.
         if let Err(e) = before.shutdown().await {
@@ -173,52 +182,35 @@ fn stop_on_signal(leave: watch::Sender<bool>) -> Result<(), RouteError> {
 }
 
 /// Accepts until the router leaves, then lets what is under way end.
-async fn accept(listener: TcpListener, gift: handover::Gift, proxy: Arc<Proxy>, mut leaving: watch::Receiver<bool>) {
-    let graceful = GracefulShutdown::new();
-    let connections = TaskTracker::new();
+async fn accept(
+    listener: TcpListener,
+    gift: handover::Gift,
+    workers: Workers,
+    shared: Arc<Shared>,
+    mut leaving: watch::Receiver<bool>,
+) {
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
             _ = leaving.wait_for(|l| *l) => break,
         };
-        let (stream, peer) = match accepted {
-            Ok(accepted) => accepted,
-            Err(e) => {
-                // Out of descriptors, most likely: those that are open must end first.
-                tracing::warn!("cannot accept: {e}");
-                tokio::time::sleep(Duration::from_millis(20)).await;
-                continue;
-            }
-        };
-        // A connection without it is slower, not broken.
-        let _ = stream.set_nodelay(true);
-        let proxy = proxy.clone();
-        let connection = http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(HEADERS)
-            .max_buf_size(64 << 10)
-            .serve_connection(
-                TokioIo::new(stream),
-                service_fn(move |request| {
-                    let proxy = proxy.clone();
-                    async move { Ok::<_, Infallible>(proxy.handle(peer, request).await) }
-                }),
-            );
-        let connection = graceful.watch(connection);
-        connections.spawn(async move {
-            if let Err(e) = connection.await {
-                tracing::debug!("connection of {peer} ended: {e}");
-            }
-        });
+        if let Err(e) = accepted.and_then(|(stream, peer)| workers.give(stream, peer)) {
+            // Out of descriptors, most likely: those that are open must end first.
+            tracing::warn!("cannot accept: {e}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
     }
     drop(listener);
     gift.lock().unwrap_or_else(PoisonError::into_inner).take();
-    proxy.leaving.store(true, Ordering::Relaxed);
-    connections.close();
+    let Proxy { leaving, tasks, .. } = &*shared.proxy;
+    leaving.store(true, Ordering::Relaxed);
+    tasks.close();
     // A client on an idle connection may be sending just now: it gets its answer, and with it the word to reconnect.
-    if tokio::time::timeout(IDLE_WHILE_LEAVING, connections.wait()).await.is_err()
-        && tokio::time::timeout(LAST_REQUESTS, graceful.shutdown()).await.is_err()
-    {
-        tracing::warn!("{} connections were still busy and are cut", connections.len());
+    if tokio::time::timeout(IDLE_WHILE_LEAVING, tasks.wait()).await.is_ok() {
+        return;
+    }
+    shared.end.cancel();
+    if tokio::time::timeout(LAST_REQUESTS, tasks.wait()).await.is_err() {
+        tracing::warn!("{} connections were still busy and are cut", tasks.len());
     }
 }

@@ -1,20 +1,18 @@
-//! The routes in use, and which release and replica a request gets.
+//! The routes in use, and which of them a request gets.
 
 use super::{
     ReleaseStats, Route, RouteError, StatsAnswer,
-    measure::Stats,
-    meters::{Meter, Meters},
-    pool::Replica,
+    meters::Meters,
+    replica::Replica,
+    split::{Choice, Lease, Missing, RouteState},
 };
-use crate::model::{Name, Release};
-use http::HeaderValue;
+use crate::model::Name;
+use arc_swap::{ArcSwap, Guard};
+use rpds::HashTrieMapSync;
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     net::SocketAddr,
-    sync::{
-        Arc, PoisonError, RwLock, RwLockReadGuard, Weak,
-        atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
-    },
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
     time::Instant,
 };
 
@@ -25,126 +23,50 @@ pub enum Lookup<'a> {
     Live { model: &'a str },
     /// `/environments/ENV/models/NAME/`
     In { environment: &'a str, model: &'a str },
+    /// `/previews/ENV/models/NAME/`
+    Preview { environment: &'a str, model: &'a str },
 }
 
-/// All routes. A change replaces one route; a request holds the read lock only while it picks.
+/// All routes. A change replaces one route; requests read without a lock.
 pub struct Table {
-    maps: RwLock<Maps>,
+    maps: ArcSwap<Maps>,
+    /// Also replicas that left the routes but still hold requests. Held while routes change.
+    replicas: Mutex<HashMap<SocketAddr, Weak<Replica>>>,
     meters: Meters,
     started: Instant,
+    workers: usize,
 }
 
-#[derive(Default)]
+/// Shares what did not change: a change among many routes costs little.
+#[derive(Clone, Default)]
 struct Maps {
-    environments: HashMap<Name, HashMap<Name, Arc<RouteState>>>,
-    live: HashMap<Name, Arc<RouteState>>,
-    /// Also replicas that left the routes but still hold requests.
-    replicas: HashMap<SocketAddr, Weak<Replica>>,
-}
-
-struct RouteState {
-    config: Route,
-    releases: Vec<ReleaseState>,
-    counter: AtomicU64,
-}
-
-struct ReleaseState {
-    release: Release,
-    weight: u32,
-    header: HeaderValue,
-    replicas: Vec<Arc<Replica>>,
-    next: AtomicUsize,
-    stats: Arc<Stats>,
-    meter: Arc<Meter>,
-}
-
-/// Why no replica was found.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Missing {
-    Route,
-    Replica,
-}
-
-/// A request's hold on a replica; counted until dropped.
-pub struct Lease {
-    pub replica: Arc<Replica>,
-    pub stats: Arc<Stats>,
-    pub meter: Arc<Meter>,
-    /// `v7`
-    pub version: HeaderValue,
-}
-impl Drop for Lease {
-    fn drop(&mut self) {
-        self.replica.end();
-        self.stats.end();
-    }
-}
-
-/// Weights are spread over this many places.
-const PLACES: u64 = 100_000;
-/// Coprime to `PLACES` and near its golden section: consecutive requests visit all places evenly, so that any window
-/// of requests is split as the weights say to within a few requests.
-const STRIDE: u64 = 61_803;
-
-impl RouteState {
-    fn choose(&self) -> Option<usize> {
-        let total: u64 = self.releases.iter().filter(|r| !r.replicas.is_empty()).map(|r| u64::from(r.weight)).sum();
-        if total == 0 {
-            return self.releases.iter().position(|r| !r.replicas.is_empty());
-        }
-        let n = self.counter.fetch_add(1, Relaxed);
-        let place = (n % PLACES) * STRIDE % PLACES * total / PLACES;
-        let mut below = 0;
-        self.releases.iter().position(|r| {
-            let weight = if r.replicas.is_empty() { 0 } else { u64::from(r.weight) };
-            below += weight;
-            place < below
-        })
-    }
-    /// The release by weight, its next replica that was not tried and is not suspect; else what comes closest.
-    fn pick(&self, tried: &[SocketAddr], now_ms: u64) -> Option<Lease> {
-        let first = self.choose()?;
-        let lease = |r: &ReleaseState, replica: &Arc<Replica>| {
-            replica.begin();
-            r.stats.begin();
-            let (stats, meter) = (r.stats.clone(), r.meter.clone());
-            Lease { replica: replica.clone(), stats, meter, version: r.header.clone() }
-        };
-        let untried = |r: &&Arc<Replica>| !tried.contains(&r.address);
-        let good = |r: &&Arc<Replica>| untried(r) && !r.is_suspect(now_ms);
-        let mut others = (0..self.releases.len()).filter(|i| *i != first && self.releases[*i].weight > 0);
-        std::iter::once(first)
-            .chain(others.by_ref())
-            .find_map(|i| self.releases[i].in_turn().find(good).map(|r| lease(&self.releases[i], r)))
-            .or_else(|| self.releases[first].in_turn().find(untried).map(|r| lease(&self.releases[first], r)))
-            .or_else(|| self.releases[first].in_turn().next().map(|r| lease(&self.releases[first], r)))
-    }
-}
-impl ReleaseState {
-    fn in_turn(&self) -> impl Iterator<Item = &Arc<Replica>> {
-        let n = self.replicas.len();
-        let start = if n > 1 { self.next.fetch_add(1, Relaxed) } else { 0 };
-        (0..n).map(move |i| &self.replicas[(start.wrapping_add(i)) % n])
-    }
-}
-
-impl Default for Table {
-    fn default() -> Self {
-        Self { maps: RwLock::default(), meters: Meters::default(), started: Instant::now() }
-    }
+    environments: HashTrieMapSync<Name, HashTrieMapSync<Name, Arc<RouteState>>>,
+    live: HashTrieMapSync<Name, Arc<RouteState>>,
 }
 
 impl Table {
+    /// Without routes; measures for each of so many workers.
+    pub fn new(workers: usize) -> Self {
+        let (maps, replicas, meters) = (ArcSwap::default(), Mutex::default(), Meters::default());
+        Self { maps, replicas, meters, started: Instant::now(), workers }
+    }
     /// Milliseconds on the router's clock.
     pub fn now_ms(&self) -> u64 {
-        u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
+        self.ms_at(Instant::now())
+    }
+    /// Milliseconds on the router's clock at this instant.
+    pub fn ms_at(&self, at: Instant) -> u64 {
+        u64::try_from(at.saturating_duration_since(self.started).as_millis()).unwrap_or(u64::MAX)
     }
     /// What was counted since the start.
     pub fn meters(&self) -> &Meters {
         &self.meters
     }
-    fn read(&self) -> RwLockReadGuard<'_, Maps> {
-        self.maps.read().unwrap_or_else(PoisonError::into_inner)
+    fn read(&self) -> Guard<Arc<Maps>> {
+        self.maps.load()
+    }
+    fn lock(&self) -> MutexGuard<'_, HashMap<SocketAddr, Weak<Replica>>> {
+        self.replicas.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether this route may replace the one in use.
@@ -157,24 +79,76 @@ impl Table {
         }
     }
     /// Replaces one route; without releases it goes. Once this returned, no new request gets a replica that the route
-    /// does not name: requests are counted on a replica under the same lock.
+    /// does not name: a request that leased one from the route before looks whether that is retired, and then picks again.
     pub fn put(&self, route: Route) {
-        let mut maps = self.maps.write().unwrap_or_else(PoisonError::into_inner);
-        maps.put(route, &self.meters);
+        self.change(|_| vec![route]);
     }
     /// Replaces all routes.
     pub fn replace(&self, routes: Vec<Route>) {
-        let mut maps = self.maps.write().unwrap_or_else(PoisonError::into_inner);
-        let wanted: std::collections::HashSet<(Name, Name)> =
-            routes.iter().map(|r| (r.environment.clone(), r.model.clone())).collect();
-        let gone: Vec<Route> = maps
-            .routes()
-            .filter(|r| !wanted.contains(&(r.config.environment.clone(), r.config.model.clone())))
-            .map(|r| Route { releases: vec![], ..r.config.clone() })
-            .collect();
-        for route in gone.into_iter().chain(routes) {
-            maps.put(route, &self.meters);
+        self.change(|maps| {
+            let wanted: HashSet<(Name, Name)> =
+                routes.iter().map(|r| (r.environment.clone(), r.model.clone())).collect();
+            let gone = maps.routes().filter(|r| {
+                let Route { environment, model, .. } = &r.config;
+                !wanted.contains(&(environment.clone(), model.clone()))
+            });
+            gone.map(|r| Route { releases: vec![], ..r.config.clone() }).chain(routes).collect()
+        });
+    }
+    fn change(&self, routes: impl FnOnce(&Maps) -> Vec<Route>) {
+        let mut replicas = self.lock();
+        let mut maps = Maps::clone(&self.read());
+        let mut retired = vec![];
+        for route in routes(&maps) {
+            retired.extend(self.put_one(&mut maps, &mut replicas, route));
         }
+        self.maps.store(Arc::new(maps));
+        retired.iter().for_each(|old| old.retire());
+        let left: Vec<SocketAddr> =
+            retired.iter().flat_map(|o| &o.config.releases).flat_map(|r| r.replicas.clone()).collect();
+        drop(retired);
+        for address in left {
+            // A replica that still holds requests stays listed until a later change or, at the latest, the sweep.
+            if replicas.get(&address).is_some_and(|r| r.strong_count() == 0) {
+                replicas.remove(&address);
+            }
+        }
+        if replicas.len() > 1024 && replicas.len() == replicas.capacity() {
+            replicas.retain(|_, r| r.strong_count() > 0);
+        }
+    }
+    /// The route that this one takes the place of.
+    fn put_one(
+        &self,
+        maps: &mut Maps,
+        replicas: &mut HashMap<SocketAddr, Weak<Replica>>,
+        config: Route,
+    ) -> Option<Arc<RouteState>> {
+        let (environment, model) = (config.environment.clone(), config.model.clone());
+        let old = maps.get(environment.as_str(), model.as_str()).cloned();
+        if maps.live.get(&model).is_some_and(|l| l.config.environment == environment) {
+            maps.live.remove_mut(&model);
+        }
+        let mut models = maps.environments.get(&environment).cloned().unwrap_or_default();
+        if config.releases.is_empty() {
+            models.remove_mut(&model);
+        } else {
+            let state = RouteState::new(config, old.as_deref(), &self.meters, self.workers, |address| {
+                if let Some(replica) = replicas.get(&address).and_then(Weak::upgrade) {
+                    return replica;
+                }
+                let replica = Replica::new(address, self.workers);
+                replicas.insert(address, Arc::downgrade(&replica));
+                replica
+            });
+            let state = Arc::new(state);
+            if state.config.live {
+                maps.live.insert_mut(model.clone(), state.clone());
+            }
+            models.insert_mut(model, state);
+        }
+        maps.environments.insert_mut(environment, models);
+        old
     }
     /// The routes in use.
     pub fn routes(&self) -> Vec<Route> {
@@ -182,35 +156,52 @@ impl Table {
         routes.sort_by(|a, b| (&a.environment, &a.model).cmp(&(&b.environment, &b.model)));
         routes
     }
-    /// Picks a replica and counts the request on it.
-    pub fn lease(&self, whom: Lookup<'_>, tried: &[SocketAddr]) -> Result<Lease, Missing> {
-        let now_ms = self.now_ms();
+    /// The route of a request.
+    pub fn find(&self, whom: Lookup<'_>) -> Option<Arc<RouteState>> {
         let maps = self.read();
-        let route = match whom {
-            Lookup::Live { model } => maps.live.get(model),
-            Lookup::In { environment, model } => maps.get(environment, model),
-        };
-        route.ok_or(Missing::Route)?.pick(tried, now_ms).ok_or(Missing::Replica)
+        match whom {
+            Lookup::Live { model } => maps.live.get(model).cloned(),
+            Lookup::In { environment, model } | Lookup::Preview { environment, model } => {
+                maps.get(environment, model).cloned()
+            }
+        }
+    }
+    /// Picks a replica and counts the request on it; of `route`, or of what took its place.
+    pub fn lease(
+        &self,
+        route: &mut Arc<RouteState>,
+        choice: Choice,
+        tried: &[SocketAddr],
+        now_ms: u64,
+    ) -> Result<Lease, Missing> {
+        loop {
+            let lease = route.pick(choice, tried, now_ms);
+            if !route.is_retired() {
+                return lease;
+            }
+            drop(lease);
+            let Route { environment, model, .. } = &route.config;
+            let next = self.read().get(environment.as_str(), model.as_str()).cloned();
+            *route = next.ok_or(Missing::Route)?;
+        }
     }
     /// The replica at this address, while a route names it or it holds requests.
     pub fn replica(&self, address: SocketAddr) -> Option<Arc<Replica>> {
-        self.read().replicas.get(&address)?.upgrade()
+        self.lock().get(&address)?.upgrade()
     }
     /// Requests held by each replica that holds any.
     pub fn in_flight(&self) -> Vec<(SocketAddr, u64)> {
-        let maps = self.read();
-        let held = maps.replicas.values().filter_map(Weak::upgrade).map(|r| (r.address, r.in_flight()));
+        let replicas = self.lock();
+        let held = replicas.values().filter_map(Weak::upgrade).map(|r| (r.address, r.in_flight()));
         held.filter(|(_, n)| *n > 0).collect()
     }
     /// Measurements of one model, or of every release that had a request after `since`.
     pub fn stats(&self, of: Option<(&Name, &Name)>, since: Option<u64>) -> StatsAnswer {
         let now_ms = self.now_ms();
-        let states: Vec<Arc<RouteState>> = {
-            let maps = self.read();
-            match of {
-                Some((e, m)) => maps.get(e.as_str(), m.as_str()).cloned().into_iter().collect(),
-                None => maps.routes().cloned().collect(),
-            }
+        let maps = self.maps.load_full();
+        let states: Vec<&Arc<RouteState>> = match of {
+            Some((e, m)) => maps.get(e.as_str(), m.as_str()).into_iter().collect(),
+            None => maps.routes().collect(),
         };
         let mut releases = vec![];
         for (state, r) in states.iter().flat_map(|s| s.releases.iter().map(move |r| (s, r))) {
@@ -218,17 +209,16 @@ impl Table {
                 continue;
             }
             let (epoch, recent) = r.stats.read(now_ms);
-            let (environment, model) = (state.config.environment.clone(), state.config.model.clone());
-            let in_flight = r.stats.in_flight();
+            let shadows = state.config.shadow.is_some_and(|s| s.release == r.release);
             releases.push(ReleaseStats {
-                environment,
-                model,
+                environment: state.config.environment.clone(),
+                model: state.config.model.clone(),
                 release: r.release,
                 weight: r.weight,
-                in_flight,
+                in_flight: r.stats.in_flight(),
                 epoch,
                 recent,
-                shadow: None,
+                shadow: shadows.then(|| state.comparisons.read()),
             });
         }
         StatsAnswer { now_ms, releases }
@@ -240,72 +230,19 @@ impl Maps {
         self.environments.get(environment)?.get(model)
     }
     fn routes(&self) -> impl Iterator<Item = &Arc<RouteState>> {
-        self.environments.values().flat_map(HashMap::values)
-    }
-    fn put(&mut self, config: Route, meters: &Meters) {
-        let (environment, model) = (config.environment.clone(), config.model.clone());
-        let old = self.get(environment.as_str(), model.as_str()).cloned();
-        if self.live.get(&model).is_some_and(|l| l.config.environment == environment) {
-            self.live.remove(&model);
-        }
-        if config.releases.is_empty() {
-            if let Some(models) = self.environments.get_mut(&environment) {
-                models.remove(&model);
-            }
-        } else {
-            let state = Arc::new(self.build(config, old.as_deref(), meters));
-            if state.config.live {
-                self.live.insert(model.clone(), state.clone());
-            }
-            self.environments.entry(environment).or_default().insert(model, state);
-        }
-        let left: Vec<SocketAddr> =
-            old.iter().flat_map(|o| &o.releases).flat_map(|r| &r.replicas).map(|r| r.address).collect();
-        drop(old);
-        for address in left {
-            // A replica that still holds requests stays listed until a later change or, at the latest, the sweep.
-            if self.replicas.get(&address).is_some_and(|r| r.strong_count() == 0) {
-                self.replicas.remove(&address);
-            }
-        }
-        if self.replicas.len() > 1024 && self.replicas.len() == self.replicas.capacity() {
-            self.replicas.retain(|_, r| r.strong_count() > 0);
-        }
-    }
-    fn build(&mut self, config: Route, old: Option<&RouteState>, meters: &Meters) -> RouteState {
-        let mut releases: Vec<ReleaseState> = Vec::with_capacity(config.releases.len());
-        for r in &config.releases {
-            let before = old.and_then(|o| o.releases.iter().find(|b| b.release == r.release));
-            let stats = before.filter(|b| b.weight == r.weight).map(|b| b.stats.clone()).unwrap_or_default();
-            // Counted by version, whatever its weight and however it is run.
-            let version = r.release.version;
-            let same = |b: &&ReleaseState| b.meter.version() == version;
-            let meter = old.and_then(|o| o.releases.iter().find(same)).or_else(|| releases.iter().find(same));
-            let meter = meter.map(|b| b.meter.clone());
-            let meter = meter.unwrap_or_else(|| Arc::new(meters.release(&config.environment, &config.model, version)));
-            let replicas = r.replicas.iter().map(|a| self.replica(*a)).collect();
-            // `v` and digits always make a header value.
-            let header = HeaderValue::from_str(&r.release.version.to_string())
-                .unwrap_or_else(|_| HeaderValue::from_static("unknown"));
-            let next = AtomicUsize::new(before.map_or(0, |b| b.next.load(Relaxed)));
-            releases.push(ReleaseState { release: r.release, weight: r.weight, header, replicas, next, stats, meter });
-        }
-        RouteState { config, releases, counter: AtomicU64::new(old.map_or(0, |o| o.counter.load(Relaxed))) }
-    }
-    fn replica(&mut self, address: SocketAddr) -> Arc<Replica> {
-        if let Some(replica) = self.replicas.get(&address).and_then(Weak::upgrade) {
-            return replica;
-        }
-        let replica = Replica::new(address);
-        self.replicas.insert(address, Arc::downgrade(&replica));
-        replica
+        self.environments.values().flat_map(HashTrieMapSync::values)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{super::ReleaseRoute, *};
-    use crate::model::{Digest, VersionNumber};
+    use super::{
+        super::{Ejection, ReleaseRoute, Shadow},
+        *,
+    };
+    use crate::model::{Digest, Release, VersionNumber};
+    use http::HeaderValue;
+    use std::collections::BTreeMap;
 
     fn addr(port: u16) -> SocketAddr {
         SocketAddr::from(([127, 0, 0, 1], port))
@@ -320,13 +257,20 @@ mod tests {
     }
     const M: Lookup<'static> = Lookup::Live { model: "m" };
 
+    fn lease(t: &Table, whom: Lookup<'_>, choice: Choice, tried: &[SocketAddr]) -> Result<Lease, Missing> {
+        let mut route = t.find(whom).ok_or(Missing::Route)?;
+        t.lease(&mut route, choice, tried, 0)
+    }
+
     #[test]
     fn weights_hold_in_every_window() {
         for (a, b) in [(90_000, 10_000), (95_000, 5_000), (99_999, 1), (50_000, 50_000), (66_667, 33_333)] {
-            let t = Table::default();
+            let t = Table::new(1);
             t.put(route(1, vec![release(1, a, &[1]), release(2, b, &[2])]));
             for window in 0..20 {
-                let n = (0..500).filter(|_| t.lease(M, &[]).map(|l| l.version == "v2").unwrap_or(false)).count();
+                let n = (0..500)
+                    .filter(|_| lease(&t, M, Choice::Weight, &[]).map(|l| l.release.header == "v2").unwrap_or(false))
+                    .count();
                 let want = 500.0 * f64::from(b) / 100_000.0;
                 assert!((n as f64 - want).abs() <= 4.0, "window {window} of {a}/{b}: {n}, wanted {want}");
             }
@@ -335,38 +279,137 @@ mod tests {
 
     #[test]
     fn share_stays_with_those_that_have_replicas() {
-        let t = Table::default();
-        assert_eq!(t.lease(M, &[]).err(), Some(Missing::Route));
+        let t = Table::new(1);
+        assert_eq!(lease(&t, M, Choice::Weight, &[]).err(), Some(Missing::Route));
         t.put(route(1, vec![release(1, 0, &[1]), release(2, 100_000, &[])]));
-        assert_eq!(t.lease(M, &[]).map(|l| l.version.clone()).ok(), Some(HeaderValue::from_static("v1")));
+        assert_eq!(
+            lease(&t, M, Choice::Weight, &[]).map(|l| l.release.header.clone()).ok(),
+            Some(HeaderValue::from_static("v1"))
+        );
         t.put(route(2, vec![release(1, 0, &[1]), release(2, 100_000, &[2])]));
-        assert_eq!(t.lease(M, &[]).map(|l| l.version.clone()).ok(), Some(HeaderValue::from_static("v2")));
+        assert_eq!(
+            lease(&t, M, Choice::Weight, &[]).map(|l| l.release.header.clone()).ok(),
+            Some(HeaderValue::from_static("v2"))
+        );
         t.put(route(3, vec![release(2, 100_000, &[])]));
-        assert_eq!(t.lease(M, &[]).err(), Some(Missing::Replica));
+        assert_eq!(lease(&t, M, Choice::Weight, &[]).err(), Some(Missing::Replica));
         assert!(matches!(t.check(&route(2, vec![])), Err(RouteError::Stale { current: 3 })));
         t.put(route(4, vec![]));
-        assert_eq!(t.lease(M, &[]).err(), Some(Missing::Route));
+        assert_eq!(lease(&t, M, Choice::Weight, &[]).err(), Some(Missing::Route));
     }
 
     #[test]
     fn replicas_take_turns_and_tried_ones_are_avoided() {
-        let t = Table::default();
+        let t = Table::new(1);
         t.put(route(1, vec![release(1, 100_000, &[1, 2])]));
-        let picked: Vec<u16> = (0..4).filter_map(|_| t.lease(M, &[]).ok()).map(|l| l.replica.address.port()).collect();
+        let picked: Vec<u16> =
+            (0..4).filter_map(|_| lease(&t, M, Choice::Weight, &[]).ok()).map(|l| l.replica.address.port()).collect();
         assert_eq!(picked, [1, 2, 1, 2]);
         for _ in 0..4 {
-            assert_eq!(t.lease(M, &[addr(1)]).map(|l| l.replica.address.port()).ok(), Some(2));
+            assert_eq!(lease(&t, M, Choice::Weight, &[addr(1)]).map(|l| l.replica.address.port()).ok(), Some(2));
         }
     }
 
     #[test]
     fn a_removed_replica_is_known_while_it_holds_requests() {
-        let t = Table::default();
+        let t = Table::new(1);
         t.put(route(1, vec![release(1, 100_000, &[1])]));
-        let lease = t.lease(M, &[]).ok();
+        let lease = lease(&t, M, Choice::Weight, &[]).ok();
         t.put(route(2, vec![release(1, 100_000, &[2])]));
         assert_eq!(t.replica(addr(1)).map(|r| r.in_flight()), Some(1));
         drop(lease);
         assert!(t.replica(addr(1)).is_none());
+    }
+
+    #[test]
+    fn a_request_that_held_an_older_route_gets_a_replica_of_the_newer() {
+        let t = Table::new(1);
+        t.put(route(1, vec![release(1, 100_000, &[1])]));
+        let mut held = t.find(M).expect("a route");
+        t.put(route(2, vec![release(1, 100_000, &[2])]));
+        let lease = t.lease(&mut held, Choice::Weight, &[], 0).expect("a lease");
+        assert_eq!((lease.replica.address, held.config.generation), (addr(2), 2));
+        assert_eq!(t.replica(addr(1)).map_or(0, |r| r.in_flight()), 0);
+        t.put(route(3, vec![]));
+        assert_eq!(t.lease(&mut held, Choice::Weight, &[], 0).err(), Some(Missing::Route));
+    }
+
+    /// Who got which version, of a thousand callers.
+    fn callers(t: &Table) -> BTreeMap<u32, VersionNumber> {
+        let route = t.find(M).expect("a route");
+        let one = |n: u32| {
+            let lease = lease(t, M, route.key(&n.to_le_bytes()), &[]).expect("a lease");
+            (n, lease.release.release.version)
+        };
+        (0..1000).map(one).collect()
+    }
+
+    #[test]
+    fn callers_stick_and_stay_with_a_version_that_grows() {
+        let t = Table::new(1);
+        let mut on_new: Vec<u32> = vec![];
+        for (generation, percent) in [(1, 10), (2, 25), (3, 50), (4, 100)] {
+            let (old, new) = (release(1, 100_000 - percent * 1000, &[1]), release(2, percent * 1000, &[2]));
+            // In whatever order the route names them.
+            t.put(route(generation, if generation % 2 == 0 { vec![old, new] } else { vec![new, old] }));
+            let now = callers(&t);
+            assert_eq!(now, callers(&t), "the same again");
+            assert!(on_new.iter().all(|n| now[n].0 == 2), "nobody goes back at {percent} %");
+            on_new = now.iter().filter(|(_, v)| v.0 == 2).map(|(n, _)| *n).collect();
+            let share = on_new.len() as f64 / 10.0;
+            assert!((share - f64::from(percent)).abs() < 4.0, "{share} % of callers at {percent} %");
+        }
+    }
+
+    #[test]
+    fn previews_shadows_and_chosen_versions_never_stand_in_for_each_other() {
+        let t = Table::new(1);
+        let (one, two, three) = (release(1, 100_000, &[]), release(2, 0, &[2]), release(3, 0, &[3]));
+        let shadow = Some(Shadow { release: three.release, share: 100_000, tolerance: 0.0 });
+        let preview = Some(two.release);
+        let base = Route { preview, shadow, ..route(1, vec![one, two, three]) };
+        t.put(base.clone());
+        let port = |choice| lease(&t, M, choice, &[]).map(|l| l.replica.address.port());
+        assert_eq!(port(Choice::Weight), Err(Missing::Replica), "neither is approved");
+        assert_eq!((port(Choice::Preview), port(Choice::Shadow)), (Ok(2), Ok(3)));
+        assert_eq!(port(Choice::Version(VersionNumber(2))), Ok(2));
+        for n in [1, 9] {
+            assert_eq!(port(Choice::Version(VersionNumber(n))), Err(Missing::Version(VersionNumber(n))));
+        }
+        t.put(Route { preview: None, shadow: None, ..base });
+        assert_eq!((port(Choice::Preview), port(Choice::Weight)), (Err(Missing::Preview), Ok(2)));
+        let state = t.find(M).expect("a route");
+        assert!(!state.is_copied(), "no shadow");
+    }
+
+    #[test]
+    fn shares_of_copies_are_exact() {
+        let t = Table::new(1);
+        let r = release(1, 0, &[1]);
+        let shadow = Some(Shadow { release: r.release, share: 1_000, tolerance: 0.0 });
+        t.put(Route { shadow, ..route(1, vec![r, release(2, 100_000, &[2])]) });
+        let state = t.find(M).expect("a route");
+        assert_eq!((0..100_000).filter(|_| state.is_copied()).count(), 1_000);
+    }
+
+    #[test]
+    fn at_most_half_are_ejected_and_the_last_never() {
+        let ejection = Ejection { failures: 1, base_ms: 100, max_ms: 100 };
+        for (replicas, most) in [(1u16, 0), (2, 1), (3, 1), (4, 2), (5, 2)] {
+            let t = Table::new(1);
+            let ports: Vec<u16> = (1..=replicas).collect();
+            t.put(Route { ejection, ..route(1, vec![release(1, 100_000, &ports)]) });
+            let state = t.find(M).expect("a route");
+            let of = &state.releases[0];
+            let out = of.replicas.iter().filter(|r| of.eject(r, 10)).count();
+            assert_eq!(out, most, "of {replicas}");
+            let mut route = state.clone();
+            let asked: std::collections::BTreeSet<u16> = (0..20)
+                .filter_map(|_| t.lease(&mut route, Choice::Weight, &[], 20).ok().map(|l| l.replica.address.port()))
+                .collect();
+            assert_eq!(asked.len(), usize::from(replicas) - most, "the others are asked");
+            let again = t.lease(&mut route, Choice::Weight, &[], 111).expect("a lease");
+            assert!(!again.replica.is_ejected(111), "back after its time");
+        }
     }
 }

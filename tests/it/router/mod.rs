@@ -1,5 +1,9 @@
 //! The router process: real binary, real sockets; replicas are servers of this process.
 
+mod choice;
+mod guard;
+mod streams;
+
 use crate::{
     load::{Client, Load},
     support::eventually,

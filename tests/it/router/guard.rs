@@ -1,0 +1,237 @@
+//! What the router keeps from replicas, and keeps clients from: limits, failing replicas, slow and vanished clients; and what it notes.
+
+use super::*;
+use trimtab::route::{AccessLog, Ejection, Limit};
+
+fn settings() -> RouterSettings {
+    RouterSettings::new(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))
+}
+
+/// Answers when it is told to; counts who is there.
+async fn gated() -> (SocketAddr, Arc<tokio::sync::Semaphore>, Arc<std::sync::atomic::AtomicU32>) {
+    let (open, inside) = (Arc::new(tokio::sync::Semaphore::new(0)), Arc::new(std::sync::atomic::AtomicU32::new(0)));
+    let (o, i) = (open.clone(), inside.clone());
+    let answer = move || async move {
+        i.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+        o.acquire().await.unwrap().forget();
+        i.fetch_sub(1, std::sync::atomic::Ordering::SeqCst);
+        "done"
+    };
+    (replica(Replica::new().fallback(routing::any(answer))).await, open, inside)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_past_the_limit_wait_and_past_the_queue_are_refused() {
+    let router = Router::start();
+    let (a, open, inside) = gated().await;
+    let limit = Some(Limit { concurrent: 2, queue: 3 });
+    router.control().put_route(&Route { limit, ..route(1, &[(1, 100_000, &[a])]) }).await.unwrap();
+    let all: Vec<_> = (0..10)
+        .map(|_| {
+            let mut client = router.client();
+            tokio::spawn(async move { client.get("/models/m/").await.unwrap() })
+        })
+        .collect();
+    let refused = || all.iter().filter(|t| t.is_finished()).count();
+    tokio::task::block_in_place(|| {
+        eventually("five are refused", Duration::from_secs(10), || (refused() == 5).then_some(()));
+    });
+    assert_eq!(inside.load(std::sync::atomic::Ordering::SeqCst), 2);
+    open.add_permits(5);
+    let mut answers = vec![];
+    for task in all {
+        answers.push(task.await.unwrap());
+    }
+    assert_eq!(answers.iter().filter(|a| a.status == 200).count(), 5, "those under way and those in the queue");
+    for answer in answers.iter().filter(|a| a.status != 200) {
+        assert_eq!((answer.status, &answer.headers["retry-after"]), (503, &"1".parse().unwrap()), "{}", answer.text());
+    }
+    open.add_permits(1);
+    assert_eq!(router.client().get("/models/m/").await.unwrap().status, 200, "all places are free again");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_leaves_gives_its_place_to_the_next() {
+    let router = Router::start();
+    let (a, open, inside) = gated().await;
+    let limit = Some(Limit { concurrent: 1, queue: 1 });
+    router.control().put_route(&Route { limit, ..route(1, &[(1, 100_000, &[a])]) }).await.unwrap();
+    // Half-open: the client is gone while its request is worked on.
+    let mut gone = std::net::TcpStream::connect(router.identity.address).unwrap();
+    gone.write_all(b"GET /models/m/ HTTP/1.1\r\nhost: h\r\n\r\n").unwrap();
+    let here = |n: u32| {
+        tokio::task::block_in_place(|| {
+            let count = || (inside.load(std::sync::atomic::Ordering::SeqCst) >= n).then_some(());
+            eventually("it is there", Duration::from_secs(10), count);
+        });
+    };
+    here(1);
+    let mut client = router.client();
+    let waits = tokio::spawn(async move { client.get("/models/m/").await });
+    drop(gone);
+    here(2);
+    open.add_permits(2);
+    assert_eq!(waits.await.unwrap().unwrap().status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_that_fails_in_a_row_is_passed_over_for_a_while() {
+    let router = Router::start();
+    let sick = Arc::new(std::sync::atomic::AtomicBool::new(true));
+    let s = sick.clone();
+    let answer = move || async move {
+        let is_sick = s.load(std::sync::atomic::Ordering::SeqCst);
+        if is_sick { (http::StatusCode::INTERNAL_SERVER_ERROR, "sick") } else { (http::StatusCode::OK, "well") }
+    };
+    let (bad, good) = (replica(Replica::new().fallback(routing::any(answer))).await, echo().await);
+    let ejection = Ejection { failures: 3, base_ms: 1_000, max_ms: 2_000 };
+    let base = Route { ejection, ..route(1, &[(1, 100_000, &[bad, good])]) };
+    router.control().put_route(&base).await.unwrap();
+    let mut client = router.client();
+    let mut codes = vec![];
+    for _ in 0..40 {
+        codes.push(client.get("/models/m/").await.unwrap().status);
+    }
+    assert_eq!(codes.iter().filter(|c| **c == 500).count(), 3, "{codes:?}");
+    assert!(codes[6..].iter().all(|c| *c == 200), "{codes:?}");
+    sick.store(false, std::sync::atomic::Ordering::SeqCst);
+    let until = Instant::now() + Duration::from_secs(5);
+    while client.get("/models/m/").await.unwrap().text() != "well" {
+        assert!(Instant::now() < until, "it comes back");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let metrics = router.control().metrics().await.unwrap();
+    let series = "trimtab_router_ejections_total{environment=\"prod\",model=\"m\",version=\"v1\"} 1";
+    assert!(metrics.contains(series), "{metrics}");
+    // The only one is never passed over: its word is better than none.
+    sick.store(true, std::sync::atomic::Ordering::SeqCst);
+    router.control().put_route(&Route { ejection, ..route(2, &[(1, 100_000, &[bad])]) }).await.unwrap();
+    for _ in 0..10 {
+        assert_eq!(client.get("/models/m/").await.unwrap().status, 500);
+    }
+}
+
+/// What the router sends on a connection on which exactly this was sent, until it closes it.
+fn raw(router: &Router, parts: &[&[u8]], pause: Duration) -> (String, Duration) {
+    let begun = Instant::now();
+    let mut stream = std::net::TcpStream::connect(router.identity.address).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    for (n, part) in parts.iter().enumerate() {
+        if n > 0 {
+            std::thread::sleep(pause);
+        }
+        if stream.write_all(part).is_err() {
+            break;
+        }
+    }
+    let mut answer = vec![];
+    // A reset after the answer is as good as an end.
+    let _ = stream.read_to_end(&mut answer);
+    (String::from_utf8_lossy(&answer).into_owned(), begun.elapsed())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn slow_clients_are_cut() {
+    let router = Router::with(RouterSettings { header_timeout_ms: 500, stall_ms: 700, ..settings() });
+    let a = echo().await;
+    router.control().put_route(&route(1, &[(1, 100_000, &[a])])).await.unwrap();
+    let pause = Duration::from_millis(100);
+    tokio::task::block_in_place(|| {
+        let within = |took: Duration| assert!(took < Duration::from_secs(8), "{took:?}");
+        // Nothing at all; half a head; a head byte by byte.
+        let (answer, took) = raw(&router, &[], pause);
+        assert_eq!(answer, "");
+        within(took);
+        let (answer, took) = raw(&router, &[b"GET /models/m/ HTTP/1.1\r\nho"], pause);
+        assert!(!answer.contains(" 200 "), "{answer}");
+        within(took);
+        let head = b"GET /models/m/ HTTP/1.1\r\nx-slow: 0123456789012345678901234567890123456789\r\n\r\n";
+        let bytes: Vec<&[u8]> = head.chunks(1).collect();
+        let (answer, took) = raw(&router, &bytes, pause);
+        assert!(!answer.contains(" 200 "), "{answer}");
+        within(took.saturating_sub(pause * 70));
+        // A small body that is held and one that is streamed: neither arrives.
+        for length in [1_000, 100_000] {
+            let head = format!("POST /models/m/ HTTP/1.1\r\nhost: h\r\ncontent-length: {length}\r\n\r\n");
+            let (answer, took) = raw(&router, &[head.as_bytes(), b"x", b"x"], pause);
+            assert!(answer.starts_with("HTTP/1.1 408 "), "{length}: {answer}");
+            within(took);
+        }
+        // A steady one that is slow, but not too slow, is served.
+        let mut parts: Vec<&[u8]> =
+            vec![b"POST /models/m/ HTTP/1.1\r\nhost: h\r\nconnection: close\r\ncontent-length: 1000\r\n\r\n"];
+        let body = [b'y'; 100];
+        parts.extend([&body[..]; 10]);
+        let (answer, _) = raw(&router, &parts, pause);
+        assert!(answer.starts_with("HTTP/1.1 200 ") && answer.ends_with("yyy"), "{answer}");
+    });
+    assert_eq!(router.client().get("/models/m/").await.unwrap().status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_takes_no_answer_is_cut() {
+    let router = Router::with(RouterSettings { stall_ms: 700, ..settings() });
+    let endless =
+        || async { Body::from_stream(futures::stream::repeat_with(|| Ok::<_, Infallible>(vec![b'x'; 64 << 10]))) };
+    let a = replica(Replica::new().fallback(routing::any(endless))).await;
+    router.control().put_route(&route(1, &[(1, 100_000, &[a])])).await.unwrap();
+    let mut stream = std::net::TcpStream::connect(router.identity.address).unwrap();
+    stream.write_all(b"GET /models/m/ HTTP/1.1\r\nhost: h\r\n\r\n").unwrap();
+    let until = Instant::now() + Duration::from_secs(20);
+    let mut begun = false;
+    loop {
+        let stats = router.control().stats(&name("prod"), &name("m")).await.unwrap();
+        begun |= stats.releases[0].epoch.requests == 1;
+        if begun && stats.releases[0].in_flight == 0 {
+            break;
+        }
+        assert!(Instant::now() < until, "still held: {stats:?}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn large_heads_are_refused() {
+    let router = Router::with(RouterSettings { header_limit: 8 << 10, ..settings() });
+    let a = echo().await;
+    router.control().put_route(&route(1, &[(1, 100_000, &[a])])).await.unwrap();
+    let ask = |size: usize| {
+        let request = http::Request::get("/models/m/").header("x-large", "x".repeat(size));
+        request.body(http_body_util::Full::default()).unwrap()
+    };
+    assert_eq!(router.client().call(ask(6 << 10)).await.unwrap().status, 200);
+    assert_eq!(router.client().call(ask(9 << 10)).await.unwrap().status, 431);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_have_ids_and_a_sample_is_noted() {
+    let access_log = AccessLog { share: 50_000, max_bytes: 600 };
+    let router = Router::with(RouterSettings { access_log, ..settings() });
+    let a = echo().await;
+    router.control().put_route(&route(1, &[(1, 100_000, &[a])])).await.unwrap();
+    let mut client = router.client();
+    let mut ids = std::collections::BTreeSet::new();
+    for n in 0..20 {
+        let answer = client.get(&format!("/models/m/{n}?secret=1")).await.unwrap();
+        let id = answer.headers["x-request-id"].to_str().unwrap().to_owned();
+        assert!(answer.text().contains(&format!("x-request-id: {id}")), "the replica sees it: {}", answer.text());
+        assert!(ids.insert(id));
+    }
+    let request = http::Request::get("/models/nobody").header("x-request-id", "mine-7");
+    let answer = client.call(request.body(http_body_util::Full::default()).unwrap()).await.unwrap();
+    assert_eq!((answer.status, &answer.headers["x-request-id"]), (404, &"mine-7".parse().unwrap()));
+    let read = |file: &str| std::fs::read_to_string(router.dir.path().join(file)).unwrap_or_default();
+    tokio::task::block_in_place(|| {
+        let last = || read("access.log").contains("/models/m/19").then_some(());
+        eventually("the last of the sample is noted", Duration::from_secs(10), last);
+    });
+    let (now, before) = (read("access.log"), read("access.log.1"));
+    assert!(now.len() <= 600 && before.len() <= 600 && !before.is_empty() && !now.contains("secret"));
+    for line in now.lines().chain(before.lines()) {
+        let line: serde_json::Value = serde_json::from_str(line).unwrap();
+        assert!(ids.contains(line["id"].as_str().unwrap()), "{line}");
+        assert_eq!((line["status"].as_u64(), line["version"].as_str()), (Some(200), Some("v1")), "{line}");
+        assert_eq!((line["peer"].as_str(), line["method"].as_str()), (Some("127.0.0.1"), Some("GET")), "{line}");
+        assert!(line["ms"].as_f64().unwrap() > 0.0 && line["at"].as_i64().unwrap() > 1_700_000_000_000, "{line}");
+    }
+}
