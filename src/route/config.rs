@@ -1,7 +1,7 @@
 //! What the router is told and what it tells: wire types, and the routes on disk.
 
 use super::RouteError;
-use crate::model::{Name, Release};
+use crate::model::{LatencyBucket, Name, Release};
 use serde::{Deserialize, Serialize};
 use std::{
     fs,
@@ -270,6 +270,9 @@ pub struct ReleaseStats {
     /// Of the release that shadows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shadow: Option<Agreement>,
+    /// Requests since the weight last changed by how long they took; where one model is asked for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub latency: Vec<LatencyBucket>,
 }
 /// Answer of `GET /stats`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Default)]

@@ -1,6 +1,7 @@
 //! What is measured of a release: since its weight changed, and over the last ten seconds.
 
 use super::Window;
+use crate::model::LatencyBucket;
 use hdrhistogram::Histogram;
 use std::sync::{
     Mutex, MutexGuard, PoisonError,
@@ -122,6 +123,17 @@ impl Stats {
     fn part(&self, worker: usize) -> MutexGuard<'_, Option<Box<Windows>>> {
         self.parts[worker % self.parts.len()].lock().unwrap_or_else(PoisonError::into_inner)
     }
+    /// Requests since the weight changed by how long they took, in steps of a hundredth.
+    pub fn latency(&self) -> Vec<LatencyBucket> {
+        let Some(mut epoch) = Span::new(3) else { return vec![] };
+        (0..self.parts.len()).filter_map(|worker| Some(epoch.add(&self.part(worker).as_ref()?.epoch))).for_each(drop);
+        let buckets = epoch.latency.iter_log(1, 1.01).filter(|b| b.count_since_last_iteration() > 0);
+        let one = |b: hdrhistogram::iterators::IterationValue<u32>| LatencyBucket {
+            up_to: b.value_iterated_to() as f64 / 1000.0,
+            requests: b.count_since_last_iteration(),
+        };
+        buckets.map(one).collect()
+    }
     /// (since the weight changed, the last ten seconds)
     pub fn read(&self, now_ms: u64) -> (Window, Window) {
         let oldest = (now_ms / 1000).saturating_sub(RECENT - 1);
@@ -151,6 +163,8 @@ mod tests {
         assert_eq!((epoch.requests, epoch.errors, recent.requests, recent.errors), (100, 10, 100, 10));
         assert!((epoch.p50_ms - 50.0).abs() < 0.5 && (epoch.p90_ms - 90.0).abs() < 1.0, "{epoch:?}");
         assert!((epoch.p99_ms - 99.0).abs() < 1.0, "{epoch:?}");
+        let slow: u64 = s.latency().iter().filter(|b| b.up_to > 91.0).map(|b| b.requests).sum();
+        assert!((9..=10).contains(&slow), "{:?}", s.latency());
         let (epoch, recent) = s.read(11_000);
         assert_eq!((epoch.requests, recent.requests), (100, 0));
         s.record(1, 11_500, 1, false);

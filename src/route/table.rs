@@ -219,6 +219,7 @@ impl Table {
                 epoch,
                 recent,
                 shadow: shadows.then(|| state.comparisons.read()),
+                latency: if of.is_some() { r.stats.latency() } else { vec![] },
             });
         }
         StatsAnswer { now_ms, releases }

@@ -215,11 +215,11 @@ impl Target for LocalTarget {
     fn traffic(&self, environment: &Name, model: &Name, rollout: &Rollout) -> Traffic {
         let answer = self.stats_of(environment, model).unwrap_or_default();
         let found = |release: Release| answer.releases.iter().find(|r| r.release == release);
-        let stable = rollout.baseline.or(rollout.from).and_then(found).map(|r| stats(&r.epoch)).unwrap_or_default();
+        let stable = rollout.baseline.or(rollout.from).and_then(found).map(stats).unwrap_or_default();
         let Some(new) = found(rollout.to) else { return Traffic { stable, ..Traffic::default() } };
         match new.shadow.filter(|_| rollout.shadow() > 0.0) {
             Some(copies) => Traffic { new: copied(&copies), stable, agreement: Some(agreement(&copies)) },
-            None => Traffic { new: stats(&new.epoch), stable, agreement: None },
+            None => Traffic { new: stats(new), stable, agreement: None },
         }
     }
     fn recent(&self, environment: &Name, model: &Name) -> (f64, f64, f64) {
@@ -264,9 +264,9 @@ impl Target for LocalTarget {
     }
 }
 
-fn stats(window: &Window) -> TrafficStats {
-    let Window { requests, errors, p50_ms, p90_ms, p99_ms } = *window;
-    TrafficStats { requests, errors, p50_ms, p90_ms, p99_ms, latency: vec![] }
+fn stats(of: &ReleaseStats) -> TrafficStats {
+    let Window { requests, errors, p50_ms, p90_ms, p99_ms } = of.epoch;
+    TrafficStats { requests, errors, p50_ms, p90_ms, p99_ms, latency: of.latency.clone() }
 }
 
 /// What answers copies is measured by them.
