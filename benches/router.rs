@@ -105,8 +105,7 @@ fn router(dir: &Path, workers: usize, backends: [SocketAddr; 2]) -> (Process, So
     let access_log = AccessLog { share: 0, ..AccessLog::default() };
     let settings = RouterSettings { access_log, workers, ..RouterSettings::new((Ipv4Addr::LOCALHOST, 0).into()) };
     settings.save(dir).unwrap();
-    let exe = std::env::var("TRIMTAB_BENCH_ROUTER").unwrap_or_else(|_| env!("CARGO_BIN_EXE_trimtab").into());
-    let mut router = Command::new(exe);
+    let mut router = Command::new(env!("CARGO_BIN_EXE_trimtab"));
     let router = router.arg("internal-router").arg(dir).stdout(Stdio::piped()).stderr(Stdio::null());
     let mut child = router.spawn().unwrap();
     let mut line = String::new();
