@@ -7,7 +7,7 @@ use super::{
     onnx::Model,
     v2,
 };
-use http::{HeaderMap, Method, Request, Response, StatusCode, header};
+use http::{HeaderMap, Method, Request, Response, StatusCode, header, request::Parts};
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::{
     body::{Bytes, Incoming},
@@ -145,24 +145,41 @@ fn document(status: StatusCode, body: &Value) -> Answer {
 }
 
 async fn answer(shared: &Shared, engine: &Rc<Engine>, request: Request<Incoming>) -> Answer {
-    let path = request.uri().path().to_owned();
-    if path == "/invocations" {
-        let answered = invocation(shared, engine, request).await;
-        return answered.unwrap_or_else(|Refused(status, message)| {
+    let (head, mut incoming) = request.into_parts();
+    let old = head.uri.path() == "/invocations";
+    let answered = match old {
+        true => invocation(shared, engine, &head, &mut incoming).await,
+        false => route(shared, engine, &head, &mut incoming).await,
+    };
+    match answered {
+        Ok(answer) => answer,
+        Err(Refused(status, message)) => {
+            discard(incoming).await;
             let code = if status.is_client_error() { "BAD_REQUEST" } else { "INTERNAL_ERROR" };
-            document(status, &json!({ "error_code": code, "message": message }))
-        });
+            let body =
+                if old { json!({ "error_code": code, "message": message }) } else { json!({ "error": message }) };
+            document(status, &body)
+        }
     }
-    let answered = route(shared, engine, &path, request).await;
-    answered.unwrap_or_else(|Refused(status, error)| document(status, &json!({ "error": error })))
 }
 
-async fn route(
-    shared: &Shared,
-    engine: &Rc<Engine>,
-    path: &str,
-    request: Request<Incoming>,
-) -> Result<Answer, Refused> {
+/// Reads what is left of a body, within reason: a client that still writes would be cut off before it reads its answer.
+async fn discard(mut body: Incoming) {
+    let all = async {
+        let mut left = ALL_BODIES;
+        while let Some(Ok(frame)) = body.frame().await {
+            left = left.saturating_sub(frame.data_ref().map_or(0, Bytes::len));
+            if left == 0 {
+                break;
+            }
+        }
+    };
+    // A client that takes longer has its answer all the same, if it is still there.
+    let _ = tokio::time::timeout(SLOWEST, all).await;
+}
+
+async fn route(shared: &Shared, engine: &Rc<Engine>, head: &Parts, incoming: &mut Incoming) -> Result<Answer, Refused> {
+    let path = head.uri.path();
     let ok = |body: Value| Ok(document(StatusCode::OK, &body));
     let rest = match path {
         "/v2/health/live" => return ok(json!({ "live": true })),
@@ -194,14 +211,14 @@ async fn route(
     if parts.next().is_some() {
         return Err(unknown());
     }
-    match (verb.unwrap_or_default(), request.method()) {
+    match (verb.unwrap_or_default(), &head.method) {
         ("", &Method::GET) => ok(v2::metadata(called, &shared.model)),
         ("ready", &Method::GET) => ok(json!({ "name": called.name, "ready": true })),
         ("infer", &Method::POST) => {
-            if request.headers().contains_key("inference-header-content-length") {
+            if head.headers.contains_key("inference-header-content-length") {
                 return Err(Refused::bad("tensors are taken as JSON, not in binary form"));
             }
-            let (_held, body) = body(shared, request).await?;
+            let (_held, body) = body(shared, &head.headers, incoming).await?;
             let mut infer = v2::read(&shared.model, &body).map_err(Refused::bad)?;
             let results = engine.infer(std::mem::take(&mut infer.inputs)).await.map_err(Refused::bad)?;
             Ok(reply(StatusCode::OK, JSON, infer.reply(called, &shared.model, &results)))
@@ -213,11 +230,16 @@ async fn route(
     }
 }
 
-async fn invocation(shared: &Shared, engine: &Rc<Engine>, request: Request<Incoming>) -> Result<Answer, Refused> {
-    if request.method() != Method::POST {
+async fn invocation(
+    shared: &Shared,
+    engine: &Rc<Engine>,
+    head: &Parts,
+    incoming: &mut Incoming,
+) -> Result<Answer, Refused> {
+    if head.method != Method::POST {
         return Err(Refused(StatusCode::METHOD_NOT_ALLOWED, "call it with POST".into()));
     }
-    let read: fn(&Model, &[u8]) -> Result<Invocation, String> = match content_type(request.headers()).as_deref() {
+    let read: fn(&Model, &[u8]) -> Result<Invocation, String> = match content_type(&head.headers).as_deref() {
         Some(JSON) => invocations::read,
         Some("text/csv") => invocations::read_csv,
         other => {
@@ -226,7 +248,7 @@ async fn invocation(shared: &Shared, engine: &Rc<Engine>, request: Request<Incom
             return Err(Refused(StatusCode::UNSUPPORTED_MEDIA_TYPE, message));
         }
     };
-    let (_held, body) = body(shared, request).await?;
+    let (_held, body) = body(shared, &head.headers, incoming).await?;
     let mut invocation = read(&shared.model, &body).map_err(Refused::bad)?;
     let results = engine.infer(std::mem::take(&mut invocation.inputs)).await.map_err(Refused::bad)?;
     Ok(reply(StatusCode::OK, JSON, invocation.reply(&shared.model, &results)))
@@ -249,9 +271,13 @@ impl Drop for Held<'_> {
     }
 }
 
-async fn body(shared: &Shared, request: Request<Incoming>) -> Result<(Held<'_>, Bytes), Refused> {
+async fn body<'a>(
+    shared: &'a Shared,
+    headers: &HeaderMap,
+    incoming: &mut Incoming,
+) -> Result<(Held<'a>, Bytes), Refused> {
     let too_large = || Refused(StatusCode::PAYLOAD_TOO_LARGE, format!("a body may have {} MiB", LARGEST_BODY >> 20));
-    let length = request.headers().get(header::CONTENT_LENGTH).and_then(|l| l.to_str().ok()?.parse::<usize>().ok());
+    let length = headers.get(header::CONTENT_LENGTH).and_then(|l| l.to_str().ok()?.parse::<usize>().ok());
     // One that does not say how long it is may become as long as any.
     let length = length.unwrap_or(LARGEST_BODY);
     if length > LARGEST_BODY {
@@ -262,7 +288,7 @@ async fn body(shared: &Shared, request: Request<Incoming>) -> Result<(Held<'_>, 
     if before > 0 && before + length > ALL_BODIES {
         return Err(Refused(StatusCode::SERVICE_UNAVAILABLE, "too many large requests are under way".into()));
     }
-    let whole = tokio::time::timeout(SLOWEST, Limited::new(request.into_body(), LARGEST_BODY).collect()).await;
+    let whole = tokio::time::timeout(SLOWEST, Limited::new(incoming, LARGEST_BODY).collect()).await;
     match whole {
         Ok(Ok(whole)) => Ok((held, whole.to_bytes())),
         Ok(Err(e)) if e.is::<LengthLimitError>() => Err(too_large()),

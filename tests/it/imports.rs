@@ -44,6 +44,7 @@ const MAY_SEE: &[(&str, &[&str])] = &[
             "search",
             "store",
             "tracking",
+            "measure",
             "mlflow",
             "exchange",
             "source",
