@@ -9,7 +9,7 @@
 //!
 //! Imports run downward only, as the table in `ARCHITECTURE.md` says and a test holds: [`model`] imports nothing of ours, and [`ports`] only it;
 //! [`gc`], [`rollout`], [`plan`] (which asks `rollout`) and [`spec`] (which reads Git's tree through a port) are pure; adapters ([`source`], [`store`], [`artifact`],
-//! [`data`], [`train`], [`deploy`], [`route`], [`mlflow`]) do not see each other, but for `deploy`, which drives `route`, and `train`, which asks `spec` for the order of stages;
+//! [`data`], [`train`], [`deploy`], [`route`], [`serve`], [`mlflow`]) do not see each other, but for `deploy`, which drives `route`, and `train`, which asks `spec` for the order of stages;
 //! [`exchange`] drives `mlflow` and [`tracking`];
 //! [`reconcile`] sees the pure modules, the ports and the store, and no adapter; [`api`] adds a handle to `reconcile`; [`tui`] sees `api`'s client and types;
 //! [`cli`] wires it all.
@@ -45,6 +45,7 @@ pub mod reconcile;
 pub mod rollout;
 pub mod route;
 pub mod search;
+pub mod serve;
 pub mod source;
 pub mod spec;
 pub mod store;

@@ -142,6 +142,9 @@ enum Verb {
     /// Splits traffic (internal).
     #[command(hide = true)]
     InternalRouter { dir: PathBuf },
+    /// Serves an ONNX model (internal).
+    #[command(hide = true)]
+    InternalServe { settings: String },
 }
 
 const GC_HELP: &str = "Never removed is what is live, warm or under rollout, what was live last, what runs, and what a commit of the last \
@@ -174,7 +177,10 @@ pub fn main() -> ExitCode {
         }
     };
     let global = &cli.global;
-    if !matches!(cli.verb, Verb::Daemon(_) | Verb::InternalShim { .. } | Verb::InternalRouter { .. }) {
+    if !matches!(
+        cli.verb,
+        Verb::Daemon(_) | Verb::InternalShim { .. } | Verb::InternalRouter { .. } | Verb::InternalServe { .. }
+    ) {
         fail::end_with_the_reader();
     }
     let result = match cli.verb {
@@ -182,6 +188,10 @@ pub fn main() -> ExitCode {
         Verb::InternalRouter { dir } => {
             log_to_stderr();
             return crate::route::run(&dir);
+        }
+        Verb::InternalServe { settings } => {
+            log_to_stderr();
+            return crate::serve::run(&settings);
         }
         Verb::Demo(args) => demo::run(global, &args),
         Verb::Init(args) => init::init(global, &args),

@@ -1,6 +1,6 @@
 //! Typed specs and the desired state that they resolve to. A spec here has passed every check that needs only its own text.
 
-use super::{Digest, Millis, Name, ObjectId, Revision};
+use super::{Digest, Millis, Name, ObjectId, Revision, Serving};
 use super::{MirrorSettings, TrackingSettings};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -67,7 +67,7 @@ impl GateSpec {
 /// `[serve]`: how replicas of a version run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ServeSpec {
-    pub run: Command,
+    pub run: Serving,
     pub replicas: u32,
     /// HTTP path that answers 2xx once the replica can take traffic.
     pub ready: String,

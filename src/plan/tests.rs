@@ -86,7 +86,7 @@ pub fn world() -> World {
             higher_is_better: true,
         }],
         serve: Some(ServeSpec {
-            run: Command::Argv(vec!["python".into(), "serve.py".into()]),
+            run: Serving::Command(Command::Argv(vec!["python".into(), "serve.py".into()])),
             replicas: 1,
             ready: "/".into(),
             ready_timeout: Millis(60_000),

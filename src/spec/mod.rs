@@ -12,6 +12,7 @@ mod relation;
 pub mod render;
 mod replaced;
 mod resolve;
+mod serve;
 mod units;
 mod unread;
 

@@ -3,6 +3,7 @@
 use super::{
     decode::{Extra, File, Table},
     paths, pipeline,
+    serve::{Registered, registered, serve},
     units::{duration, size},
 };
 use crate::model::*;
@@ -48,6 +49,14 @@ fn model(root: &mut Table) -> Option<ModelSpec> {
     }
     monitor(root);
     let train = train?;
+    let needs_packages = serve.as_ref().is_some_and(|s| matches!(s.run, Serving::Runtime(Runtime::Mlflow(_))));
+    if needs_packages && train.stage.python.is_none() {
+        root.warn_at(
+            "serve",
+            "the model is served by whichever python3 the machine has, which must have mlflow".into(),
+            "name the model's requirements by `python` of [train], or of [serve] beside `model`".into(),
+        );
+    }
     check_variables(root, &data, &stages, &train.stage);
     let ordered = pipeline::order(&train.stage, stages, &data)
         .map_err(|all| {
@@ -93,34 +102,8 @@ fn data(root: &mut Table) -> BTreeMap<Name, Name> {
     out
 }
 
-/// What is served out of the registry, by `[serve] model`.
-struct Registered {
-    dataset: DatasetSpec,
-    code: String,
-    python: Option<String>,
-}
-
 /// The input under which a registered model comes.
 const MODEL_INPUT: &str = "model";
-
-/// `model`, `code` and `python` of `[serve]`, by which a model is served that was registered rather than trained here.
-fn registered(root: &mut Table) -> Option<Registered> {
-    let mut t = root.table("serve")?;
-    let reference = t.parsed("model", paths::registry);
-    let (has, has_code) = (t.has("model"), t.has("code"));
-    let code = t.parsed("code", paths::relative);
-    let python = t.parsed("python", paths::relative);
-    for key in ["code", "python"].into_iter().filter(|k| !has && t.has(k)) {
-        let message = format!("`{key}` of [serve] goes with `model`");
-        t.error_at(key, message, format!("a trained model is served with `{key}` of [train]"));
-    }
-    let reference = reference?;
-    let digest = Digest::of(reference.as_bytes()).hex();
-    let name = Name::new(&format!("registry-{}", &digest[..12])).ok()?;
-    let dataset = DatasetSpec { name, owner: None, description: None, source: DataSource::Registry(reference) };
-    let code = if has_code { code? } else { ".".into() };
-    Some(Registered { dataset, code, python })
-}
 
 /// A registered model is taken over as a version by a stage that copies it, so that it is pinned, gated and rolled back like any other.
 fn taken_over(root: &mut Table, taken: &Registered, data: &mut BTreeMap<Name, Name>) -> Option<Train> {
@@ -225,7 +208,7 @@ fn check_variables(root: &Table, data: &BTreeMap<Name, Name>, stages: &[StageSpe
 }
 
 /// `resources = { memory = "2Gi" }`.
-fn memory(t: &mut Table) -> Option<u64> {
+pub(super) fn memory(t: &mut Table) -> Option<u64> {
     let mut resources = t.table("resources")?;
     let memory = resources.parsed("memory", size);
     resources.finish();
@@ -249,7 +232,7 @@ const OWN: &[&str] = &[
     "CUDA_VISIBLE_DEVICES",
 ];
 
-fn secrets(t: &mut Table) -> Vec<String> {
+pub(super) fn secrets(t: &mut Table) -> Vec<String> {
     let names = t.texts("secrets").unwrap_or_default();
     let good = |n: &String| {
         !n.is_empty()
@@ -327,37 +310,6 @@ fn gate(mut t: Table) -> Option<GateSpec> {
         tolerance,
         higher_is_better: better.unwrap_or(true),
     })
-}
-
-fn serve(mut t: Table) -> Option<ServeSpec> {
-    if t.has("runtime") {
-        let _ = t.text("runtime");
-        t.error_at(
-            "runtime",
-            "`runtime` is not in this version".into(),
-            "serve with run = [\"python\", \"serve.py\"]".into(),
-        );
-    }
-    for key in ["model", "code", "python"] {
-        // Read by `registered`.
-        let _ = t.text(key);
-    }
-    let run = t.command("run");
-    let replicas = t.whole("replicas", 1, 1000).unwrap_or(1) as u32;
-    let ready = t.parsed("ready", |s| {
-        let good = s.starts_with('/') && !s.chars().any(|c| c.is_control() || c.is_whitespace());
-        good.then(|| s.to_owned()).ok_or("write an HTTP path that begins with `/`".into())
-    });
-    let ready_timeout = t.parsed("ready_timeout", duration).unwrap_or(Millis(60_000));
-    if ready_timeout == Millis(0) {
-        t.error_at("ready_timeout", "no replica is ready within 0 s".into(), "such as \"60s\"".into());
-    }
-    let drain = t.parsed("drain", duration).unwrap_or(Millis(30_000));
-    let secrets = secrets(&mut t);
-    let memory = memory(&mut t);
-    t.finish();
-    let ready = ready.unwrap_or_else(|| "/v2/health/ready".into());
-    Some(ServeSpec { run: run?, replicas, ready, ready_timeout, drain, memory, secrets })
 }
 
 fn deploy(mut t: Table) -> Option<DeploySpec> {

@@ -4,6 +4,7 @@ use proptest::prelude::*;
 use std::collections::BTreeMap;
 
 mod naming;
+mod serve;
 mod unread;
 
 /// Files in memory as a tree.
@@ -213,7 +214,7 @@ fn each_mistake_is_told() {
             "the stages a, b need each other in a circle",
         ),
         ("[serve]", "[[stage]]\nname = \"a\"\nrun = \"x\"\noutputs = [\"../x\"]\n[serve]", "`..` is refused"),
-        ("[serve]\n", "[serve]\nruntime = \"onnx\"\n", "not in this version"),
+        ("[serve]\n", "[serve]\nruntime = \"onnx\"\n", "by `run` or by `runtime`, not by both"),
         ("train = \"transactions\"", "train = \"nothing\"", "defined in datasets/ are: transactions"),
         ("environment = \"production\"", "environment = \"prod\"", "defined in environments/ are: production"),
         (

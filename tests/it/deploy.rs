@@ -62,7 +62,7 @@ fn name(s: &str) -> Name {
 
 fn serve(replicas: u32) -> ServeSpec {
     ServeSpec {
-        run: Command::Argv(vec!["python3".into(), "serve.py".into()]),
+        run: Serving::Command(Command::Argv(vec!["python3".into(), "serve.py".into()])),
         replicas,
         ready: "/ready".into(),
         ready_timeout: Millis(20_000),

@@ -27,6 +27,7 @@ mod process;
 mod python;
 mod remote;
 mod router;
+mod serving;
 mod source;
 mod support;
 mod tls;

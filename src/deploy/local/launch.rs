@@ -5,6 +5,7 @@ use super::{
     folder::{self, Record},
     lock, probe,
     replica::{GRACE, Live, Recipe},
+    runtime,
 };
 use crate::{
     model::*,
@@ -27,6 +28,7 @@ pub fn launch(
 ) -> PortResult<Live> {
     let Recipe { serve, layout, .. } = recipe;
     let generation = layout.generation();
+    let argv = runtime::argv(&shared.config.exe, &serve.run, folder)?;
     let mut environment = process::environment::clean(&serve.secrets)?;
     let variables = &mut environment.variables;
     if let Some(bin) = bin {
@@ -47,10 +49,6 @@ pub fn launch(
         ("PYTHONUNBUFFERED", "1".into()),
     ];
     variables.extend(set.map(|(name, value)| (name.to_owned(), value)));
-    let argv = match &serve.run {
-        Command::Argv(argv) => argv.clone(),
-        Command::Shell(line) => vec!["sh".into(), "-c".into(), line.clone()],
-    };
     let spec = ShimSpec {
         argv,
         env: environment.variables,

@@ -13,6 +13,7 @@ mod launch;
 mod layout;
 mod probe;
 mod replica;
+mod runtime;
 mod supervisor;
 
 use crate::{
