@@ -14,7 +14,7 @@ test:
 test-extended:
     cargo test --features extended-tests
 
-# Run the tests beside a real MLflow and in a browser (TRIMTAB_TEST_MLFLOW: a Python with tests/extended/mlflow/requirements.txt)
+# Run the tests beside a real MLflow and onnxruntime and in a browser (TRIMTAB_TEST_MLFLOW, TRIMTAB_TEST_ONNX: Pythons with the requirements in tests/extended)
 test-peers:
     cargo test --features peer-tests --test extended
 
@@ -31,6 +31,11 @@ bench:
 # Measure the tracking server beside a real `mlflow server` (TRIMTAB_TEST_MLFLOW: a Python with mlflow)
 bench-tracking:
     cargo bench --bench tracking
+
+# Measure a served ONNX model beside FastAPI with onnxruntime (TRIMTAB_BENCH_ONNX: a Python with benches/serve/requirements.txt; needs wrk)
+bench-serve:
+    cargo build --release
+    benches/serve/run "${CARGO_TARGET_DIR:-target}/release/trimtab"
 
 # Show the whole story on a real dataset
 demo:
