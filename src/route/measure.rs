@@ -126,7 +126,9 @@ impl Stats {
     /// Requests since the weight changed by how long they took, in steps of a hundredth.
     pub fn latency(&self) -> Vec<LatencyBucket> {
         let Some(mut epoch) = Span::new(3) else { return vec![] };
-        (0..self.parts.len()).filter_map(|worker| Some(epoch.add(&self.part(worker).as_ref()?.epoch))).for_each(drop);
+        for worker in 0..self.parts.len() {
+            self.part(worker).iter().for_each(|w| epoch.add(&w.epoch));
+        }
         let buckets = epoch.latency.iter_log(1, 1.01).filter(|b| b.count_since_last_iteration() > 0);
         let one = |b: hdrhistogram::iterators::IterationValue<u32>| LatencyBucket {
             up_to: b.value_iterated_to() as f64 / 1000.0,
