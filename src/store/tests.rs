@@ -65,6 +65,88 @@ fn many_writers_share_flushes_and_every_one_is_answered() {
     assert!((1..=200).contains(&flushes), "{flushes} flushes for 800 batches");
 }
 
+/// Who hangs up before the first poll leaves the batch in its place: the thread sees to it.
+#[test]
+fn a_batch_is_committed_in_its_place_though_nobody_waits_for_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    for _ in 0..20 {
+        drop(store.submit(Batch::new().put_fact("last", &1)));
+        futures::executor::block_on(store.submit(Batch::new().put_fact("last", &2))).unwrap();
+        assert_eq!(store.fact::<u32>("last").unwrap(), Some(2));
+    }
+    drop(store.submit(Batch::new().put_fact("alone", &1)));
+    let begun = std::time::Instant::now();
+    while store.fact::<u32>("alone").unwrap().is_none() {
+        assert!(begun.elapsed().as_secs() < 10, "nobody committed it");
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn tasks_of_every_kind_of_runtime_are_answered() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    let all = async |name: &str| {
+        let many = (0..50).map(|n| tokio::spawn(store.submit(Batch::new().put_fact(&format!("{name}{n}"), &n))));
+        for done in futures::future::join_all(many).await {
+            done.unwrap().unwrap();
+        }
+        assert_eq!(store.fact::<u32>(&format!("{name}49")).unwrap(), Some(49));
+    };
+    tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(all("one"));
+    tokio::runtime::Builder::new_multi_thread().worker_threads(2).build().unwrap().block_on(all("two"));
+}
+
+/// sled is given much while others write and read: nobody misses what was committed.
+#[test]
+fn records_on_their_way_to_sled_are_found() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    let text = "x".repeat(20_000);
+    std::thread::scope(|s| {
+        for writer in 0..4 {
+            let (store, text) = (store.clone(), &text);
+            s.spawn(move || {
+                for n in 0..200 {
+                    let name = format!("{writer}-{n:03}");
+                    store.commit(Batch::new().put_tracked(Table::Import, &name, text)).unwrap();
+                    assert!(store.tracked::<String>(Table::Import, &name).unwrap().is_some(), "{name}");
+                    if n % 20 == 0 {
+                        let mut found = 0;
+                        let count = |_: &[u8], _: &[u8]| {
+                            found += 1;
+                            Ok(())
+                        };
+                        store.each_tracked_bytes(Table::Import, format!("{writer}-"), count).unwrap();
+                        assert_eq!(found, n + 1);
+                    }
+                }
+            });
+        }
+    });
+    drop(store);
+    let (store, mut found) = (Store::open(dir.path()).unwrap(), 0);
+    let count = |_: &[u8], _: &[u8]| {
+        found += 1;
+        Ok(())
+    };
+    store.each_tracked_bytes(Table::Import, "", count).unwrap();
+    assert_eq!(found, 800);
+}
+
+#[test]
+fn a_refused_batch_takes_no_number() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    let groups = || journal::Journal::open(&dir.path().join("journal")).unwrap().1.len();
+    let create = || Batch { ops: vec![batch::Op::Create(b"once".to_vec(), record::seal(b"1"))], ..Batch::new() };
+    store.commit(create()).unwrap();
+    let before = groups();
+    assert!(matches!(store.commit(create()), Err(StoreError::Immutable(_))));
+    assert_eq!(groups(), before);
+}
+
 #[test]
 fn a_backup_taken_while_running_restores_every_record() {
     let (dir, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
