@@ -224,6 +224,8 @@ pub enum EventKind {
     RolloutPaused,
     RolloutAborted,
     Promoted,
+    /// A person let a release through before its time.
+    Overridden,
     RolledBack,
     /// The first death of a row, or one for another reason.
     ReplicaDied,

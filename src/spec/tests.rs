@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 mod delivery;
 mod naming;
+mod promotion;
 mod unread;
 
 /// Files in memory as a tree.
