@@ -70,6 +70,8 @@ fn to_plan(source: &GitSource, loaded: &Loaded, observed: &ObservedModel, clock:
         replicas: &BTreeMap::new(),
         traffic: &BTreeMap::new(),
         asked: &BTreeMap::new(),
+        approval: &|_, _| None,
+        groups: &next.state().settings.groups,
         push: plan::Push::Allowed,
         past: Some(Millis(1000)),
         deleted_by: None,

@@ -143,6 +143,8 @@ pub trait Source: GitTree {
         new: &ObjectId,
         paths: &[(Name, Vec<String>)],
     ) -> PortResult<Vec<(Name, Revision)>>;
+    /// The commit that gave a file the content that it has at `new`; of a merge, the one on the side that it came from.
+    fn made_by(&self, new: &ObjectId, path: &str) -> PortResult<Option<Revision>>;
     /// The commits that lead to `new` and were made at `since` or later, and those right before them; without `new` itself. Newest first.
     fn recent(&self, new: &ObjectId, since: WallMs) -> PortResult<Vec<Revision>>;
     /// Commits on the newest head and pushes; on a lost race fetches and reapplies. Commits that are asked for while one is pushed share

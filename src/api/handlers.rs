@@ -1,11 +1,15 @@
 //! The handlers: each takes its arguments, asks the loop or the store, and answers with a wire type.
 
 use super::{
-    server::{Answer, Api, Caller, Failure, Shared, blocking, missing, model_name},
+    server::{Answer, Api, Caller, Failure, Shared, Who, blocking, missing, model_name},
     types::*,
     views, webhook,
 };
-use crate::{model::*, reconcile::SyncRequest, rollout::Steer};
+use crate::{
+    model::*,
+    reconcile::{Asks, SyncRequest},
+    rollout::Steer,
+};
 use axum::{
     Extension, Json,
     body::{Body, Bytes},
@@ -229,6 +233,53 @@ pub(super) async fn rollback(State(api): State<Shared>, Path(name): Path<String>
         api.reconciler.known(&name)?;
         let revision = api.reconciler.rollback(&name, asked.to)?;
         Ok(Json(Done { message: format!("reverted by {}", revision.commit.short()), revision: Some(revision) }))
+    })
+    .await
+}
+
+fn refused(said: &str) -> Failure {
+    Failure(StatusCode::BAD_REQUEST, said.into())
+}
+
+pub(super) async fn approve(
+    State(api): State<Shared>,
+    Who(caller): Who,
+    Path(name): Path<String>,
+    bytes: Bytes,
+) -> Answer<Done> {
+    let name = model_name(&name)?;
+    let ApproveBody { environment, version, comment, name: author, email } = body(&bytes)?;
+    let plain = |text: &str| !text.trim().is_empty() && !text.chars().any(|c| c.is_control() || "<>".contains(c));
+    if !plain(&author) || !plain(&email) {
+        return Err(refused("`name` and `email` of the author: plain text without < and >"));
+    }
+    let asks = Asks { environment, version, comment, name: author, email, caller };
+    blocking(move || {
+        let (environment, revision) = api.reconciler.approve(&name, &asks)?;
+        let message = match &revision {
+            Some(r) => format!("{name} is approved for {environment} by {}", r.commit.short()),
+            None => format!("{name} is approved for {environment} already"),
+        };
+        Ok(Json(Done { message, revision }))
+    })
+    .await
+}
+
+pub(super) async fn promote(
+    State(api): State<Shared>,
+    Who(caller): Who,
+    Path(name): Path<String>,
+    bytes: Bytes,
+) -> Answer<Done> {
+    let name = model_name(&name)?;
+    let asked: PromoteBody = body(&bytes)?;
+    if asked.reason.trim().is_empty() {
+        return Err(refused("`reason`: say why it does not wait"));
+    }
+    blocking(move || {
+        let environment = asked.environment.as_ref();
+        let message = api.reconciler.let_through(&name, environment, asked.reason.trim(), &caller)?;
+        Ok(Json(Done { message, revision: None }))
     })
     .await
 }

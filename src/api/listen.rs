@@ -6,7 +6,7 @@ use super::{
         access::{self, Who},
     },
     routes,
-    server::{Api, Caller, Failure, router, tracking_router},
+    server::{Api, Caller, Failure, Peer, router, tracking_router},
     webhook,
 };
 use crate::model::{
@@ -180,9 +180,10 @@ pub async fn serve(
         offered(tcp, router(api.clone(), Caller::Tcp))?;
     }
     offered(listening.tracking, tracking_router(api.clone()))?;
+    let socket = router(api, Caller::Socket).into_make_service_with_connect_info::<Peer>();
     // Event streams never end by themselves: after the signal what is open is dropped.
     tokio::select! {
-        done = axum::serve(unix, router(api, Caller::Socket)).into_future() => done,
+        done = axum::serve(unix, socket).into_future() => done,
         () = wait(stopped) => Ok(()),
     }
 }

@@ -60,6 +60,7 @@ macro_rules! answers {
 answers!(A);
 answers!(A B);
 answers!(A B C);
+answers!(A B C D);
 
 impl Route {
     fn new(method: &'static str, path: &'static str, summary: &'static str, handler: MethodRouter<Shared>) -> Self {
@@ -144,6 +145,10 @@ pub(super) fn table() -> Vec<Route> {
         change("/api/v1/models/{name}/resume", "Reconcile it again", handlers::resume),
         change("/api/v1/models/{name}/rollback", "Make and push a git revert", handlers::rollback)
             .body::<RollbackBody>(),
+        change("/api/v1/models/{name}/approve", "Approve a version for an environment by a commit", handlers::approve)
+            .body::<ApproveBody>(),
+        change("/api/v1/models/{name}/promote", "Let a release through before its time", handlers::promote)
+            .body::<PromoteBody>(),
         change("/api/v1/models/{name}/rollout/{verb}", "Steer its rollout", handlers::steer).query::<SteerQuery>(),
         plain("/api/v1/models/{name}/replicas/{environment}/log", "Output of the newest replica", streams::replica_log)
             .query::<LogQuery>()

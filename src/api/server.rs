@@ -12,12 +12,14 @@ use crate::{
 };
 use axum::{
     Json, Router,
-    extract::DefaultBodyLimit,
+    extract::{ConnectInfo, DefaultBodyLimit, FromRequestParts, connect_info::Connected},
     http::{StatusCode, header},
     middleware,
     response::{IntoResponse, Response},
+    serve::IncomingStream,
 };
 use std::{path::PathBuf, sync::Arc};
+use tokio::net::UnixListener;
 
 /// What the server is given.
 #[derive(Clone)]
@@ -47,6 +49,7 @@ impl From<SteerError> for Failure {
         let status = match e {
             SteerError::NotFound(_) => StatusCode::NOT_FOUND,
             SteerError::Conflict(_) => StatusCode::CONFLICT,
+            SteerError::Denied(_) => StatusCode::FORBIDDEN,
             SteerError::Store(_) => StatusCode::INTERNAL_SERVER_ERROR,
         };
         Self(status, e.to_string())
@@ -86,6 +89,35 @@ pub(super) enum Caller {
     Socket,
     /// Whoever holds the token, over TCP.
     Tcp,
+}
+
+/// The user at the other end of the unix socket.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Peer(Option<u32>);
+
+impl Connected<IncomingStream<'_, UnixListener>> for Peer {
+    fn connect_info(stream: IncomingStream<'_, UnixListener>) -> Self {
+        Self(stream.io().peer_cred().ok().map(|peer| peer.uid()))
+    }
+}
+
+/// Who calls, as far as the daemon can tell, for records.
+pub(super) struct Who(pub String);
+
+impl<S: Sync> FromRequestParts<S> for Who {
+    type Rejection = std::convert::Infallible;
+
+    async fn from_request_parts(parts: &mut http::request::Parts, _: &S) -> Result<Self, Self::Rejection> {
+        let peer = parts.extensions.get::<ConnectInfo<Peer>>().and_then(|info| info.0.0);
+        Ok(Self(match (parts.extensions.get::<Caller>(), peer) {
+            (Some(Caller::Socket), Some(uid)) => {
+                let user = nix::unistd::User::from_uid(uid.into()).ok().flatten();
+                user.map_or(format!("uid {uid}"), |user| format!("{} (uid {uid})", user.name))
+            }
+            (Some(Caller::Socket), None) => "a user of the daemon's machine".into(),
+            _ => "a holder of the token".into(),
+        }))
+    }
 }
 
 /// The routes of [`routes::table`], and what they have in common.

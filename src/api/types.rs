@@ -206,6 +206,31 @@ pub struct RollbackBody {
     pub to: Option<VersionNumber>,
 }
 
+/// `POST /api/v1/models/NAME/approve`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct ApproveBody {
+    /// Needed when several environments ask for approvals.
+    pub environment: Option<Name>,
+    /// The version that Git asks for when left out.
+    pub version: Option<VersionNumber>,
+    pub comment: Option<String>,
+    /// Author of the commit.
+    pub name: String,
+    /// Address of the author, who must be one of `approve`.
+    pub email: String,
+}
+
+/// `POST /api/v1/models/NAME/promote`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct PromoteBody {
+    /// Needed when releases wait in several environments.
+    pub environment: Option<Name>,
+    /// Why it does not wait for soak, approval or the end of a freeze; recorded.
+    pub reason: String,
+}
+
 /// `POST /api/v1/gc`, answered with a [`GcReport`].
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]

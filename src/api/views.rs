@@ -85,7 +85,7 @@ fn message(observed: &ObservedModel, plan: Option<&ModelPlan>) -> String {
     let Some(plan) = plan else { return String::new() };
     let rank = |w: &Waiting| match w {
         Waiting::Gates { .. } | Waiting::Rejected { .. } | Waiting::DataRetry { .. } => 0,
-        Waiting::Promotion { .. } => 2,
+        Waiting::Promotion { .. } | Waiting::Soak { .. } => 2,
         _ => 1,
     };
     plan.waiting.iter().min_by_key(|w| rank(w)).map(render::waiting).unwrap_or_default()

@@ -6,11 +6,13 @@ mod demo;
 mod fail;
 mod gc;
 mod global;
+mod history;
 mod import;
 mod init;
 mod observe;
 mod offline;
 mod predict;
+mod promotion;
 mod run;
 mod runs;
 mod show;
@@ -109,6 +111,14 @@ enum Verb {
     /// Steer a rollout
     #[command(after_help = "Example: trimtab rollout promote fraud --env production")]
     Rollout(steer::RolloutArgs),
+    /// Approve a version for an environment by a commit of yours
+    #[command(after_help = "Example: trimtab approve fraud --env production -m \"checked the drift report\"")]
+    Approve(promotion::ApproveArgs),
+    /// Let a release through before its time; recorded with the reason
+    #[command(
+        after_help = "Example: trimtab promote fraud --env production --override \"v6 loses money, risk agreed by phone\""
+    )]
+    Promote(promotion::PromoteArgs),
     /// Undo a model's newest change by a commit, as git revert does
     #[command(after_help = "Example: trimtab rollback fraud --to v6")]
     Rollback(steer::RollbackArgs),
@@ -209,7 +219,7 @@ pub fn main() -> ExitCode {
         Verb::Refresh(args) => steer::post(global, &args, "refresh"),
         Verb::Diff(args) => steer::diff(global, &args),
         Verb::Run(args) => run::run(global, &args),
-        Verb::History(args) => observe::history(global, &args),
+        Verb::History(args) => history::history(global, &args),
         Verb::Runs(args) => runs::runs(global, &args),
         Verb::Compare(args) => runs::compare(global, &args),
         Verb::Import(args) => import::run(global, &args),
@@ -217,6 +227,8 @@ pub fn main() -> ExitCode {
         Verb::Logs(args) => observe::logs(global, &args),
         Verb::Events(args) => observe::events(global, &args),
         Verb::Rollout(args) => steer::rollout(global, &args),
+        Verb::Approve(args) => promotion::approve(global, &args),
+        Verb::Promote(args) => promotion::promote(global, &args),
         Verb::Rollback(args) => steer::rollback(global, &args),
         Verb::Suspend(args) => steer::post(global, &args, "suspend"),
         Verb::Resume(args) => steer::post(global, &args, "resume"),

@@ -3,7 +3,6 @@
 use super::{
     fail::{Failure, Outcome},
     global::Global,
-    steer::ModelArgs,
     text::{Output, ago, paint, table, table_in_colour, visible, visible_lines},
 };
 use crate::{api::types::*, model::*};
@@ -335,44 +334,6 @@ pub fn wait(global: &Global, args: &WaitArgs) -> Outcome {
     } else {
         println!("{} is {}: {}", summary.name, args.what, summary.environments.last().map(traffic).unwrap_or_default());
     }
-    Ok(ExitCode::SUCCESS)
-}
-
-pub fn history(global: &Global, args: &ModelArgs) -> Outcome {
-    let path = format!("/api/v1/models/{}/versions", args.model);
-    let versions: Vec<VersionBrief> = global.block(async { Ok(global.client().get(&path).await?) })?;
-    if global.json {
-        global.print(&versions)?;
-        return Ok(ExitCode::SUCCESS);
-    }
-    if versions.is_empty() {
-        println!("{} has no version yet: `trimtab status {}` says what it waits for.", args.model, args.model);
-        return Ok(ExitCode::SUCCESS);
-    }
-    let row = |v: &VersionBrief| {
-        let metrics: Vec<String> = v.metrics.iter().map(|(k, m)| format!("{} {m:.4}", visible(k))).collect();
-        let gates = if v.gates.iter().all(|g| g.passed) { "✓" } else { "✗" };
-        let serves: Vec<&str> = v.serves.iter().map(Name::as_str).collect();
-        vec![
-            v.number.to_string(),
-            v.fingerprint.short(),
-            gates.into(),
-            v.duration.to_string(),
-            metrics.join(", "),
-            match v.origin {
-                Origin::Pipeline => v.commit.short().to_owned(),
-                Origin::Client => "client".to_owned(),
-            },
-            visible(&v.author),
-            visible(&v.summary),
-            serves.join(", "),
-        ]
-    };
-    let rows: Vec<Vec<String>> = versions.iter().rev().map(row).collect();
-    print!(
-        "{}",
-        table(&["VERSION", "CONTENT", "GATES", "TRAINED", "METRICS", "COMMIT", "AUTHOR", "SUMMARY", "SERVES"], &rows)
-    );
     Ok(ExitCode::SUCCESS)
 }
 

@@ -159,6 +159,9 @@ fn one(desired: Option<&DesiredModel>, observed: &ObservedModel, store: Option<&
         replicas: &observed.deployments.iter().map(ready).collect(),
         traffic: &BTreeMap::new(),
         asked: &BTreeMap::new(),
+        // Whose approvals are, only the log of the daemon's source says.
+        approval: &|_, _| None,
+        groups: &Groups::new(),
         push: Push::Never,
         past: newest.and_then(|v| v.expected()),
         deleted_by: None,

@@ -50,7 +50,8 @@ pub struct RollbackArgs {
     to: Option<String>,
 }
 
-fn done(global: &Global, done: &Done) -> Outcome {
+/// Tells what was done.
+pub fn done(global: &Global, done: &Done) -> Outcome {
     if global.json {
         global.print(done)?;
     } else {
@@ -112,14 +113,14 @@ pub fn rollout(global: &Global, args: &RolloutArgs) -> Outcome {
     done(global, &answer)
 }
 
+/// `v6` or `6`.
+pub fn version(text: &str) -> Result<VersionNumber, Failure> {
+    let number = text.trim_start_matches('v').parse().map(VersionNumber);
+    number.map_err(|_| Failure::with(64, format!("`{text}` is no version: write v6")))
+}
+
 pub fn rollback(global: &Global, args: &RollbackArgs) -> Outcome {
-    let number = |v: &String| {
-        v.trim_start_matches('v')
-            .parse()
-            .map(VersionNumber)
-            .map_err(|_| Failure::with(64, format!("`{v}` is no version: write v6")))
-    };
-    let to = args.to.as_ref().map(number).transpose()?;
+    let to = args.to.as_deref().map(version).transpose()?;
     let path = format!("/api/v1/models/{}/rollback", args.model);
     let answer: Done = global.block(async { Ok(global.client().post(&path, &RollbackBody { to }).await?) })?;
     done(global, &answer)

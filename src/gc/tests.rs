@@ -162,10 +162,9 @@ prop_compose! {
         Deployment {
             stable: stable.map(release),
             rollout: to.map(|to| rollout(from, to)),
-            rejected: None,
             served: served.into_iter().map(release).collect(),
-            since: None,
             warm: warm.map(|n| Warm { release: release(n), until: SteadyMs(0) }),
+            ..Deployment::default()
         }
     }
 }

@@ -1,6 +1,6 @@
 //! How a spec says that traffic moves to a new release: strategies, their steps, and what is measured meanwhile.
 
-use super::{Command, Millis, Name};
+use super::{Command, FreezeSpec, Millis, Name};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, sync::Arc};
@@ -317,6 +317,15 @@ pub struct DeploySpec {
     pub environment: Name,
     /// Promotion: only a release that is Healthy there.
     pub after: Option<Name>,
+    /// How long it must have had all traffic there without a death.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub soak: Option<Millis>,
+    /// Addresses and `@groups`, one of which has to approve each release.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub approve: Vec<String>,
+    /// Times in which no traffic moves to a new release, beside those of the environment.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub freeze: Vec<FreezeSpec>,
     pub strategy: Strategy,
     pub analysis: Vec<AnalysisSpec>,
     /// Names of shared analyses (`analyses/NAME.toml`) that are asked, too.
@@ -353,6 +362,9 @@ impl DeploySpec {
         Self {
             environment,
             after: None,
+            soak: None,
+            approve: vec![],
+            freeze: vec![],
             strategy: Strategy::AtOnce,
             analysis: vec![],
             uses: vec![],

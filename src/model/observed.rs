@@ -226,6 +226,8 @@ pub enum EventKind {
     /// trimtab committed the revert of what was rejected.
     RevertCommitted,
     Promoted,
+    /// A person let a release through before its time.
+    Overridden,
     RolledBack,
     /// The first death of a row, or one for another reason.
     ReplicaDied,

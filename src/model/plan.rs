@@ -127,6 +127,28 @@ pub enum Waiting {
         environment: Name,
         after: Name,
     },
+    /// The release has all traffic in the environment before, not yet for long enough.
+    Soak {
+        environment: Name,
+        after: Name,
+        soak: Millis,
+        until: SteadyMs,
+    },
+    Approval {
+        environment: Name,
+        version: VersionNumber,
+        /// Addresses and `@groups`.
+        by: Vec<String>,
+        /// Whose approval there is, when theirs does not count.
+        refused: Option<String>,
+    },
+    /// No traffic moves to a new release now.
+    Frozen {
+        environment: Name,
+        until: WallMs,
+        zone: String,
+        why: String,
+    },
     Rejected {
         environment: Name,
         reason: String,

@@ -1,6 +1,8 @@
 //! Traffic on its way to another release, what was measured of it, and one environment as observed.
 
-use super::{AnalysisSpec, Millis, Release, Revision, SteadyMs, StepSpec, StrategyKind, TrafficStats, WallMs};
+use super::{
+    AnalysisSpec, Millis, Override, Release, Revision, SteadyMs, StepSpec, StrategyKind, TrafficStats, WallMs,
+};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -210,6 +212,12 @@ pub struct Deployment {
     pub served: Vec<Release>,
     /// When the newest release got all traffic.
     pub since: Option<WallMs>,
+    /// Since when it has had all traffic and none of its replicas died.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub healthy_since: Option<SteadyMs>,
+    /// The release that a person let through before its time, until it has all traffic, failed, or another is asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub overridden: Option<Override>,
     /// The release before, kept ready without traffic so that a revert takes no start-up.
     pub warm: Option<Warm>,
 }

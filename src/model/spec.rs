@@ -1,6 +1,6 @@
 //! Typed specs and the desired state that they resolve to. A spec here has passed every check that needs only its own text.
 
-use super::{AnalysisTemplate, DeploySpec, Digest, Millis, Name, ObjectId, Revision, Serving};
+use super::{AnalysisTemplate, DeploySpec, Digest, FreezeSpec, Groups, Millis, Name, ObjectId, Revision, Serving};
 use super::{MirrorSettings, TrackingSettings};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -161,6 +161,9 @@ pub struct EnvironmentSpec {
     pub rollback_at_once: bool,
     /// How long the release before is kept ready without traffic after a new one took over (`keep_warm`, default `10m`).
     pub keep_warm: Millis,
+    /// Times in which no model's traffic moves to a new release here.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub freeze: Vec<FreezeSpec>,
 }
 
 /// `trimtab.toml`: settings of the repo.
@@ -175,6 +178,8 @@ pub struct Settings {
     pub max_concurrent_training: usize,
     /// Share of models (0 to 1) that one commit may retire without `trimtab sync --prune`.
     pub prune_share: f64,
+    #[serde(default)]
+    pub groups: Groups,
     pub gc: GcSettings,
     #[serde(default)]
     pub tracking: TrackingSettings,
@@ -191,6 +196,7 @@ impl Default for Settings {
             bot_email: "trimtab@localhost".into(),
             max_concurrent_training: 2,
             prune_share: 0.5,
+            groups: Groups::new(),
             gc: GcSettings::default(),
             tracking: TrackingSettings::default(),
             ui: UiSettings::default(),

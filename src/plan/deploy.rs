@@ -1,6 +1,10 @@
 //! The part of a plan that moves environments to a version.
 
-use super::{Draft, Input, Push, changes, reasons, release};
+use super::{
+    Draft, Input, Push, changes,
+    promotion::{Candidate, Gate},
+    reasons, release,
+};
 use crate::{
     model::*,
     rollout::{self, Next},
@@ -30,7 +34,7 @@ pub fn environments(input: &Input, desired: &DesiredModel, version: &Version, dr
     for deploy in &desired.spec.deploy {
         let none = Deployment::default();
         let deployment = input.observed.deployments.get(&deploy.environment).unwrap_or(&none);
-        let one = Environment { input, desired, deploy, deployment, serve };
+        let one = Environment { input, desired, deploy, deployment, serve, fingerprint: &version.fingerprint };
         one.plan(wanted, draft);
         cool(input, desired, &deploy.environment, deployment, draft);
     }
@@ -64,12 +68,21 @@ fn cool(input: &Input, desired: &DesiredModel, environment: &Name, deployment: &
     }
 }
 
+/// Whether the gate is closed, which it tells.
+fn wait(gate: Gate, draft: &mut Draft) -> bool {
+    let Gate::Waits(all, again) = gate else { return false };
+    all.into_iter().for_each(|waiting| draft.wait(waiting, again));
+    true
+}
+
 struct Environment<'a> {
     input: &'a Input<'a>,
     desired: &'a DesiredModel,
     deploy: &'a DeploySpec,
     deployment: &'a Deployment,
     serve: &'a ServeSpec,
+    /// Of the version that is asked for.
+    fingerprint: &'a Digest,
 }
 
 impl Environment<'_> {
@@ -94,8 +107,23 @@ impl Environment<'_> {
                 return self.drop_rollout(draft);
             }
         }
+        let approval = || (self.input.approval)(&self.deploy.environment, self.fingerprint);
+        let candidate = Candidate {
+            deploy: self.deploy,
+            environment: self.desired.environments.get(&self.deploy.environment).map(AsRef::as_ref),
+            here: self.deployment,
+            before: self.deploy.after.as_ref().and_then(|after| self.input.observed.deployments.get(after)),
+            release: wanted,
+            approval: &approval,
+            groups: self.input.groups,
+            now: self.input.now,
+        };
         match rollout.filter(|r| r.to == wanted) {
-            Some(r) => self.step(r, draft),
+            Some(r) => {
+                let held = wait(candidate.may_go_on(), draft);
+                self.step(r, held, draft);
+            }
+            None if wait(candidate.may_begin(), draft) => self.drop_rollout(draft),
             None => self.start(wanted, draft),
         }
     }
@@ -191,13 +219,16 @@ impl Environment<'_> {
         }
     }
 
-    fn step(&self, rollout: &Rollout, draft: &mut Draft) {
+    /// A rollout that is `held` stays at its step: it is measured on, and given up when it is bad.
+    fn step(&self, rollout: &Rollout, held: bool, draft: &mut Draft) {
         let environment = self.name();
         let facts = self.facts(rollout.to);
         let asked = rollout::questions(rollout, &facts).into_iter();
         draft.questions.extend(asked.map(|analysis| Question { environment: environment.clone(), analysis }));
         match rollout::next(rollout, &environment, &facts) {
             Next::Stay(waiting, until) => draft.wait(waiting, until),
+            Next::Finish if held => {}
+            Next::Change(next) if held && next.index() != rollout.index() => {}
             Next::Change(next) => {
                 let percent = |r: &Rollout| Some(format!("{} %", r.weight()));
                 let why = self.asked("weight", percent(rollout), percent(&next));

@@ -5,6 +5,7 @@ mod fingerprint;
 pub mod gates;
 mod outlook;
 pub mod pins;
+pub mod promotion;
 mod reasons;
 pub mod render;
 mod status;
@@ -30,6 +31,10 @@ pub struct Input<'a> {
     pub traffic: &'a BTreeMap<Name, Traffic>,
     /// What came of analyses that were asked for outside.
     pub asked: &'a BTreeMap<Name, Vec<Asked>>,
+    /// The commit that approves a content for an environment.
+    pub approval: &'a dyn Fn(&Name, &Digest) -> Option<Revision>,
+    /// `[groups]` of the settings.
+    pub groups: &'a Groups,
     /// Whether lock commits can be pushed.
     pub push: Push<'a>,
     /// Duration of the newest pipeline that succeeded, stages taken from the cache counted as when they ran.

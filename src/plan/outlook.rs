@@ -61,9 +61,17 @@ fn environment(input: &Input, desired: &DesiredModel, deploy: &DeploySpec, wante
             (format!("{} {}", strategy.kind().word(), words.join(" → ")), Some(Millis(holds)))
         }
     };
-    let after_env = deploy.after.as_ref().map(|a| format!(", after {a}")).unwrap_or_default();
-    let text = format!("{before} → {after}, {how}{after_env}");
+    let text = format!("{before} → {after}, {how}{}", promotion(deploy, served));
     Some(Outlook { what: deploy.environment.to_string(), text, expected })
+}
+
+/// What has to come first: `, after staging for 1h, approved by @risk-team`.
+fn promotion(deploy: &DeploySpec, served: bool) -> String {
+    let after = deploy.after.as_ref().map(|a| format!(", after {a}"));
+    let soak = deploy.soak.filter(|_| !served).map(|soak| format!(" for {soak}"));
+    let approve = Some(deploy.approve.join(" or ")).filter(|by| !by.is_empty() && !served);
+    let approved = approve.map(|by| format!(", approved by {by}"));
+    [after, soak, approved].into_iter().flatten().collect()
 }
 
 /// A step in a few words: `5 %`, `copies of 100 %`, `preview`.

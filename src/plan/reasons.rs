@@ -136,7 +136,7 @@ fn fields(model: &DesiredModel) -> BTreeMap<String, String> {
 
 /// A field and its value as the spec's author writes them.
 fn as_written(field: String, value: String) -> (String, String) {
-    const TIMES: &[&str] = &["hold", "timeout", "ready_timeout", "drain", "keep_warm"];
+    const TIMES: &[&str] = &["hold", "timeout", "ready_timeout", "drain", "keep_warm", "soak", "duration"];
     let field = match field.strip_prefix("gates.") {
         Some(rest) => format!("gate.{rest}"),
         None => field.replace(".strategy.canary.steps", ".steps"),

@@ -1,6 +1,7 @@
 //! Plans as text, like the best of `terraform plan`.
 
 use crate::model::*;
+use jiff::{Timestamp, tz::TimeZone};
 use std::fmt::Write;
 
 /// `train.params.depth 6 → 8`.
@@ -184,6 +185,13 @@ pub fn gist(message: &str) -> String {
     lines.next_back().map_or(first.to_owned(), |last| format!("{first}: {last}"))
 }
 
+/// A time on the clock of a zone, such as `Mon 2026-11-30 08:00 Europe/Berlin`.
+fn date(at: WallMs, zone: &str) -> String {
+    let time = Timestamp::from_millisecond(at.0).ok().zip(TimeZone::get(zone).ok());
+    let shown = |(at, tz): (Timestamp, TimeZone)| format!("{} {zone}", at.to_zoned(tz).strftime("%a %Y-%m-%d %H:%M"));
+    time.map_or_else(|| "later".into(), shown)
+}
+
 /// What a model waits for, for people.
 pub fn waiting(w: &Waiting) -> String {
     let text = match w {
@@ -213,6 +221,16 @@ pub fn waiting(w: &Waiting) -> String {
         }
         Waiting::Person { environment, reason } => format!("{environment}: {reason}; `trimtab rollout resume`"),
         Waiting::Promotion { environment, after } => format!("{environment}: the version to be healthy in {after}"),
+        Waiting::Soak { environment, after, soak, .. } => {
+            format!("{environment}: the version to have all traffic in {after} for {soak} without a death")
+        }
+        Waiting::Approval { environment, version, by, refused } => {
+            let may_not = refused.as_ref().map_or(String::new(), |who| format!("; {who} approved it, who may not"));
+            format!("{environment}: {version} to be approved by {}: `trimtab approve`{may_not}", by.join(" or "))
+        }
+        Waiting::Frozen { environment, until, zone, why } => {
+            format!("{environment}: frozen until {} ({why})", date(*until, zone))
+        }
         Waiting::Rejected { environment, reason, unreverted } => {
             let left = unreverted.as_ref().map_or(String::new(), |why| format!("; not reverted by trimtab: {why}"));
             format!("{environment}: rejected: {reason}{left}; fix the spec, revert it, or `trimtab rollout retry`")

@@ -61,6 +61,12 @@ fn health(input: &Input, draft: &Draft) -> Health {
     }
 }
 
+/// Everything that promotions wait for beside health.
+fn promotion(draft: &Draft) -> String {
+    let held = |w: &&Waiting| matches!(w, Waiting::Soak { .. } | Waiting::Approval { .. } | Waiting::Frozen { .. });
+    draft.waiting.iter().filter(held).map(super::render::waiting).collect::<Vec<_>>().join("; ")
+}
+
 /// The model's conditions; `since` is left 0 for who stores them.
 pub fn conditions(input: &Input, version: Option<&Version>, draft: &Draft) -> Vec<Condition> {
     let observed = input.observed;
@@ -129,6 +135,9 @@ pub fn conditions(input: &Input, version: Option<&Version>, draft: &Draft) -> Ve
         Waiting::Promotion { environment, after } => {
             Some(("WaitsForPromotion", format!("{environment} waits for {after}")))
         }
+        Waiting::Soak { .. } => Some(("Soaking", promotion(draft))),
+        Waiting::Approval { .. } => Some(("WaitsForApproval", promotion(draft))),
+        Waiting::Frozen { .. } => Some(("Frozen", promotion(draft))),
         _ => None,
     });
     all.push(match waits {

@@ -12,6 +12,8 @@ pub struct World {
     pub traffic: BTreeMap<Name, Traffic>,
     pub now: Now,
     pub may_push: bool,
+    pub approvals: BTreeMap<(Name, Digest), Revision>,
+    pub groups: Groups,
 }
 
 fn name(s: &str) -> Name {
@@ -51,6 +53,7 @@ fn environment(n: &str) -> (Name, Arc<EnvironmentSpec>) {
         target: name("local"),
         rollback_at_once: true,
         keep_warm: Millis(600_000),
+        freeze: vec![],
     };
     (name(n), spec.into())
 }
@@ -125,6 +128,8 @@ pub fn world() -> World {
         traffic: BTreeMap::new(),
         now: Now { wall: WallMs(1_000_000), steady: SteadyMs(1_000_000) },
         may_push: false,
+        approvals: BTreeMap::new(),
+        groups: Groups::new(),
     }
 }
 
@@ -140,6 +145,8 @@ impl World {
             replicas: &self.replicas,
             traffic: &self.traffic,
             asked: &BTreeMap::new(),
+            approval: &|environment, fingerprint| self.approvals.get(&(environment.clone(), *fingerprint)).cloned(),
+            groups: &self.groups,
             push: if self.may_push { Push::Allowed } else { Push::Never },
             past: Some(Millis(250_000)),
             deleted_by: None,
@@ -183,6 +190,8 @@ impl World {
                     d.stable = Some(*release);
                     d.rollout = None;
                     d.served.push(*release);
+                    d.healthy_since = Some(self.now.steady);
+                    d.overridden = None;
                 }
                 Action::Reject { environment, release, reason } => {
                     let d = self.observed.deployments.entry(environment.clone()).or_default();
@@ -436,6 +445,8 @@ fn what_was_never_valid_is_retired_when_its_file_goes_and_is_blamed_on_who_delet
             replicas: &w.replicas,
             traffic: &w.traffic,
             asked: &BTreeMap::new(),
+            approval: &|_, _| None,
+            groups: &w.groups,
             push: Push::Never,
             past: None,
             deleted_by: Some(&by),
@@ -491,6 +502,8 @@ fn a_lock_that_could_not_be_pushed_is_waited_for_and_said() {
         replicas: &w.replicas,
         traffic: &w.traffic,
         asked: &BTreeMap::new(),
+        approval: &|_, _| None,
+        groups: &w.groups,
         push: Push::RestsUntil(at, "the hook declined"),
         past: None,
         deleted_by: None,

@@ -50,6 +50,14 @@ impl<'a> Change<'a> {
 
     /// Tells what replicas did by themselves.
     pub fn hear(&mut self, environment: &Name, news: Vec<(EventKind, String)>) {
+        if let Some(deployment) = self.observed.deployments.get_mut(environment).filter(|d| d.stable.is_some()) {
+            // A release proves itself anew after a death and after the recovery from it.
+            let died =
+                |(kind, _): &(EventKind, _)| matches!(kind, EventKind::ReplicaDied | EventKind::ReplicaRecovered);
+            if deployment.healthy_since.is_none() || news.iter().any(died) {
+                deployment.healthy_since = Some(self.now.steady);
+            }
+        }
         news.into_iter().for_each(|(kind, message)| self.tell(kind, Some(environment), message));
     }
 
@@ -198,6 +206,8 @@ impl<'a> Change<'a> {
         let surplus = deployment.served.len().saturating_sub(SERVED_KEPT);
         deployment.served.drain(..surplus);
         deployment.since = Some(now.wall);
+        deployment.healthy_since = Some(now.steady);
+        deployment.overridden = None;
         let warm = before.filter(|b| fits && *b != release && keep_warm > 0);
         deployment.warm = warm.map(|release| Warm { release, until: now.steady.plus(keep_warm) });
         let from = before.map_or("nothing".to_owned(), |b| b.version.to_string());
@@ -213,6 +223,8 @@ impl<'a> Change<'a> {
         let at = self.now.wall;
         let deployment = self.observed.deployments.entry(environment.clone()).or_default();
         let evidence = deployment.rollout.take().map(|r| r.analysis).unwrap_or_default();
+        // What was let through is tried once.
+        deployment.overridden = None;
         deployment.rejected = Some(Rejection { release, reason: reason.to_owned(), at, evidence, revert: None });
         let stable = deployment.stable.map_or("nothing".to_owned(), |s| s.version.to_string());
         let message = format!("{environment}: {} rejected: {reason}; {stable} serves on", release.version);
@@ -237,10 +249,21 @@ impl<'a> Change<'a> {
         }
     }
 
+    /// A word for a release that Git no longer asks for is over.
+    fn forget_overrides_of_others(&mut self, plan: &ModelPlan) {
+        let Some(serve) = self.desired.as_ref().and_then(|d| d.spec.serve.as_ref()) else { return };
+        let wanted = plan.version.map(|number| release(number, serve));
+        // While data is resolved, nobody knows what is asked for.
+        for deployment in self.observed.deployments.values_mut().filter(|_| plan.fingerprint.is_some()) {
+            deployment.overridden.take_if(|o| Some(o.release) != wanted);
+        }
+    }
+
     /// What the plan says of the model as a whole.
     /// Takes its conditions.
     pub fn settle(&mut self, plan: &mut ModelPlan) {
         self.forget_failure_of_other_content(plan);
+        self.forget_overrides_of_others(plan);
         let keeps = self.keeps_the_old_state(plan);
         if let Some(desired) = self.desired.clone().filter(|_| !self.observed.retired && !self.observed.suspended) {
             if !keeps {

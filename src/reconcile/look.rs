@@ -120,6 +120,8 @@ impl Reconciler {
                 PushState::Never => Push::Never,
                 PushState::RestsUntil(at) => Push::RestsUntil(at, &push_error),
             },
+            approval: &|environment, fingerprint| self.approval(&loaded, &observed.name, environment, fingerprint),
+            groups: &loaded.state().settings.groups,
             past,
             deleted_by: loaded.blamed(&observed.name).or(loaded.state().revision.as_ref()),
         })

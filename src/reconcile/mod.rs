@@ -3,6 +3,7 @@
 //! Level-triggered: a wake-up carries no data, it only says which model to look at. Each look plans from the facts of now, writes the
 //! intention to the store, then acts; it ends when a look finds nothing to do.
 
+mod approvals;
 mod execute;
 mod gc;
 mod lanes;
@@ -23,6 +24,7 @@ mod target;
 mod tasks;
 mod view;
 
+pub use approvals::Asks;
 pub use meters::Meters;
 pub use source::SyncRequest;
 pub use steer::SteerError;
@@ -108,6 +110,7 @@ struct Inner {
     lanes: Lanes,
     tasks: Tasks<Key, Cancel>,
     source: source::State,
+    approvers: approvals::Approvers,
     gc: gc::Due,
     /// Held by a clean-up: one at a time.
     collecting: Mutex<()>,
@@ -160,6 +163,7 @@ impl Reconciler {
             lanes: Lanes::new(Loaded::default().state().settings.max_concurrent_training),
             tasks: Tasks::new(),
             source: state,
+            approvers: approvals::Approvers::default(),
             gc: gc::Due::new(),
             collecting: Mutex::default(),
             meters: Meters::new(),

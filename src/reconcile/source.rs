@@ -377,6 +377,13 @@ impl Reconciler {
             return Err(PortError::retryable(format!("{} ({help}); what was in force before stays", d.message)));
         }
         self.blame(base, &mut next, &touched, revision)?;
+        // Approvals may be of models that are gone, which nobody looks at again.
+        let there = |name: &&Name| next.state().models.contains_key(*name) || self.cell(name).is_some();
+        touched.extend(next.approvals().touched().iter().filter(there).cloned());
+        if rewritten {
+            // The commits that gave them may be others now.
+            self.0.approvers.forget();
+        }
         if old.is_none() {
             // The first load since the start: every model that Git or the store knows is looked at once.
             let state = next.state();

@@ -3,6 +3,7 @@
 use super::{Reconciler, lock};
 use crate::{
     model::*,
+    plan::render,
     rollout::{self, Next, Steer},
 };
 
@@ -15,9 +16,18 @@ pub enum SteerError {
     /// It makes no sense now.
     #[error("{0}")]
     Conflict(String),
+    /// This person may not.
+    #[error("{0}")]
+    Denied(String),
     /// The store refused it.
     #[error("{0}")]
     Store(String),
+}
+
+impl SteerError {
+    pub(super) fn refused_by_store() -> Self {
+        Self::Store("the store refused the change; see the daemon's log".into())
+    }
 }
 
 impl Reconciler {
@@ -35,7 +45,7 @@ impl Reconciler {
             batch.event(event)
         });
         self.wake(model);
-        done.then_some(()).ok_or_else(|| SteerError::Store("the store refused the change; see the daemon's log".into()))
+        done.then_some(()).ok_or_else(SteerError::refused_by_store)
     }
 
     /// Refuses a model that neither Git nor the store ever had.
@@ -63,8 +73,35 @@ impl Reconciler {
             Next::Reject(reason) => Action::Reject { environment: name.clone(), release: rollout.to, reason },
             Next::Stay(..) | Next::Measured(_) => return Ok(name.clone()),
         };
+        self.refuse_while_held(model, name, rollout, &action)?;
         self.apply_by_hand(model, &observed, rollout, &action)?;
         Ok(name.clone())
+    }
+
+    /// A person's word moves no traffic while the promotion is held: for that there is a word of its own, which is recorded.
+    fn refuse_while_held(
+        &self,
+        model: &Name,
+        environment: &Name,
+        rollout: &Rollout,
+        action: &Action,
+    ) -> Result<(), SteerError> {
+        let moves = match action {
+            Action::SetRollout { rollout: Some(next), .. } => next.index() != rollout.index(),
+            Action::FinishRollout { .. } => true,
+            _ => false,
+        };
+        let desired = self.loaded().state().models.get(model).cloned().filter(|_| moves);
+        let Some(desired) = desired else { return Ok(()) };
+        let plan = self.fresh_plan(model, Some(&desired));
+        let held = |w: &&Waiting| match w {
+            Waiting::Approval { environment: e, .. } | Waiting::Frozen { environment: e, .. } => e == environment,
+            _ => false,
+        };
+        plan.waiting.iter().find(held).map_or(Ok(()), |w| {
+            let all_the_same = format!("trimtab promote {model} --env {environment} --override REASON");
+            Err(SteerError::Conflict(format!("{}; all the same: `{all_the_same}`", render::waiting(w))))
+        })
     }
 
     /// Applies one action unless the rollout moved meanwhile.
@@ -114,6 +151,6 @@ impl Reconciler {
             batch
         });
         self.wake(model);
-        done.then_some(()).ok_or_else(|| SteerError::Store("the store refused the change; see the daemon's log".into()))
+        done.then_some(()).ok_or_else(SteerError::refused_by_store)
     }
 }

@@ -145,6 +145,27 @@ pub fn blame(
     Ok(out)
 }
 
+/// See [`Source::made_by`].
+pub fn made_by(folders: &Folders, repo: &Repository, new: &ObjectId, path: &str) -> PortResult<Option<Revision>> {
+    /// Commits that are looked at, at most.
+    const SEEN: usize = 100_000;
+    folders.loose.refuse(oid(new)?)?;
+    let at = |tree: Oid| folders.entry(repo, tree, path).map(|e| e.map(|e| (e.mode, e.id)));
+    let content = at(repo.find_commit(oid(new)?).map_err(|e| failed(&e))?.tree_id())?;
+    for next in walk(folders, repo, None, new)?.take(SEEN) {
+        let commit = next.and_then(|o| repo.find_commit(o)).map_err(|e| failed(&e))?;
+        // A side whose content the merge did not take gave it nothing.
+        let mut from_all = at(commit.tree_id())? == content;
+        for tree in trees_before(repo, &commit)? {
+            from_all = from_all && touches(folders, repo, tree, commit.tree_id(), path)?;
+        }
+        if from_all {
+            return Ok(Some(revision(&commit)));
+        }
+    }
+    Ok(None)
+}
+
 fn any_touched(folders: &Folders, repo: &Repository, old: Oid, new: Oid, paths: &[String]) -> PortResult<bool> {
     for path in paths {
         if touches(folders, repo, old, new, path)? {

@@ -438,6 +438,10 @@ impl Source for GitSource {
         self.with_repo(|repo| commit::blame(&self.folders, repo, old, new, paths))
     }
 
+    fn made_by(&self, new: &ObjectId, path: &str) -> PortResult<Option<Revision>> {
+        self.with_repo(|repo| commit::made_by(&self.folders, repo, new, path))
+    }
+
     fn recent(&self, new: &ObjectId, since: WallMs) -> PortResult<Vec<Revision>> {
         self.with_repo(|repo| commit::recent(&self.folders, repo, new, since))
     }

@@ -387,6 +387,19 @@ impl<'a> Table<'a> {
     /// Strings.
     pub fn texts(&mut self, key: &'static str) -> Option<Vec<String>> {
         let value = self.get(key)?;
+        self.list(key, value)
+    }
+
+    /// Every list of strings, under keys that are not known beforehand; what is none is an error.
+    pub fn named_texts(&self) -> Vec<(String, Vec<String>)> {
+        let of = |(key, value): (&Spanned<_>, &Spanned<DeValue>)| {
+            let key: &std::borrow::Cow<str> = key.get_ref();
+            self.list(key, value).map(|all| (key.to_string(), all))
+        };
+        self.entries.iter().filter_map(of).collect()
+    }
+
+    fn list(&self, key: &str, value: &Spanned<DeValue>) -> Option<Vec<String>> {
         let DeValue::Array(items) = value.get_ref() else {
             self.wrong(key, value, "a list of strings");
             return None;

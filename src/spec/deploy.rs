@@ -1,6 +1,6 @@
 //! `[[deploy]]`: how a version comes to each environment of a chain.
 
-use super::{analysis, decode::Table, units::duration};
+use super::{analysis, decode::Table, promotion, units::duration};
 use crate::model::*;
 
 /// Names of header fields and cookies are tokens (RFC 9110, 5.6.2).
@@ -19,6 +19,13 @@ pub(super) fn chain(root: &mut Table) -> Vec<DeploySpec> {
 fn one(mut t: Table) -> Option<DeploySpec> {
     let environment = if t.has("environment") { t.name("environment") } else { t.required("environment").and(None) };
     let after = t.name("after");
+    let soak = t.parsed("soak", duration);
+    if t.has("soak") && !t.has("after") {
+        let label = "name the environment in which it has to prove itself".into();
+        t.error_at("soak", "`soak` needs `after`".into(), label);
+    }
+    let approve = promotion::approve(&mut t);
+    let freeze = promotion::freeze(&mut t);
     let strategy = strategy(&mut t);
     let (analysis, uses) = analysis::of_deploy(&mut t);
     if matches!(strategy, Strategy::AtOnce | Strategy::Recreate) && !(analysis.is_empty() && uses.is_empty()) {
@@ -48,7 +55,21 @@ fn one(mut t: Table) -> Option<DeploySpec> {
     t.finish();
     let on_failure = on_failure.unwrap_or_default();
     let environment = environment?;
-    Some(DeploySpec { environment, after, strategy, analysis, uses, deadline, keep_warm, sticky, forced, on_failure })
+    Some(DeploySpec {
+        environment,
+        after,
+        soak,
+        approve,
+        freeze,
+        strategy,
+        analysis,
+        uses,
+        deadline,
+        keep_warm,
+        sticky,
+        forced,
+        on_failure,
+    })
 }
 
 /// Keys that belong to some strategies only.

@@ -2,9 +2,10 @@
 
 use super::{
     analysis,
+    approvals::Approvals,
     decode::{MAX_BYTES, locate, plain},
     listed::Listed,
-    model, others,
+    model, others, promotion,
     relation::Relation,
     replaced::replaced,
     resolve::{Resolver, Shared, stem},
@@ -77,6 +78,7 @@ pub struct Loaded {
     datasets: Shared<DatasetSpec>,
     environments: Shared<EnvironmentSpec>,
     analyses: Shared<AnalysisTemplate>,
+    approvals: Approvals,
     settings: Option<Parsed<Settings>>,
     /// What stands in the place of a folder of specs.
     replaced: Vec<Diagnostic>,
@@ -93,6 +95,7 @@ enum Kind {
     Dataset,
     Environment,
     Analysis,
+    Approval,
     Settings,
     Other,
 }
@@ -110,6 +113,7 @@ fn kind(folder: &str, path: &str) -> Kind {
         Some(("datasets", rest)) if toml && !rest.contains('/') => Kind::Dataset,
         Some(("environments", rest)) if toml && !rest.contains('/') => Kind::Environment,
         Some(("analyses", rest)) if toml && !rest.contains('/') => Kind::Analysis,
+        Some(("approvals", _)) if toml => Kind::Approval,
         Some(("models", rest)) if rest == "model.toml" || rest.ends_with("/model.toml") => Kind::Model,
         _ => Kind::Other,
     }
@@ -142,6 +146,11 @@ impl Loaded {
     /// Links and the like in the places of folders that hold all specs: what is deleted by them was not meant to be.
     pub fn replaced(&self) -> &[Diagnostic] {
         &self.replaced
+    }
+
+    /// Which approvals Git has.
+    pub fn approvals(&self) -> &Approvals {
+        &self.approvals
     }
 
     /// Where a field of the settings stands.
@@ -202,6 +211,7 @@ impl Loaded {
         tree: &dyn GitTree,
     ) -> PortResult<(Self, BTreeSet<Name>)> {
         let mut next = self.clone();
+        next.approvals.begin(revision);
         let mut dirty = Dirty::default();
         let files: Vec<SpecFile> =
             changes.par_iter().map(|change| SpecFile::read(change, folder, tree)).collect::<PortResult<_>>()?;
@@ -217,7 +227,7 @@ impl Loaded {
         next.replaced = replaced(folder, revision, tree)?;
         next.unread = unread::all(folder, revision, tree)?;
         let tree = Listed::new(tree, folder, self.state.revision.is_none().then_some(changes));
-        let touched = next.resolve(revision, folder, &tree, &dirty)?;
+        let touched = next.resolve(revision, folder, &tree, dirty)?;
         Ok((next, touched))
     }
 
@@ -240,6 +250,7 @@ impl Loaded {
                 dirty.shared.insert(stem(path));
                 set(&mut self.analyses, path, parsed);
             }
+            SpecFile::Approval(approval) => self.approvals.set(path, approval),
             SpecFile::Settings(parsed) => self.settings = parsed,
             SpecFile::Other => drop(dirty.code.insert(parent(path).to_owned())),
         }
@@ -281,6 +292,9 @@ impl Loaded {
         let deployed = model.deploy.iter().flat_map(|d| std::iter::once(&d.environment).chain(&d.uses));
         for name in model.data.values().chain(deployed) {
             self.uses.set((name.to_string(), path.to_owned()), present);
+        }
+        for group in model.deploy.iter().flat_map(|d| &d.approve).filter(|who| who.starts_with('@')) {
+            self.uses.set((group.clone(), path.to_owned()), present);
         }
     }
 
@@ -338,7 +352,7 @@ impl Loaded {
         revision: &Revision,
         folder: &str,
         tree: &dyn GitTree,
-        dirty: &Dirty,
+        mut dirty: Dirty,
     ) -> PortResult<BTreeSet<Name>> {
         let old_settings = std::mem::take(&mut self.state.settings);
         // Broken settings leave those that were in force.
@@ -346,9 +360,12 @@ impl Loaded {
             None => Settings::default(),
             Some(Parsed { value: Some(settings), .. }) => settings.as_ref().clone(),
             // With none to go by, nothing is written and nothing rewritten is followed: the broken file may have said so.
-            Some(_) if self.state.revision.is_none() => Settings { push: false, allow_rewrite: false, ..old_settings },
-            Some(_) => old_settings,
+            Some(_) if self.state.revision.is_none() => {
+                Settings { push: false, allow_rewrite: false, ..old_settings.clone() }
+            }
+            Some(_) => old_settings.clone(),
         };
+        dirty.shared.extend(promotion::other_groups(&old_settings.groups, &self.state.settings.groups));
         self.state.revision = Some(revision.clone());
         let mut touched = BTreeSet::new();
         // A file that went or became another model: the old name loses its state unless another file has it.
@@ -361,7 +378,7 @@ impl Loaded {
                 touched.insert(name.clone());
             }
         }
-        let affected = self.affected(dirty);
+        let affected = self.affected(&dirty);
         let in_force = affected.iter().filter_map(|path| {
             let parsed = self.models.get(path)?;
             let name = parsed.name(path)?;
@@ -373,8 +390,11 @@ impl Loaded {
         let undecided: BTreeSet<Name> =
             affected.iter().filter_map(|path| self.name_at(path)).filter(|name| self.is_undecided(name)).collect();
         let (datasets, environments, analyses) = (&self.datasets, &self.environments, &self.analyses);
+        // Whether a group is there cannot be said while the file that defines it cannot be read.
+        let readable = self.settings.as_ref().is_none_or(|s| s.value.is_some());
+        let groups = readable.then_some(&self.state.settings.groups);
         let resolve = |(path, parsed, name): (&String, &Parsed<ModelSpec>, Name)| {
-            let resolver = Resolver { path, folder, tree, revision, datasets, environments, analyses };
+            let resolver = Resolver { path, folder, tree, revision, datasets, environments, analyses, groups };
             Ok((name, resolver.resolve(parsed)?))
         };
         let resolved: Vec<_> = in_force.into_par_iter().map(resolve).collect::<PortResult<_>>()?;
@@ -424,7 +444,7 @@ impl Loaded {
             .flat_map(|(path, p)| p.diagnostics.iter().map(of(p.name(path))));
         let broken = self.state.broken.iter().filter(|(name, _)| !self.contested.contains(*name));
         let broken = broken.flat_map(|(name, found)| found.iter().map(of(Some(name.clone()))));
-        let shared = datasets.chain(environments).chain(analyses);
+        let shared = datasets.chain(environments).chain(analyses).chain(self.approvals.diagnostics());
         let found = self.replaced.iter().chain(&self.unread).chain(settings).chain(shared).cloned();
         found
             .chain(models)
@@ -501,6 +521,7 @@ enum SpecFile {
     Dataset(Option<Parsed<DatasetSpec>>),
     Environment(Option<Parsed<EnvironmentSpec>>),
     Analysis(Option<Parsed<AnalysisTemplate>>),
+    Approval(Option<(ObjectId, Parsed<Approval>)>),
     Settings(Option<Parsed<Settings>>),
     Other,
 }
@@ -512,6 +533,10 @@ impl SpecFile {
             Kind::Dataset => Self::Dataset(read(change, tree, others::dataset)?),
             Kind::Environment => Self::Environment(read(change, tree, others::environment)?),
             Kind::Analysis => Self::Analysis(read(change, tree, analysis::template)?),
+            Kind::Approval => {
+                let id = change.new.as_ref().map(|e| e.id.clone());
+                Self::Approval(id.zip(read(change, tree, promotion::approval)?))
+            }
             Kind::Settings => Self::Settings(read(change, tree, others::settings)?),
             Kind::Other => Self::Other,
         })
@@ -523,7 +548,7 @@ impl SpecFile {
 struct Dirty {
     /// Files of models, with the name that each had.
     models: BTreeMap<String, Option<Name>>,
-    /// Names of datasets, environments and analyses.
+    /// Names of datasets, environments and analyses, and `@groups`.
     shared: BTreeSet<String>,
     /// Folders in which any file changed.
     code: BTreeSet<String>,

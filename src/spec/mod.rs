@@ -1,6 +1,7 @@
 //! TOML text to typed specs with positions, and specs to the desired state. Pure: reads only through a given tree.
 
 mod analysis;
+mod approvals;
 mod decode;
 mod deploy;
 mod listed;
@@ -10,6 +11,7 @@ mod model;
 mod others;
 mod paths;
 pub mod pipeline;
+pub mod promotion;
 mod relation;
 pub mod render;
 mod replaced;
@@ -18,6 +20,7 @@ mod serve;
 mod units;
 mod unread;
 
+pub use approvals::{Approvals, Given};
 pub use load::Loaded;
 pub use resolve::{code_files, dataset_file};
 pub use units::duration;

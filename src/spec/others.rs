@@ -3,7 +3,7 @@
 use super::{
     decode::{Extra, File, Table},
     load::SCHEMA,
-    paths,
+    paths, promotion,
     units::duration,
 };
 use crate::model::*;
@@ -69,8 +69,9 @@ pub fn environment(path: &str, bytes: &[u8]) -> Parsed<EnvironmentSpec> {
         let target = if t.has("target") { target } else { Name::new("local").ok() };
         let rollback_at_once = t.flag("rollback_at_once").unwrap_or(true);
         let keep_warm = t.parsed("keep_warm", duration).unwrap_or(Millis(600_000));
+        let freeze = promotion::freeze(&mut t);
         t.finish();
-        Some(EnvironmentSpec { name: name?, description, target: target?, rollback_at_once, keep_warm })
+        Some(EnvironmentSpec { name: name?, description, target: target?, rollback_at_once, keep_warm, freeze })
     }))
 }
 
@@ -108,6 +109,9 @@ pub fn settings(path: &str, bytes: &[u8]) -> Parsed<Settings> {
             }
             s.prune_share = share.unwrap_or(s.prune_share);
             t.finish();
+        }
+        if let Some(mut t) = root.table("groups") {
+            s.groups = promotion::groups(&mut t);
         }
         if let Some(mut t) = root.table("gc") {
             s.gc.keep = t.parsed("keep", duration).unwrap_or(s.gc.keep);

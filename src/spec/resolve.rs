@@ -24,6 +24,8 @@ pub(super) struct Resolver<'a> {
     pub datasets: &'a Shared<DatasetSpec>,
     pub environments: &'a Shared<EnvironmentSpec>,
     pub analyses: &'a Shared<AnalysisTemplate>,
+    /// `[groups]`; unknown while the settings cannot be read.
+    pub groups: Option<&'a Groups>,
 }
 
 impl Resolver<'_> {
@@ -109,6 +111,7 @@ impl Resolver<'_> {
         let wanted = used.map(|(i, name)| (format!("deploy.{i}.analysis"), name));
         let analyses = self.lookup(self.analyses, wanted, "analysis", &mut found);
         self.check_analyses(spec, &analyses, &mut found);
+        self.check_groups(spec, &mut found);
         let folder = parent(self.path);
         let code_path = join(folder, &spec.code);
         let (mut code, mut python) = (None, BTreeMap::new());
@@ -177,6 +180,26 @@ impl Resolver<'_> {
                     format!("there are: {}", there.join(", ")),
                 ));
             }
+        }
+    }
+
+    /// Who may approve is known.
+    fn check_groups(&self, spec: &ModelSpec, found: &mut Vec<Diagnostic>) {
+        let Some(groups) = self.groups else { return };
+        let all = spec.deploy.iter().enumerate().flat_map(|(i, d)| d.approve.iter().map(move |who| (i, who)));
+        let unknown = all.filter_map(|(i, who)| Some((i, who, who.strip_prefix('@')?)));
+        for (i, who, group) in unknown.filter(|(_, _, group)| !groups.contains_key(*group)) {
+            let there: Vec<&str> = groups.keys().map(Name::as_str).collect();
+            let there = if there.is_empty() { "none".to_owned() } else { there.join(", ") };
+            let help = format!(
+                "groups of {} are: {there}; add {group} = [\"ada@example.com\"] under [groups]",
+                join(self.folder, super::SETTINGS)
+            );
+            found.push(self.problem(
+                &format!("deploy.{i}.approve.{who}"),
+                format!("there is no group `{group}`"),
+                help,
+            ));
         }
     }
 

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 mod delivery;
 mod naming;
+mod promotion;
 mod serve;
 mod unread;
 

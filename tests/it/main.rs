@@ -25,6 +25,7 @@ mod metrics;
 mod mirror;
 mod peer;
 mod process;
+mod promotion;
 mod python;
 mod remote;
 mod router;
