@@ -10,25 +10,18 @@ use std::{
     collections::BTreeMap,
     iter::Peekable,
     ops::Bound,
-    sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
+    sync::{PoisonError, RwLock, RwLockReadGuard},
 };
 
 /// A key and its value.
 pub type Record = (IVec, IVec);
 
-/// Changes by key: a value, or that there is none any more.
-type Changes = BTreeMap<IVec, Option<IVec>>;
-
-/// Changes that sled does not hold yet.
+/// Changes that sled does not hold yet: a value, or that there is none any more.
 #[derive(Debug, Default)]
 struct Recent {
-    changes: Changes,
-    /// Bytes of their keys and values.
+    changes: BTreeMap<IVec, Option<IVec>>,
+    /// Bytes of keys and values.
     bytes: usize,
-    /// Number of the newest group among them.
-    seq: u64,
-    /// What sled is being given; older than `changes`.
-    leaving: Arc<Changes>,
 }
 
 /// The records of an open store.
@@ -51,45 +44,35 @@ impl Records {
         self.recent.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn recent_mut(&self) -> RwLockWriteGuard<'_, Recent> {
-        self.recent.write().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Takes the changes of a group that is durable in the journal.
-    pub fn take(&self, seq: u64, changes: Vec<Change>) {
-        let mut recent = self.recent_mut();
-        recent.seq = seq;
+    /// Takes changes that are durable in the journal.
+    pub fn take(&self, changes: Vec<Change>) {
+        let mut recent = self.recent.write().unwrap_or_else(PoisonError::into_inner);
         for (key, value) in changes {
             recent.bytes += key.len() + value.as_ref().map_or(0, Vec::len);
             recent.changes.insert(key.into(), value.map(IVec::from));
         }
     }
 
-    /// Bytes that wait for sled.
+    /// Bytes that sled does not hold yet.
     pub fn waiting(&self) -> usize {
         self.recent().bytes
     }
 
-    /// Hands what waits for sled to `keep`, with the number of its newest group, and forgets it once sled has it. One caller at a time, and none
-    /// after a failure. Others read and take meanwhile: they find the same above sled and in it.
-    pub fn hand_over(&self, keep: impl FnOnce(u64, &Changes) -> Result<(), StoreError>) -> Result<(), StoreError> {
-        let (seq, leaving) = {
-            let mut recent = self.recent_mut();
-            (recent.leaving, recent.bytes) = (Arc::new(std::mem::take(&mut recent.changes)), 0);
-            (recent.seq, recent.leaving.clone())
-        };
-        keep(seq, &leaving)?;
-        self.recent_mut().leaving = Arc::default();
+    /// Hands what sled does not hold yet to `keep`, and forgets it once sled has it. One thread alone takes and hands over.
+    pub fn hand_over(
+        &self,
+        keep: impl FnOnce(&BTreeMap<IVec, Option<IVec>>) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        // Readers go on meanwhile: they find the same above sled and in it.
+        keep(&self.recent().changes)?;
+        *self.recent.write().unwrap_or_else(PoisonError::into_inner) = Recent::default();
         Ok(())
     }
 
     /// The value of a key.
     pub fn get(&self, key: &[u8]) -> Result<Option<IVec>, StoreError> {
-        {
-            let recent = self.recent();
-            if let Some(newest) = recent.changes.get(key).or_else(|| recent.leaving.get(key)) {
-                return Ok(newest.clone());
-            }
+        if let Some(newest) = self.recent().changes.get(key) {
+            return Ok(newest.clone());
         }
         guarded(|| self.db.get(key))
     }
@@ -133,15 +116,7 @@ impl Records {
             return vec![];
         }
         let recent = self.recent();
-        let part = |changes: &Changes| -> Vec<_> {
-            changes.range::<[u8], _>((Bound::Included(from), end)).map(|(k, v)| (k.clone(), v.clone())).collect()
-        };
-        if recent.leaving.is_empty() {
-            return part(&recent.changes);
-        }
-        let mut both: Changes = part(&recent.leaving).into_iter().collect();
-        both.extend(part(&recent.changes));
-        both.into_iter().collect()
+        recent.changes.range::<[u8], _>((Bound::Included(from), end)).map(|(k, v)| (k.clone(), v.clone())).collect()
     }
 }
 
@@ -215,7 +190,7 @@ mod tests {
     }
 
     fn hand_over(records: &Records) {
-        let keep = |_, changes: &Changes| {
+        let keep = |changes: &BTreeMap<IVec, Option<IVec>>| {
             let mut batch = sled::Batch::default();
             for (key, value) in changes {
                 match value {
@@ -247,11 +222,11 @@ mod tests {
             for step in steps {
                 match step {
                     Step::Put(k, v) => {
-                        records.take(1, vec![(k.clone(), Some(vec![v]))]);
+                        records.take(vec![(k.clone(), Some(vec![v]))]);
                         map.insert(k, vec![v]);
                     }
                     Step::Delete(k) => {
-                        records.take(1, vec![(k.clone(), None)]);
+                        records.take(vec![(k.clone(), None)]);
                         map.remove(&k);
                     }
                     Step::HandOver => hand_over(&records),
