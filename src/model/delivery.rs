@@ -290,13 +290,14 @@ pub struct AnalysisTemplate {
     pub metrics: Vec<AnalysisSpec>,
 }
 
-/// By what callers stick to a release.
+/// What tells that two requests are of one caller, who gets the same version while the weights stand, and keeps the newer one while its
+/// weight grows.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Sticky {
-    /// The value of this header.
+    /// The value of this request header. Requests without it are split by weight.
     Header(String),
-    /// A cookie that the router sets.
+    /// The value of this cookie. The router sets it, to a random one, where it is missing.
     Cookie(String),
 }
 

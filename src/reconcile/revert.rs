@@ -51,7 +51,13 @@ impl Reconciler {
         rejected: &Rejection,
         stable: Release,
     ) -> PortResult<Revision> {
-        let head = self.loaded().state().revision.clone();
+        let loaded = self.loaded();
+        // A person may have committed since it was rejected: what they ask for now is not ours to take back.
+        let asked = loaded.state().models.get(&observed.name).map(|now| self.release_of(now, observed)).transpose()?;
+        if asked.flatten() != Some(rejected.release) {
+            return Err(PortError::retryable("Git asks for something else by now"));
+        }
+        let head = loaded.state().revision.clone();
         let head = head.ok_or_else(|| PortError::retryable("no revision is loaded yet"))?;
         let desired = observed.desired.clone();
         let desired = desired.ok_or_else(|| PortError::permanent("the model was retired meanwhile"))?;
@@ -110,7 +116,7 @@ fn message(
     let reverted: String = undone.iter().map(|r| format!("This reverts commit {}.\n", r.commit.0)).collect();
     let (new, old) = (rejected.release.version, stable.version);
     let figure = |run: &AnalysisRun| {
-        let said = run.last.as_ref().map_or("not measured", |m| m.text.as_str());
+        let said = run.last.as_ref().map_or("not measured".to_owned(), |m| one_line(&m.text));
         format!("  {} {}: {said}\n", run.spec.name, run.spec.bound())
     };
     let evidence: String = rejected.evidence.iter().map(figure).collect();

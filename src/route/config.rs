@@ -1,7 +1,7 @@
 //! What the router is told and what it tells: wire types, and the routes on disk.
 
 use super::RouteError;
-use crate::model::{LatencyBucket, Name, Release};
+use crate::model::{LatencyBucket, Name, Release, Sticky};
 use serde::{Deserialize, Serialize};
 use std::{
     fs,
@@ -125,24 +125,6 @@ impl Route {
         let (sticky, forced, preview, shadow, limit) = (None, false, None, None, None);
         let ejection = Ejection::default();
         Self { environment, model, generation, live, releases, sticky, forced, preview, shadow, limit, ejection }
-    }
-}
-/// What tells that two requests are of one caller, who gets the same version while the weights stand, and keeps the newer
-/// one while its weight grows.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Sticky {
-    /// The value of this request header. Requests without it are split by weight.
-    Header(String),
-    /// The value of this cookie. The router sets it, to a random one, where it is missing.
-    Cookie(String),
-}
-impl From<crate::model::Sticky> for Sticky {
-    fn from(sticky: crate::model::Sticky) -> Self {
-        match sticky {
-            crate::model::Sticky::Header(name) => Self::Header(name),
-            crate::model::Sticky::Cookie(name) => Self::Cookie(name),
-        }
     }
 }
 /// A release that gets copies of requests; its answers are compared with those that callers get, and thrown away.

@@ -1,6 +1,7 @@
 //! The heads of requests and answers: where a path leads, what is taken off and what is added.
 
-use super::{Sticky, table::Lookup};
+use super::table::Lookup;
+use crate::model::Sticky;
 use http::{HeaderMap, HeaderName, HeaderValue, Uri, header, uri::PathAndQuery};
 use std::{net::IpAddr, sync::atomic::AtomicU64, sync::atomic::Ordering::Relaxed};
 

@@ -30,7 +30,7 @@ mod workers;
 pub use client::RouterClient;
 pub use config::{
     AccessLog, Agreement, Ejection, Identity, Limit, ReleaseRoute, ReleaseStats, Route, RouterSettings, RoutesFile,
-    Shadow, Started, StatsAnswer, Sticky, Window,
+    Shadow, Started, StatsAnswer, Window,
 };
 pub use server::run;
 pub use table::{Lookup, Table};

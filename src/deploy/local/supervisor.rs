@@ -214,7 +214,7 @@ impl Supervisor {
         let known = lock(&self.shared.routes).get(&self.key).cloned();
         let (environment, model) = self.key.clone();
         let mut route = Route {
-            sticky: wanted.manner.sticky.clone().map(Into::into),
+            sticky: wanted.manner.sticky.clone(),
             forced: wanted.manner.forced,
             preview: wanted.manner.preview,
             shadow: wanted.manner.copies.map(|c| Shadow {

@@ -1,7 +1,10 @@
 //! Who gets which release: sticky callers, forced versions, previews, shadows.
 
 use super::*;
-use trimtab::route::{Agreement, Shadow, Sticky};
+use trimtab::{
+    model::Sticky,
+    route::{Agreement, Shadow},
+};
 
 /// Both releases on one replica each, split in halves.
 async fn halves() -> (Router, Route) {
