@@ -66,6 +66,18 @@ fn many_writers_share_flushes_and_every_one_is_answered() {
 }
 
 #[test]
+fn a_group_that_was_refused_whole_takes_no_number() {
+    let dir = tempfile::tempdir().unwrap();
+    let create = || Batch { ops: vec![batch::Op::Create(b"v".to_vec(), record::encode(&1u8).unwrap())], ..Batch::new() };
+    let store = Store::open(dir.path()).unwrap();
+    store.commit(create()).unwrap();
+    assert!(matches!(store.commit(create()), Err(StoreError::Immutable(_))));
+    store.commit(Batch::new().put_fact("after", &2u8)).unwrap();
+    let groups = journal::Journal::open(&dir.path().join("journal")).unwrap().1;
+    assert_eq!(groups.iter().map(|g| g.seq).collect::<Vec<_>>(), [1, 2]);
+}
+
+#[test]
 fn a_backup_taken_while_running_restores_every_record() {
     let (dir, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let store = Store::open(dir.path()).unwrap();

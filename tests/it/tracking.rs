@@ -393,5 +393,5 @@ fn a_run_of_a_million_metrics_stays_small_and_is_found() {
     assert_eq!(curve(&Tracking::of(&world)), all);
     world.stop();
     let bytes = size(&world.state().join("db")) + size(&world.state().join("journal"));
-    assert!(bytes < 32_000_000, "{bytes} bytes for a million values");
+    assert!(bytes < 16_000_000, "{bytes} bytes for a million values");
 }
