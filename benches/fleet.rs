@@ -69,6 +69,7 @@ fn to_plan(source: &GitSource, loaded: &Loaded, observed: &ObservedModel, clock:
         live: None,
         replicas: &BTreeMap::new(),
         traffic: &BTreeMap::new(),
+        served: &BTreeMap::new(),
         asked: &BTreeMap::new(),
         approval: &|_, _| None,
         groups: &next.state().settings.groups,

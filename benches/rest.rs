@@ -92,6 +92,9 @@ impl Target for Instantly {
     fn traffic(&self, _: &Name, _: &Name, _: &Rollout) -> Traffic {
         Traffic::default()
     }
+    fn served(&self, _: &Name, _: &Name, _: Release) -> Served {
+        Served::default()
+    }
     fn recent(&self, _: &Name, _: &Name) -> (f64, f64, f64) {
         (0.0, 0.0, 0.0)
     }

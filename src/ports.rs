@@ -454,6 +454,7 @@ pub struct Manner {
     pub sticky: Option<Sticky>,
     /// Whether callers may choose a version.
     pub forced: bool,
+    pub limit: Option<RequestLimit>,
     /// The release that the preview address leads to.
     pub preview: Option<Release>,
     pub copies: Option<Copies>,
@@ -511,6 +512,8 @@ pub trait Target: Send + Sync {
     fn replicas(&self, environment: &Name, model: &Name) -> Vec<ReplicaStatus>;
     /// What the router measured of a rollout since its step began.
     fn traffic(&self, environment: &Name, model: &Name, rollout: &Rollout) -> Traffic;
+    /// What the router measured of a release: since its share of the traffic changed, and over the last 10 seconds.
+    fn served(&self, environment: &Name, model: &Name, release: Release) -> Served;
     /// Total requests and rate for people: requests per second, p99 milliseconds and error share of the last 10 seconds.
     fn recent(&self, environment: &Name, model: &Name) -> (f64, f64, f64);
     /// Whether anything was asked of any release in the last 10 seconds.

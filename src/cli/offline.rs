@@ -158,6 +158,7 @@ fn one(desired: Option<&DesiredModel>, observed: &ObservedModel, store: Option<&
         live: live.as_ref(),
         replicas: &observed.deployments.iter().map(ready).collect(),
         traffic: &BTreeMap::new(),
+        served: &BTreeMap::new(),
         asked: &BTreeMap::new(),
         // Whose approvals are, only the log of the daemon's source says.
         approval: &|_, _| None,

@@ -345,6 +345,18 @@ pub struct DeploySpec {
     pub forced: bool,
     #[serde(default)]
     pub on_failure: OnFailure,
+    /// How many requests are worked on at a time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<RequestLimit>,
+}
+/// How many requests a model in one environment works on at a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RequestLimit {
+    /// Requests under way.
+    pub concurrent: u32,
+    /// Requests that wait for one of them to end; further ones are refused.
+    pub queue: u32,
 }
 /// Deadline of a step without evidence where the spec has none.
 pub const DEFAULT_DEADLINE: Millis = Millis(3_600_000);
@@ -372,6 +384,7 @@ impl DeploySpec {
             deadline: DEFAULT_DEADLINE,
             keep_warm: None,
             sticky: None,
+            limit: None,
             forced: false,
             on_failure: OnFailure::Hold,
         }

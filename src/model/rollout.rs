@@ -122,6 +122,15 @@ pub struct Traffic {
     pub agreement: Option<Agreement>,
 }
 
+/// What the router measured of a release.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Served {
+    /// Since its share of the traffic changed.
+    pub since: TrafficStats,
+    /// Over the last ten seconds.
+    pub recent: TrafficStats,
+}
+
 /// A rollout under way in one environment.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Rollout {
@@ -220,6 +229,16 @@ pub struct Deployment {
     pub overridden: Option<Override>,
     /// The release before, kept ready without traffic so that a revert takes no start-up.
     pub warm: Option<Warm>,
+    /// While the newest release is new: what takes over again when one of its objectives burns.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub watch: Option<Watch>,
+}
+/// The time in which a release that has all traffic may be taken back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Watch {
+    /// The release before.
+    pub back: Release,
+    pub until: SteadyMs,
 }
 /// A release that is kept ready without traffic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

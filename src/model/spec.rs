@@ -1,6 +1,8 @@
 //! Typed specs and the desired state that they resolve to. A spec here has passed every check that needs only its own text.
 
-use super::{AnalysisTemplate, DeploySpec, Digest, FreezeSpec, Groups, Millis, Name, ObjectId, Revision, Serving};
+use super::{
+    AnalysisTemplate, DeploySpec, Digest, FreezeSpec, Groups, Millis, Name, ObjectId, Revision, Serving, SloSpec,
+};
 use super::{MirrorSettings, TrackingSettings};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -100,6 +102,9 @@ pub struct ModelSpec {
     pub gates: Vec<GateSpec>,
     pub serve: Option<ServeSpec>,
     pub deploy: Vec<DeploySpec>,
+    /// What must hold of what serves.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slo: Option<Box<SloSpec>>,
 }
 impl ModelSpec {
     /// The last environment of the chain: whose release is "live" for gates and `/models/NAME/`.

@@ -94,10 +94,14 @@ impl Environment<'_> {
         let rollout = self.deployment.rollout.as_ref();
         if let Some(rejected) = self.deployment.rejected.as_ref().filter(|r| r.release == wanted) {
             self.undo(rejected, draft);
-            return self.drop_rollout(draft);
+            return match self.deployment.watch.filter(|_| self.deployment.stable == Some(wanted)) {
+                Some(watch) => self.go_back(watch.back, draft),
+                None => self.drop_rollout(draft),
+            };
         }
         if self.deployment.stable == Some(wanted) {
             self.drop_rollout(draft);
+            self.watch(wanted, draft);
             return self.wait_ready(wanted, draft);
         }
         if let Some(after) = self.deploy.after.as_ref().filter(|a| !self.is_healthy(a, wanted)) {
@@ -124,8 +128,38 @@ impl Environment<'_> {
                 self.step(r, held, draft);
             }
             None if wait(candidate.may_begin(), draft) => self.drop_rollout(draft),
-            None => self.start(wanted, draft),
+            None => self.start(wanted, self.returns_at_once(wanted), draft),
         }
+    }
+
+    /// A release that has all traffic and burns an objective while it is new is given up.
+    fn watch(&self, release: Release, draft: &mut Draft) {
+        const EVERY_MS: u64 = 1_000;
+        let (Some(slo), Some(watch)) = (&self.desired.spec.slo, self.deployment.watch) else { return };
+        let now = self.input.now.steady;
+        if now >= watch.until {
+            return;
+        }
+        draft.look_again = [draft.look_again, Some(now.plus(EVERY_MS).min(watch.until))].into_iter().flatten().min();
+        let served = self.input.served.get(&self.deploy.environment);
+        if let Some(reason) = served.and_then(|served| rollout::burning(slo, served)) {
+            let why = reasons::asked(self.desired, "slo", None, Some(reason.clone()));
+            draft.act(Action::Reject { environment: self.name(), release, reason }, vec![why]);
+        }
+    }
+
+    /// All traffic back to the release before, at once or as soon as it is up.
+    fn go_back(&self, back: Release, draft: &mut Draft) {
+        match self.deployment.rollout.as_ref().filter(|r| r.to == back) {
+            Some(rollout) => self.step(rollout, false, draft),
+            None => self.start(back, true, draft),
+        }
+    }
+
+    /// Whether a release that had all traffic before takes it without steps.
+    fn returns_at_once(&self, wanted: Release) -> bool {
+        let at_once = self.desired.environments.get(&self.deploy.environment).is_none_or(|e| e.rollback_at_once);
+        at_once && self.deployment.served.contains(&wanted)
     }
 
     /// Git asks for what was rejected: a commit that takes it back, where trimtab is to make it, else until someone commits.
@@ -133,7 +167,9 @@ impl Environment<'_> {
         let mut unreverted = rejected.revert.as_ref().map(|f| f.reason.clone());
         let mut until = None;
         let retry_at = rejected.revert.as_ref().map_or(Some(SteadyMs(0)), |f| f.retry_at);
-        let wanted = self.deploy.on_failure == OnFailure::Revert && self.deployment.stable.is_some();
+        // While what was given up still serves there is nothing yet that Git could say again.
+        let serves = self.deployment.stable.filter(|stable| *stable != rejected.release);
+        let wanted = self.deploy.on_failure == OnFailure::Revert && serves.is_some();
         match (self.input.push, retry_at.filter(|_| wanted)) {
             (_, None) => {}
             (Push::Never, _) => unreverted = Some("trimtab may not push to this source".into()),
@@ -180,10 +216,8 @@ impl Environment<'_> {
         }
     }
 
-    fn start(&self, wanted: Release, draft: &mut Draft) {
+    fn start(&self, wanted: Release, at_once: bool, draft: &mut Draft) {
         let from = self.deployment.stable;
-        let at_once = self.desired.environments.get(&self.deploy.environment).is_none_or(|e| e.rollback_at_once);
-        let returns = at_once && self.deployment.served.contains(&wanted);
         let by = &self.desired.changed_by;
         // With nothing stable there is nothing to hold traffic back on.
         let rollout = rollout::start(rollout::Start {
@@ -191,7 +225,7 @@ impl Environment<'_> {
             to: wanted,
             deploy: self.deploy,
             analysis: self.deploy.measured(&self.desired.analyses),
-            at_once: returns || from.is_none(),
+            at_once: at_once || from.is_none(),
             revision: by,
             now: self.input.now,
         });

@@ -29,6 +29,8 @@ pub struct Input<'a> {
     pub replicas: &'a BTreeMap<Name, Vec<ReplicaStatus>>,
     /// What the router measured in each environment with a rollout.
     pub traffic: &'a BTreeMap<Name, Traffic>,
+    /// What the router measured of the newest release of each environment in which it may be taken back.
+    pub served: &'a BTreeMap<Name, Served>,
     /// What came of analyses that were asked for outside.
     pub asked: &'a BTreeMap<Name, Vec<Asked>>,
     /// The commit that approves a content for an environment.

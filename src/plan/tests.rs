@@ -10,6 +10,7 @@ pub struct World {
     pub versions: Vec<Version>,
     pub replicas: BTreeMap<Name, Vec<ReplicaStatus>>,
     pub traffic: BTreeMap<Name, Traffic>,
+    pub served: BTreeMap<Name, Served>,
     pub now: Now,
     pub may_push: bool,
     pub approvals: BTreeMap<(Name, Digest), Revision>,
@@ -105,6 +106,7 @@ pub fn world() -> World {
                 ..DeploySpec::at_once(name("production"))
             },
         ],
+        slo: None,
     };
     let desired = DesiredModel {
         spec: spec.into(),
@@ -126,6 +128,7 @@ pub fn world() -> World {
         versions: vec![],
         replicas: BTreeMap::new(),
         traffic: BTreeMap::new(),
+        served: BTreeMap::new(),
         now: Now { wall: WallMs(1_000_000), steady: SteadyMs(1_000_000) },
         may_push: false,
         approvals: BTreeMap::new(),
@@ -144,6 +147,7 @@ impl World {
             live: self.versions.iter().find(|v| Some(v.number) == live.map(|l| l.version)),
             replicas: &self.replicas,
             traffic: &self.traffic,
+            served: &self.served,
             asked: &BTreeMap::new(),
             approval: &|environment, fingerprint| self.approvals.get(&(environment.clone(), *fingerprint)).cloned(),
             groups: &self.groups,
@@ -444,6 +448,7 @@ fn what_was_never_valid_is_retired_when_its_file_goes_and_is_blamed_on_who_delet
             live: None,
             replicas: &w.replicas,
             traffic: &w.traffic,
+            served: &w.served,
             asked: &BTreeMap::new(),
             approval: &|_, _| None,
             groups: &w.groups,
@@ -501,6 +506,7 @@ fn a_lock_that_could_not_be_pushed_is_waited_for_and_said() {
         live: None,
         replicas: &w.replicas,
         traffic: &w.traffic,
+        served: &w.served,
         asked: &BTreeMap::new(),
         approval: &|_, _| None,
         groups: &w.groups,
@@ -657,4 +663,68 @@ proptest! {
         }
         prop_assert_eq!(trained, distinct.len());
     }
+}
+
+/// Production moved from v1 to v2 a moment ago, and an objective is watched.
+fn watched() -> (World, Release, Release) {
+    let mut w = world();
+    w.settle();
+    let slo = SloSpec { objectives: vec![Objective::Availability(0.999)], burn_rate: 14.4, watch: Millis(60_000) };
+    spec(&mut w.desired).slo = Some(Box::new(slo));
+    let first = w.observed.deployments["production"].stable.unwrap();
+    spec(&mut w.desired).stages[0].params.insert("depth".into(), 8.into());
+    w.settle();
+    let second = w.observed.deployments["production"].stable.unwrap();
+    assert_ne!(first, second);
+    let until = w.now.steady.plus(60_000);
+    w.observed.deployments.get_mut("production").unwrap().watch = Some(Watch { back: first, until });
+    (w, first, second)
+}
+
+#[test]
+fn a_new_release_that_burns_an_objective_is_taken_back_and_then_git_is_told() {
+    let (mut w, first, second) = watched();
+    let plan = w.plan(Some(&w.desired));
+    assert_eq!((plan.actions.len(), plan.look_again), (0, Some(w.now.steady.plus(1_000))));
+    let bad = TrafficStats { requests: 100, errors: 50, ..TrafficStats::default() };
+    w.served.insert(name("production"), Served { since: bad.clone(), recent: bad });
+    let plan = w.plan(Some(&w.desired));
+    let [Planned { action: Action::Reject { release, reason, .. }, .. }] = &plan.actions[..] else {
+        panic!("{plan:?}")
+    };
+    assert_eq!(
+        (*release, reason.as_str()),
+        (second, "availability 0.999 is broken: 50.00 % of 100 requests, 500 × its budget")
+    );
+    w.execute(&plan);
+    // Its warm replica takes over in the very next plan, and no commit is made before.
+    spec(&mut w.desired).deploy[1].on_failure = OnFailure::Revert;
+    w.may_push = true;
+    let plan = w.plan(Some(&w.desired));
+    let moves: Vec<&Action> =
+        plan.actions.iter().map(|p| &p.action).filter(|a| !matches!(a, Action::WriteLock { .. })).collect();
+    assert!(matches!(moves[..], [Action::FinishRollout { release, .. }] if *release == first), "{moves:?}");
+    w.execute(&plan);
+    let plan = w.plan(Some(&w.desired));
+    let reverts = |a: &Action| matches!(a, Action::Revert { rejected, .. } if *rejected == second);
+    assert!(plan.actions.iter().any(|p| reverts(&p.action)), "{plan:?}");
+    assert_eq!(plan.health, Health::Degraded);
+}
+
+#[test]
+fn what_goes_back_to_a_release_that_is_not_warm_waits_for_it_and_nothing_burns_once_the_watch_is_over() {
+    let (mut w, first, second) = watched();
+    let bad = TrafficStats { requests: 100, errors: 50, ..TrafficStats::default() };
+    w.served.insert(name("production"), Served { since: bad.clone(), recent: bad });
+    let mut later = w.clone();
+    w.execute(&w.plan(Some(&w.desired)));
+    w.replicas.get_mut("production").unwrap().retain(|r| r.release == second);
+    let plan = w.plan(Some(&w.desired));
+    let goes =
+        |a: &Action| matches!(a, Action::SetRollout { rollout: Some(r), .. } if (r.to, r.steps.len()) == (first, 0));
+    assert!(plan.actions.iter().any(|p| goes(&p.action)), "{plan:?}");
+
+    later.now.steady = later.now.steady.plus(60_000);
+    let plan = later.plan(Some(&later.desired));
+    assert!(plan.actions.is_empty() && plan.look_again.is_none(), "{plan:?}");
 }

@@ -161,8 +161,9 @@ impl<'a> Change<'a> {
         {
             self.observed.serves.insert(baseline.serve, serve);
         }
+        // What has all traffic and was given up stays so: the rollout is the way out of it.
         if rollout.is_some() {
-            deployment.rejected = None;
+            deployment.rejected.take_if(|r| Some(r.release) != deployment.stable);
         }
         let (kind, message) = match (rollout, before) {
             (None, Some(old)) => (
@@ -194,22 +195,31 @@ impl<'a> Change<'a> {
 
     fn finish(&mut self, environment: &Name, release: Release) {
         let keep_warm = self.desired.as_ref().map_or(0, |d| d.keep_warm(environment).0);
+        let watch_ms = self.desired.as_ref().and_then(|d| d.spec.slo.as_ref()).map_or(0, |slo| slo.watch.0);
         let now = self.now;
         let deployment = self.observed.deployments.entry(environment.clone()).or_default();
         let returned = deployment.served.contains(&release);
         let before = deployment.stable.replace(release);
         // Where both do not fit beside each other, none stays warm.
         let fits = deployment.rollout.take().is_none_or(|r| r.strategy != StrategyKind::Recreate);
-        deployment.rejected = None;
-        deployment.served.retain(|r| *r != release);
+        // What was taken back stays rejected, and is no release that all traffic returns to.
+        let taken_back = deployment.rejected.as_ref().map(|r| r.release).filter(|r| Some(*r) == before);
+        if taken_back.is_none() {
+            deployment.rejected = None;
+        }
+        deployment.served.retain(|r| *r != release && Some(*r) != taken_back);
         deployment.served.push(release);
         let surplus = deployment.served.len().saturating_sub(SERVED_KEPT);
         deployment.served.drain(..surplus);
         deployment.since = Some(now.wall);
         deployment.healthy_since = Some(now.steady);
         deployment.overridden = None;
-        let warm = before.filter(|b| fits && *b != release && keep_warm > 0);
+        let other = before.filter(|b| *b != release && taken_back.is_none());
+        let warm = other.filter(|_| fits && keep_warm > 0);
         deployment.warm = warm.map(|release| Warm { release, until: now.steady.plus(keep_warm) });
+        // What went back itself has proved itself before; going forward again would be no way out.
+        let watch = other.filter(|_| !returned && watch_ms > 0);
+        deployment.watch = watch.map(|back| Watch { back, until: now.steady.plus(watch_ms) });
         let from = before.map_or("nothing".to_owned(), |b| b.version.to_string());
         let (kind, how) = if returned {
             (EventKind::RolledBack, "served before, nothing trained")
@@ -225,9 +235,30 @@ impl<'a> Change<'a> {
         let evidence = deployment.rollout.take().map(|r| r.analysis).unwrap_or_default();
         // What was let through is tried once.
         deployment.overridden = None;
-        deployment.rejected = Some(Rejection { release, reason: reason.to_owned(), at, evidence, revert: None });
-        let stable = deployment.stable.map_or("nothing".to_owned(), |s| s.version.to_string());
-        let message = format!("{environment}: {} rejected: {reason}; {stable} serves on", release.version);
+        let stable = deployment.stable;
+        let watch = deployment.watch.filter(|_| stable.is_some());
+        let burnt = deployment.rejected.as_mut().filter(|r| Some(r.release) == stable);
+        let message = match (watch, burnt) {
+            // What the traffic was to go back to did not come up: the release that burns serves on, and stays given up.
+            (Some(watch), Some(burnt)) if watch.back == release => {
+                let said = format!("{} could not take over: {reason}", release.version);
+                burnt.reason = format!("{}; {said}", burnt.reason);
+                deployment.watch = None;
+                format!("{environment}: {said}; {} serves on", burnt.release.version)
+            }
+            (watch, _) => {
+                deployment.rejected =
+                    Some(Rejection { release, reason: reason.to_owned(), at, evidence, revert: None });
+                let number = release.version;
+                match watch.filter(|_| stable == Some(release)) {
+                    Some(w) => format!("{environment}: {number} taken back: {reason}; {} takes over", w.back.version),
+                    None => {
+                        let stable = stable.map_or("nothing".to_owned(), |s| s.version.to_string());
+                        format!("{environment}: {number} rejected: {reason}; {stable} serves on")
+                    }
+                }
+            }
+        };
         self.tell(EventKind::RolloutAborted, Some(environment), message);
     }
 

@@ -89,11 +89,14 @@ impl Reconciler {
     ) -> ModelPlan {
         let target = &self.0.ports.target;
         let mut replicas = BTreeMap::new();
-        let mut traffic = BTreeMap::new();
+        let (mut traffic, mut served) = (BTreeMap::new(), BTreeMap::new());
         for (environment, deployment) in &observed.deployments {
             replicas.insert(environment.clone(), target.replicas(environment, &observed.name));
             if let Some(rollout) = &deployment.rollout {
                 traffic.insert(environment.clone(), target.traffic(environment, &observed.name, rollout));
+            }
+            if let Some((_, release)) = deployment.watch.zip(deployment.stable) {
+                served.insert(environment.clone(), target.served(environment, &observed.name, release));
             }
         }
         let version = |fingerprint: &Digest| {
@@ -114,6 +117,7 @@ impl Reconciler {
             live: live.as_ref(),
             replicas: &replicas,
             traffic: &traffic,
+            served: &served,
             asked,
             push: match push {
                 PushState::Allowed => Push::Allowed,

@@ -71,6 +71,7 @@ fn manner(deploy: Option<&DeploySpec>, rollout: Option<&Rollout>) -> Manner {
     Manner {
         sticky: deploy.and_then(|d| d.sticky.clone()),
         forced: deploy.is_some_and(|d| d.forced),
+        limit: deploy.and_then(|d| d.limit),
         preview: rollout.map(|r| r.to),
         copies: copies.map(|r| Copies { release: r.to, share: r.shadow(), tolerance: r.tolerance }),
         exclusive: deploy.is_some_and(|d| d.strategy == Strategy::Recreate),

@@ -2,9 +2,11 @@
 
 mod analysis;
 mod sequential;
+mod slo;
 
 use crate::model::*;
 use analysis::{Judged, Measuring};
+pub use slo::burning;
 
 /// What is known of a rollout at one look.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -1,7 +1,7 @@
 //! What the router is told and what it tells: wire types, and the routes on disk.
 
 use super::RouteError;
-use crate::model::{LatencyBucket, Name, Release, Sticky};
+use crate::model::{LatencyBucket, Name, Release, RequestLimit, Sticky};
 use serde::{Deserialize, Serialize};
 use std::{
     fs,
@@ -115,7 +115,7 @@ pub struct Route {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shadow: Option<Shadow>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub limit: Option<Limit>,
+    pub limit: Option<RequestLimit>,
     #[serde(default, skip_serializing_if = "Ejection::is_default")]
     pub ejection: Ejection,
 }
@@ -137,15 +137,6 @@ pub struct Shadow {
     pub share: u32,
     /// Numbers that differ by no more than this are equal.
     pub tolerance: f64,
-}
-/// How many requests a model in one environment works on at a time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Limit {
-    /// Requests under way.
-    pub concurrent: u32,
-    /// Requests that wait for one of them to end; further ones are refused.
-    pub queue: u32,
 }
 /// When a replica that fails is passed over. At most half of a release's replicas are, and never the last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -334,7 +325,7 @@ mod tests {
             forced: true,
             preview: Some(release),
             shadow: Some(Shadow { release, share: 100_000, tolerance: 1e-6 }),
-            limit: Some(Limit { concurrent: 2, queue: 8 }),
+            limit: Some(RequestLimit { concurrent: 2, queue: 8 }),
             ejection: Ejection { failures: 0, ..Ejection::default() },
             ..route
         };

@@ -1,6 +1,6 @@
 //! The limit on the requests that a model works on at a time, and the queue before it.
 
-use super::Limit;
+use crate::model::RequestLimit;
 use std::{
     collections::VecDeque,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -38,14 +38,14 @@ impl Gate {
     }
 
     /// The limit changed: those who wait may be let in.
-    pub fn set(self: &Arc<Self>, limit: Option<Limit>) {
+    pub fn set(self: &Arc<Self>, limit: Option<RequestLimit>) {
         let mut inner = self.lock();
         inner.concurrent = limit.map_or(u32::MAX, |l| l.concurrent);
         self.admit(inner);
     }
 
     /// A ticket at once, or a place in the queue that becomes one.
-    pub fn enter(self: &Arc<Self>, limit: Limit) -> Result<Result<Ticket, oneshot::Receiver<Ticket>>, Full> {
+    pub fn enter(self: &Arc<Self>, limit: RequestLimit) -> Result<Result<Ticket, oneshot::Receiver<Ticket>>, Full> {
         let mut inner = self.lock();
         if inner.running < inner.concurrent && inner.waiting.is_empty() {
             inner.running += 1;
@@ -89,7 +89,7 @@ mod tests {
     #[test]
     fn tickets_are_bounded_and_passed_on_in_turn() {
         let gate = Arc::new(Gate::default());
-        let limit = Limit { concurrent: 1, queue: 2 };
+        let limit = RequestLimit { concurrent: 1, queue: 2 };
         gate.set(Some(limit));
         let enter = || gate.enter(limit).ok();
         let waits = || enter().and_then(Result::err).unwrap();
@@ -103,7 +103,7 @@ mod tests {
         drop(first);
         let ticket = second.try_recv();
         assert!(ticket.is_ok() && fourth.try_recv().is_err());
-        gate.set(Some(Limit { concurrent: 2, queue: 2 }));
+        gate.set(Some(RequestLimit { concurrent: 2, queue: 2 }));
         assert!(fourth.try_recv().is_ok(), "a raised limit lets in");
         drop(ticket);
         assert!(enter().is_some_and(|e| e.is_ok()));

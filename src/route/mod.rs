@@ -29,8 +29,8 @@ mod workers;
 
 pub use client::RouterClient;
 pub use config::{
-    AccessLog, Agreement, Ejection, Identity, Limit, ReleaseRoute, ReleaseStats, Route, RouterSettings, RoutesFile,
-    Shadow, Started, StatsAnswer, Window,
+    AccessLog, Agreement, Ejection, Identity, ReleaseRoute, ReleaseStats, Route, RouterSettings, RoutesFile, Shadow,
+    Started, StatsAnswer, Window,
 };
 pub use server::run;
 pub use table::{Lookup, Table};

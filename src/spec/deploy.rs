@@ -47,6 +47,7 @@ fn one(mut t: Table) -> Option<DeploySpec> {
         }
     });
     let forced = t.flag("forced").unwrap_or_default();
+    let limit = t.table("limit").and_then(limit);
     let on_failure = t.parsed("on_failure", |s| match s {
         "hold" => Ok(OnFailure::Hold),
         "revert" => Ok(OnFailure::Revert),
@@ -68,8 +69,23 @@ fn one(mut t: Table) -> Option<DeploySpec> {
         keep_warm,
         sticky,
         forced,
+        limit,
         on_failure,
     })
+}
+
+/// Requests that are worked on and that wait.
+fn limit(mut t: Table) -> Option<RequestLimit> {
+    const MOST: u64 = 1 << 20;
+    let small = |n: u64| u32::try_from(n).unwrap_or(u32::MAX);
+    let concurrent = t.whole("concurrent", 1, MOST).map(small);
+    if !t.has("concurrent") {
+        t.error("`limit` needs `concurrent`, how many requests are worked on at a time".into());
+    }
+    let queue = t.whole("queue", 0, MOST).map(small);
+    t.finish();
+    // As many wait as are worked on, where nobody says.
+    concurrent.map(|concurrent| RequestLimit { concurrent, queue: queue.unwrap_or(concurrent) })
 }
 
 /// Keys that belong to some strategies only.

@@ -8,6 +8,7 @@ mod listed;
 mod load;
 pub mod lock;
 mod model;
+mod monitor;
 mod others;
 mod paths;
 pub mod pipeline;

@@ -2,7 +2,9 @@
 
 use super::{
     decode::{Extra, File, Table},
-    deploy, paths, pipeline,
+    deploy,
+    monitor::monitor,
+    paths, pipeline,
     serve::{Registered, registered, serve},
     units::{duration, size},
 };
@@ -45,7 +47,7 @@ fn model(root: &mut Table) -> Option<ModelSpec> {
     if serve.is_none() && !deploy.is_empty() && !root.has("serve") {
         root.error_at("deploy", "there is nothing to deploy".into(), "add a [serve] table with `run`".into());
     }
-    monitor(root);
+    let slo = monitor(root);
     let train = train?;
     let needs_packages = serve.as_ref().is_some_and(|s| matches!(s.run, Serving::Runtime(Runtime::Mlflow(_))));
     if needs_packages && train.stage.python.is_none() {
@@ -77,6 +79,7 @@ fn model(root: &mut Table) -> Option<ModelSpec> {
         gates,
         serve,
         deploy,
+        slo,
     })
 }
 
@@ -308,41 +311,4 @@ fn gate(mut t: Table) -> Option<GateSpec> {
         tolerance,
         higher_is_better: better.unwrap_or(true),
     })
-}
-
-/// `[monitor]` is checked, so that specs written for it stay valid; this version does not act on it, and says so.
-fn monitor(root: &mut Table) {
-    let Some(mut t) = root.table("monitor") else { return };
-    root.warn_at(
-        "monitor",
-        "`[monitor]` is checked but not acted on by this version".into(),
-        "no drift is watched yet".into(),
-    );
-    if let Some(mut d) = t.table("drift") {
-        let interval = |s: &str| match duration(s)? {
-            Millis(0) => Err("write more than 0".to_owned()),
-            some => Ok(some),
-        };
-        d.text("method");
-        share(&mut d, "share");
-        d.parsed("window", interval);
-        d.parsed("every", interval);
-        d.parsed("on_drift", |s| match s {
-            "retrain" | "alert" => Ok(()),
-            _ => Err("write \"retrain\" or \"alert\"".into()),
-        });
-        d.finish();
-    }
-    if let Some(mut s) = t.table("slo") {
-        s.parsed("latency_p99", duration);
-        share(&mut s, "availability");
-        s.finish();
-    }
-    t.finish();
-}
-
-fn share(t: &mut Table, key: &'static str) {
-    if t.number(key).is_some_and(|n| !(0.0..=1.0).contains(&n)) {
-        t.error_at(key, format!("`{key}` is from 0 to 1"), "such as 0.999".into());
-    }
 }

@@ -68,7 +68,8 @@ fn many_writers_share_flushes_and_every_one_is_answered() {
 #[test]
 fn a_group_that_was_refused_whole_takes_no_number() {
     let dir = tempfile::tempdir().unwrap();
-    let create = || Batch { ops: vec![batch::Op::Create(b"v".to_vec(), record::encode(&1u8).unwrap())], ..Batch::new() };
+    let create =
+        || Batch { ops: vec![batch::Op::Create(b"v".to_vec(), record::encode(&1u8).unwrap())], ..Batch::new() };
     let store = Store::open(dir.path()).unwrap();
     store.commit(create()).unwrap();
     assert!(matches!(store.commit(create()), Err(StoreError::Immutable(_))));

@@ -201,3 +201,61 @@ fn where_trimtab_may_not_push_the_reason_is_on_the_screen() {
         said.contains("not reverted by trimtab: trimtab may not push to this source")
     });
 }
+
+const SLO: &str = "[monitor]\nslo = { availability = 0.99, latency_p99 = \"30s\" }\n";
+
+#[test]
+fn a_release_that_burns_its_objective_with_all_traffic_is_taken_back_at_once() {
+    let deploy = format!("keep_warm = \"10m\"\n{SLO}");
+    let w = served(&deploy);
+    commit(&w, 666, &deploy);
+    let mut failed = 0;
+    let reason = rejected(&w, |status, version| {
+        assert_eq!((status, version), (500, "v2"));
+        failed += 1;
+    });
+    assert!(reason.starts_with("availability 0.99 is broken: 100.00 % of ") && failed >= 3, "{failed}: {reason}");
+    until("it is said", || w.json(&["status", "fraud"])["summary"]["health"] == "Degraded");
+    let log = w.json(&["events"]).to_string();
+    assert!(log.contains("v2 taken back: availability 0.99 is broken") && log.contains("v1 takes over"), "{log}");
+    let restarts = w.json(&["status", "fraud"])["replicas"][0]["replicas"][0]["restarts"].clone();
+    assert_eq!(restarts, 0, "the warm release took over");
+    commit(&w, 3, &deploy);
+    w.wait_for("fraud", "version=v3");
+    w.wait_for("fraud", "healthy");
+}
+
+#[test]
+fn what_is_taken_back_is_reverted_in_git_once_the_release_before_is_up_again() {
+    let deploy = format!("keep_warm = \"0s\"\non_failure = \"revert\"\n{SLO}");
+    let w = served(&deploy);
+    until("the lock", || w.json(&["events"]).to_string().contains("lock_committed"));
+    let before = w.head().unwrap().tree_id();
+    commit(&w, 666, &deploy);
+    rejected(&w, |_, _| ());
+    let message = eventually("the revert", LONG, || {
+        let head = w.head().unwrap();
+        head.message().unwrap().starts_with("Revert ").then(|| head.message().unwrap().to_owned())
+    });
+    assert_eq!(w.head().unwrap().tree_id(), before);
+    assert!(message.contains("v2 was rejected in production: availability 0.99 is broken: "), "{message}");
+    w.wait_for("fraud", "healthy");
+    assert_eq!((w.get("/models/fraud/x").1.as_str(), w.trained("count").len()), ("v1", 2));
+}
+
+#[test]
+fn calls_past_the_limit_wait_and_then_are_told_to_come_back() {
+    let w = served("limit = { concurrent = 1, queue = 1 }\n");
+    let url = format!("{}/models/fraud/slow", w.json(&["status"])["router"].as_str().unwrap());
+    let call = || {
+        let url = url.clone();
+        let client = reqwest::blocking::Client::builder().no_proxy().build().unwrap();
+        std::thread::spawn(move || client.get(url).send().unwrap())
+    };
+    let calls: Vec<_> = (0..6).map(|_| call()).collect();
+    let answers: Vec<_> = calls.into_iter().map(|c| c.join().unwrap()).collect();
+    assert!(answers.iter().all(|a| a.status() != 503 || a.headers().contains_key("retry-after")), "{answers:?}");
+    let calls: Vec<u16> = answers.iter().map(|a| a.status().as_u16()).collect();
+    let of = |status: u16| calls.iter().filter(|s| **s == status).count();
+    assert!(of(200) >= 2 && of(503) >= 1 && of(200) + of(503) == 6, "{calls:?}");
+}

@@ -53,13 +53,14 @@ open(os.environ["TRIMTAB_METRICS"], "a").write(json.dumps({"score": params.get("
 
 /// Serves what was trained; `bad` params make it answer 500.
 pub const SERVE: &str = r#"
-import json, os, signal, threading
+import json, os, signal, threading, time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 model = open(os.environ["TRIMTAB_ARTIFACT"] + "/model.json").read().encode()
 class H(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     def do_GET(self):
         ready = self.path == "/v2/health/ready"
+        if self.path == "/slow": time.sleep(1)
         status = 500 if b'"seed": 666' in model and not ready else 200
         self.wfile.write(b"HTTP/1.1 %d -\r\ncontent-length: %d\r\n\r\n" % (status, len(model)) + model)
     def log_message(self, *a): pass

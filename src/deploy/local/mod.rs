@@ -223,6 +223,12 @@ impl Target for LocalTarget {
             None => Traffic { new: stats(new), stable, agreement: None },
         }
     }
+    fn served(&self, environment: &Name, model: &Name, release: Release) -> Served {
+        let answer = self.stats_of(environment, model).unwrap_or_default();
+        let found = answer.releases.iter().find(|r| r.release == release);
+        let all = |r: &ReleaseStats| Served { since: stats(r), recent: measured(r.recent, vec![]) };
+        found.map(all).unwrap_or_default()
+    }
     fn recent(&self, environment: &Name, model: &Name) -> (f64, f64, f64) {
         let releases = self.recent_where(|r| r.environment == *environment && r.model == *model);
         let windows: Vec<Window> = releases.into_iter().map(|r| r.recent).collect();
@@ -266,8 +272,12 @@ impl Target for LocalTarget {
 }
 
 fn stats(of: &ReleaseStats) -> TrafficStats {
-    let Window { requests, errors, p50_ms, p90_ms, p99_ms } = of.epoch;
-    TrafficStats { requests, errors, p50_ms, p90_ms, p99_ms, latency: of.latency.clone() }
+    measured(of.epoch, of.latency.clone())
+}
+
+fn measured(window: Window, latency: Vec<LatencyBucket>) -> TrafficStats {
+    let Window { requests, errors, p50_ms, p90_ms, p99_ms } = window;
+    TrafficStats { requests, errors, p50_ms, p90_ms, p99_ms, latency }
 }
 
 /// What answers copies is measured by them.

@@ -216,6 +216,7 @@ impl Supervisor {
         let mut route = Route {
             sticky: wanted.manner.sticky.clone(),
             forced: wanted.manner.forced,
+            limit: wanted.manner.limit,
             preview: wanted.manner.preview,
             shadow: wanted.manner.copies.map(|c| Shadow {
                 release: c.release,

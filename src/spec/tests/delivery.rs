@@ -23,6 +23,13 @@ fn each_mistake_of_delivery_is_told_with_its_place() {
         ("strategy = \"experiment\"\nhold = \"1m\"\nweight = 60", "more than half of the traffic"),
         ("sticky = \"x-user\"", "write \"header:NAME\" or \"cookie:NAME\""),
         ("on_failure = \"panic\"", "write \"hold\" or \"revert\""),
+        ("limit = { queue = 3 }", "`limit` needs `concurrent`"),
+        ("limit = { concurrent = 0 }", "write a whole number from 1 to"),
+        ("[monitor.slo]\nwatch = \"1h\"", "`slo` needs an objective"),
+        ("[monitor.slo]\navailability = 1.0", "`availability` is above 0 and below 1"),
+        ("[monitor.slo]\nlatency_p99 = 50", "latency_p99"),
+        ("[monitor.slo]\navailability = 0.9\nburn_rate = 0.5", "at a `burn_rate` below 1"),
+        ("[monitor.slo]\nlatency_p95 = \"50ms\"", "did you mean"),
         ("strategy = \"canary\"\nsteps = [{ weight = 5 }]", "a step needs `hold`"),
         ("strategy = \"canary\"\nsteps = [{ weight = 0.0001, hold = \"1m\" }]", "finer than traffic is split"),
         ("[[deploy.analysis]]\nmetric = \"error_rate\"\nmax = 0.1", "has no step in which anything could be measured"),
@@ -119,4 +126,19 @@ fn shared_analyses_are_followed_to_the_models_that_use_them() {
     let (last, _) = next.update(&broken.changes_from(&after), &revision(), "", &broken).unwrap();
     let text = render::text(&last.state().diagnostics);
     assert!(text.contains("analysis `usual` is broken") && text.contains("analyses/usual.toml"), "{text}");
+}
+
+#[test]
+fn objectives_and_limits_are_read() {
+    let spec = |lines: &str| {
+        let files = deploying(lines);
+        assert_eq!(files.load().state().diagnostics, []);
+        files.load().state().models["fraud"].spec.clone()
+    };
+    let limit = |lines: &str| spec(lines).deploy[0].limit;
+    assert_eq!(limit("limit = { concurrent = 8 }"), Some(RequestLimit { concurrent: 8, queue: 8 }));
+    assert_eq!(limit("limit = { concurrent = 8, queue = 0 }"), Some(RequestLimit { concurrent: 8, queue: 0 }));
+    let slo = spec("[monitor]\nslo = { availability = 0.999, latency_p99 = \"50ms\", watch = \"10m\" }").slo.clone();
+    let objectives = vec![Objective::Availability(0.999), Objective::Latency { quantile: 0.99, max: Millis(50) }];
+    assert_eq!(*slo.unwrap(), SloSpec { objectives, burn_rate: DEFAULT_BURN_RATE, watch: Millis(600_000) });
 }

@@ -1,7 +1,10 @@
 //! What the router keeps from replicas, and keeps clients from: limits, failing replicas, slow and vanished clients; and what it notes.
 
 use super::*;
-use trimtab::route::{AccessLog, Ejection, Limit};
+use trimtab::{
+    model::RequestLimit,
+    route::{AccessLog, Ejection},
+};
 
 fn settings() -> RouterSettings {
     RouterSettings::new(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))
@@ -24,7 +27,7 @@ async fn gated() -> (SocketAddr, Arc<tokio::sync::Semaphore>, Arc<std::sync::ato
 async fn requests_past_the_limit_wait_and_past_the_queue_are_refused() {
     let router = Router::start();
     let (a, open, inside) = gated().await;
-    let limit = Some(Limit { concurrent: 2, queue: 3 });
+    let limit = Some(RequestLimit { concurrent: 2, queue: 3 });
     router.control().put_route(&Route { limit, ..route(1, &[(1, 100_000, &[a])]) }).await.unwrap();
     let all: Vec<_> = (0..10)
         .map(|_| {
@@ -54,7 +57,7 @@ async fn requests_past_the_limit_wait_and_past_the_queue_are_refused() {
 async fn a_client_that_leaves_gives_its_place_to_the_next() {
     let router = Router::start();
     let (a, open, inside) = gated().await;
-    let limit = Some(Limit { concurrent: 1, queue: 1 });
+    let limit = Some(RequestLimit { concurrent: 1, queue: 1 });
     router.control().put_route(&Route { limit, ..route(1, &[(1, 100_000, &[a])]) }).await.unwrap();
     // Half-open: the client is gone while its request is worked on.
     let mut gone = std::net::TcpStream::connect(router.identity.address).unwrap();
