@@ -34,6 +34,8 @@ fn rollout() -> RolloutSummary {
         strategy: StrategyKind::Canary,
         weight: 50.0,
         phase: "step".into(),
+        held: false,
+        gate: false,
         until: Some(SteadyMs(1_030_000)),
         started: WallMs(0),
         analysis: vec![],

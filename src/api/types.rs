@@ -103,6 +103,12 @@ pub struct RolloutSummary {
     pub weight: f64,
     /// `starting`, `step`, or how it was paused: `paused by hand`.
     pub phase: String,
+    /// Whether it is paused: it goes on when someone says so.
+    #[serde(default)]
+    pub held: bool,
+    /// Whether that is at a gate: the step itself is done.
+    #[serde(default)]
+    pub gate: bool,
     /// When the hold of this step ends.
     pub until: Option<SteadyMs>,
     pub started: WallMs,

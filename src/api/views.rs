@@ -125,6 +125,8 @@ fn rollout(r: &Reconciler, observed: &ObservedModel, environment: &Name, x: &Rol
         strategy: x.strategy,
         weight: x.weight(),
         phase,
+        held: matches!(x.phase, Phase::Paused { .. }),
+        gate: matches!(x.phase, Phase::Paused { gate: true, .. }),
         until,
         started: x.started_wall,
         analysis: x.analysis.clone(),

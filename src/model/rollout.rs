@@ -48,7 +48,7 @@ pub struct Measurement {
     pub text: String,
 }
 
-/// An analysis of a rollout and how it stands. Everything but `spec` and `recent` begins anew with each step.
+/// An analysis of a rollout and how it stands. Everything but `spec` and the recent figures begins anew with each step.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct AnalysisRun {
     #[serde(flatten)]
@@ -69,12 +69,25 @@ pub struct AnalysisRun {
     /// The newest figures of the rollout, oldest first.
     #[serde(default)]
     pub recent: Vec<f64>,
+    /// Those of stable, where there are any, measured with them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub recent_stable: Vec<f64>,
 }
 impl AnalysisRun {
     /// Nothing measured yet.
     pub fn new(spec: AnalysisSpec) -> Self {
         let (good, bad, unclear, errors_in_a_row) = (0, 0, 0, 0);
-        Self { spec, next: SteadyMs(0), good, bad, unclear, errors_in_a_row, last: None, recent: vec![] }
+        Self {
+            spec,
+            next: SteadyMs(0),
+            good,
+            bad,
+            unclear,
+            errors_in_a_row,
+            last: None,
+            recent: vec![],
+            recent_stable: vec![],
+        }
     }
 }
 

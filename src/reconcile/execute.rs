@@ -1,6 +1,6 @@
 //! What each action changes in a model's observed state, and the events that tell of it. No effect happens here.
 
-use super::Reconciler;
+use super::{Reconciler, replicas::News};
 use crate::{
     model::*,
     plan::{gates, release},
@@ -49,16 +49,18 @@ impl<'a> Change<'a> {
     }
 
     /// Tells what replicas did by themselves.
-    pub fn hear(&mut self, environment: &Name, news: Vec<(EventKind, String)>) {
+    pub fn hear(&mut self, environment: &Name, news: Vec<News>) {
         if let Some(deployment) = self.observed.deployments.get_mut(environment).filter(|d| d.stable.is_some()) {
             // A release proves itself anew after a death and after the recovery from it.
-            let died =
-                |(kind, _): &(EventKind, _)| matches!(kind, EventKind::ReplicaDied | EventKind::ReplicaRecovered);
+            let stable = deployment.stable;
+            let died = |n: &News| {
+                Some(n.release) == stable && matches!(n.kind, EventKind::ReplicaDied | EventKind::ReplicaRecovered)
+            };
             if deployment.healthy_since.is_none() || news.iter().any(died) {
                 deployment.healthy_since = Some(self.now.steady);
             }
         }
-        news.into_iter().for_each(|(kind, message)| self.tell(kind, Some(environment), message));
+        news.into_iter().for_each(|n| self.tell(n.kind, Some(environment), n.message));
     }
 
     fn take_up(&mut self, broken: Vec<Diagnostic>) {

@@ -15,13 +15,22 @@ struct One {
     at: SteadyMs,
 }
 
+/// Something that a replica did.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct News {
+    pub kind: EventKind,
+    pub release: Release,
+    /// For people.
+    pub message: String,
+}
+
 /// Reasons that differ with each death (they may hold times, ports, addresses) are told so often at most.
 const PAUSE_MS: u64 = 60_000;
 
 impl Told {
-    /// What is new of the replicas of an environment, for people.
-    pub fn news(&mut self, environment: &Name, replicas: &[ReplicaStatus], now: SteadyMs) -> Vec<(EventKind, String)> {
-        let mut news = vec![];
+    /// What is new of the replicas of an environment.
+    pub fn news(&mut self, environment: &Name, replicas: &[ReplicaStatus], now: SteadyMs) -> Vec<News> {
+        let mut all = vec![];
         self.0.retain(|(e, release, index), _| {
             e != environment || replicas.iter().any(|r| r.release == *release && r.index == *index)
         });
@@ -30,16 +39,17 @@ impl Told {
             let before = self.0.get(&key).cloned().unwrap_or_default();
             let who = format!("{environment}: replica {} of {}", r.index, r.release.version);
             let mut one = before.clone();
+            let mut news = |kind, message| all.push(News { kind, release: r.release, message });
             match (&r.death, &before.death) {
                 (Some(d), told) => {
                     let another = told.as_ref() != Some(&d.reason);
                     if told.is_none() || another && now.since(before.at) >= PAUSE_MS {
-                        news.push((EventKind::ReplicaDied, format!("{who} died: {}", d.reason)));
+                        news(EventKind::ReplicaDied, format!("{who} died: {}", d.reason));
                         (one.death, one.at) = (Some(d.reason.clone()), now);
                     }
                 }
                 (None, Some(_)) => {
-                    news.push((EventKind::ReplicaRecovered, format!("{who} is ready again")));
+                    news(EventKind::ReplicaRecovered, format!("{who} is ready again"));
                     one.death = None;
                 }
                 (None, None) => {}
@@ -51,7 +61,7 @@ impl Told {
                     .any(|((e, x, _), o)| *e == key.0 && *x == r.release && o.drift.as_ref() == Some(file));
                 if !told {
                     let version = r.release.version;
-                    news.push((EventKind::DriftHealed, format!("{environment}: {version}: {file}")));
+                    news(EventKind::DriftHealed, format!("{environment}: {version}: {file}"));
                 }
             }
             one.drift.clone_from(&r.drift);
@@ -61,7 +71,7 @@ impl Told {
                 self.0.remove(&key);
             }
         }
-        news
+        all
     }
 }
 
@@ -87,7 +97,7 @@ mod tests {
         let (mut told, production) = (Told::default(), Name::new("production").unwrap());
         let mut news = |death: Option<&str>, at| {
             let all = told.news(&production, &[replica(death, None, 0)], SteadyMs(at));
-            all.into_iter().map(|(_, message)| message).collect::<Vec<_>>()
+            all.into_iter().map(|news| news.message).collect::<Vec<_>>()
         };
         assert_eq!(news(None, 0), [""; 0]);
         assert_eq!(news(Some("exit 1"), 1), ["production: replica 0 of v3 died: exit 1"]);
@@ -104,7 +114,8 @@ mod tests {
         let (mut told, production) = (Told::default(), Name::new("production").unwrap());
         let both = [replica(None, Some("code/serve.py"), 0), replica(None, Some("code/serve.py"), 1)];
         let news = told.news(&production, &both, SteadyMs(1));
-        assert_eq!(news, [(EventKind::DriftHealed, "production: v3: code/serve.py".to_owned())]);
+        let [News { kind: EventKind::DriftHealed, message, .. }] = &news[..] else { panic!("{news:?}") };
+        assert_eq!(message, "production: v3: code/serve.py");
         assert_eq!(told.news(&production, &both, SteadyMs(2)), []);
     }
 }

@@ -148,13 +148,17 @@ impl Measuring<'_> {
                 (new.quantile(quantile), Some(stable.quantile(quantile)))
             }
         };
+        // What is not compared is shown beside it all the same.
+        let seen_of_stable = beside.filter(|_| stable.requests > 0);
         if let Some(broken) = outside(spec, value) {
             // Too few requests so far are no fault of the release.
             let few = spec.metric == AnalysisMetric::Requests && spec.min.is_some_and(|m| value < m);
-            return (!few).then(|| measurement(spec, Verdict::Failure, value, None, &format!("{broken} {over}")));
+            let failed = || measurement(spec, Verdict::Failure, value, None, &format!("{broken} {over}"));
+            return (!few).then(|| Measurement { stable: seen_of_stable, ..failed() });
         }
         if !spec.no_worse_than_stable {
-            return Some(measurement(spec, Verdict::Success, value, None, &over));
+            let fine = measurement(spec, Verdict::Success, value, None, &over);
+            return Some(Measurement { stable: seen_of_stable, ..fine });
         }
         if stable.requests < spec.min_requests.max(1) {
             return None;
@@ -193,8 +197,11 @@ impl Measuring<'_> {
             *counter = counter.saturating_add(1);
         }
         next.recent.extend(m.value);
-        let surplus = next.recent.len().saturating_sub(RECENT);
-        next.recent.drain(..surplus);
+        next.recent_stable.extend(m.stable);
+        for figures in [&mut next.recent, &mut next.recent_stable] {
+            let surplus = figures.len().saturating_sub(RECENT);
+            figures.drain(..surplus);
+        }
         next.last = Some(m);
         next
     }
@@ -206,6 +213,7 @@ pub fn anew(runs: &[AnalysisRun], now: SteadyMs) -> Vec<AnalysisRun> {
         next: now.plus(run.spec.delay.0),
         last: run.last.clone().filter(|_| run.spec.dry_run),
         recent: run.recent.clone(),
+        recent_stable: run.recent_stable.clone(),
         ..AnalysisRun::new(run.spec.clone())
     };
     runs.iter().map(one).collect()

@@ -130,7 +130,12 @@ async fn connection(
     let is_http2 = tokio::time::timeout(shared.limits.head_within, begins_as_http2(&stream)).await??;
     let caller = Caller::new(worker, peer, splitmix(shared.seed.fetch_add(1, Relaxed)));
     let stream = TokioIo::new(stream);
-    if is_http2 { serve_http2(shared, caller, stream).await } else { serve_http1(shared, caller, stream).await }
+    // Boxed: the state of the one protocol is much larger than that of the other.
+    if is_http2 {
+        Box::pin(serve_http2(shared, caller, stream)).await
+    } else {
+        serve_http1(shared, caller, stream).await
+    }
 }
 
 /// Looks at the first bytes without taking them.
@@ -153,7 +158,9 @@ async fn serve_http1<S: Read + Write + Unpin + Send + 'static>(
 ) -> Result<(), Failed> {
     let proxy = &shared.proxy;
     let caller = &caller;
-    let answer = service_fn(|request| async move { Ok::<_, Infallible>(proxy.handle(caller, request).await) });
+    // Boxed, so that a connection without a request holds no room for one: hyper keeps that of the future as long as the connection.
+    let answer =
+        service_fn(|request| Box::pin(async move { Ok::<_, Infallible>(proxy.handle(caller, request).await) }));
     let mut connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(shared.limits.head_within)

@@ -97,6 +97,7 @@ pub(super) fn run_line(state: &mut State, line: &str) -> Vec<Command> {
         "model" => state.open(Screen::Model(model)),
         "logs" => state.open(Screen::Log(model, Output::Runs)),
         "runs" => state.open(Screen::Runs(model.to_string())),
+        "rollout" => state.open(Screen::Rollout(model)),
         "diff" => state.open(Screen::Diff(model)),
         "suspend" | "resume" | "refresh" | "rollback" => state.ask(post(word.to_owned())),
         "promote" | "pause" | "abort" | "retry" => state.ask(post(format!("rollout/{word}"))),

@@ -13,6 +13,8 @@ use crossterm::event::KeyEvent;
 pub enum Screen {
     Fleet,
     Model(Name),
+    /// Traffic of a model on its way to another release.
+    Rollout(Name),
     /// What Git asks of a model against what is live.
     Diff(Name),
     Log(Name, Output),
@@ -218,7 +220,7 @@ impl State {
     /// The model that keys and commands are about: the one that is open, or the one that is seen to be selected.
     pub(super) fn subject(&self) -> Option<Name> {
         match &self.screen {
-            Screen::Model(m) | Screen::Log(m, _) | Screen::Diff(m) => Some(m.clone()),
+            Screen::Model(m) | Screen::Rollout(m) | Screen::Log(m, _) | Screen::Diff(m) => Some(m.clone()),
             Screen::Runs(experiment) | Screen::Run(experiment, _) | Screen::Compare(experiment, _) => {
                 Name::new(experiment).ok().filter(|n| self.summary(n).is_some())
             }
@@ -290,7 +292,7 @@ impl State {
     pub(super) fn needed(&mut self) -> Vec<Command> {
         match self.screen.clone() {
             Screen::Fleet | Screen::Help => vec![],
-            Screen::Model(m) => vec![Command::FetchModel(m)],
+            Screen::Model(m) | Screen::Rollout(m) => vec![Command::FetchModel(m)],
             Screen::Diff(m) => vec![Command::FetchDiff(m)],
             Screen::Log(model, output) if matches!(self.log.flow, Flow::Ended | Flow::Cut) => {
                 vec![Command::Follow(self.log.follow(model, output))]
@@ -369,12 +371,38 @@ impl State {
                 };
                 format!("{model}: revert and push {undone}?")
             }
-            "rollout/promote" => format!("Give the new version of {model} all traffic now?"),
-            "rollout/abort" => format!("Take all traffic of {model} back to stable?"),
-            "rollout/pause" => format!("Hold the rollout of {model} where it is?"),
-            "rollout/resume" => format!("Go on with the rollout of {model}?"),
-            _ => return None,
+            _ => return self.question_of_rollout(model, verb.strip_prefix("rollout/")?),
         })
+    }
+
+    /// What a word to a rollout does, in its figures.
+    fn question_of_rollout(&self, model: &Name, word: &str) -> Option<String> {
+        let moving = self.summary(model).and_then(|m| {
+            let of = |e: &EnvironmentSummary| Some((e.environment.clone(), e.version, e.rollout.clone()?));
+            m.environments.iter().rev().find_map(of)
+        });
+        let Some((environment, stable, r)) = moving else {
+            let what = match word {
+                "promote" => "give the new version all traffic now",
+                "abort" => "take all traffic back to stable",
+                "pause" => "hold its rollout",
+                "resume" => "go on with its rollout",
+                _ => return None,
+            };
+            return Some(format!("{model}: {what}?"));
+        };
+        let (to, weight) = (r.to, r.weight);
+        let stable = stable.map_or("nothing".to_owned(), |v| v.to_string());
+        let next = r.steps.get(r.step).map_or("all traffic".to_owned(), |s| format!("{} %", s.weight));
+        let what = match word {
+            "promote" => format!("give {to} all traffic now ({weight} % → 100 %), past all steps and analyses"),
+            "abort" => format!("take all traffic back to {stable} now; {to} is rejected and kept"),
+            "pause" => format!("hold {to} at {weight} % until someone says go on"),
+            "resume" if r.gate => format!("pass the gate: {to} {weight} % → {next}"),
+            "resume" => format!("go on with {to} at {weight} %, then {next}"),
+            _ => return None,
+        };
+        Some(format!("{model} in {environment}: {what}?"))
     }
 
     /// Notes what was drawn: how far it can be scrolled.
@@ -384,9 +412,9 @@ impl State {
     }
 }
 
-/// Whether a person holds a rollout of the model; `None` when there is none.
+/// Whether a rollout of the model waits for a person; `None` when there is none.
 pub(super) fn held(m: &ModelSummary) -> Option<bool> {
     let mut rollouts = m.environments.iter().filter_map(|e| e.rollout.as_ref()).peekable();
     rollouts.peek()?;
-    Some(rollouts.any(|r| r.phase.starts_with("paused")))
+    Some(rollouts.any(|r| r.held))
 }

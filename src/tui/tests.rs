@@ -9,6 +9,7 @@ mod burst;
 mod fleet;
 mod log;
 mod model;
+mod rollout;
 mod steer;
 mod tracked;
 
@@ -28,7 +29,8 @@ fn measured() -> AnalysisRun {
     let text = "error_rate 0.0002 over 4120 requests".into();
     let last = Measurement { verdict: Verdict::Success, value: Some(0.0002), stable: None, text };
     let recent = vec![0.0, 0.0001, 0.0004, 0.0002];
-    AnalysisRun { good: 4, last: Some(last), recent, ..AnalysisRun::new(spec) }
+    let recent_stable = vec![0.0002, 0.0003, 0.0002, 0.0001];
+    AnalysisRun { good: 4, last: Some(last), recent, recent_stable, ..AnalysisRun::new(spec) }
 }
 
 fn summary(name: &str, health: Health, rollout: bool) -> ModelSummary {
@@ -39,6 +41,8 @@ fn summary(name: &str, health: Health, rollout: bool) -> ModelSummary {
         strategy: StrategyKind::Canary,
         weight: 25.0,
         phase: "step".into(),
+        held: false,
+        gate: false,
         until: Some(SteadyMs(1_030_000)),
         started: WallMs(0),
         analysis: vec![measured()],

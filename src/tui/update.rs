@@ -31,7 +31,8 @@ pub fn update(state: &mut State, message: Message) -> Vec<Command> {
             return commands;
         }
         // The answer for a page that was left comes late.
-        Message::Model(detail) if matches!(&state.screen, Screen::Model(m) if *m != detail.summary.name) => {}
+        Message::Model(detail) if matches!(&state.screen, Screen::Model(m) | Screen::Rollout(m) if *m != detail.summary.name) =>
+            {}
         Message::Model(detail) => state.model = Some(*detail),
         Message::Events(mut events) => {
             // What came since the answer was made stays.
@@ -85,7 +86,7 @@ fn on_event(state: &mut State, event: Option<Event>) -> Vec<Command> {
         Screen::Plan if event.as_ref().is_none_or(|e| e.seq > 0 || e.model.is_some()) => {
             commands.push(Command::FetchPlan);
         }
-        Screen::Model(m) if about(m) => commands.push(Command::FetchModel(m.clone())),
+        Screen::Model(m) | Screen::Rollout(m) if about(m) => commands.push(Command::FetchModel(m.clone())),
         Screen::Diff(m) if about(m) => commands.push(Command::FetchDiff(m.clone())),
         // The next stage of the pipeline may have begun.
         Screen::Log(m, _) if about(m) => commands.extend(state.needed()),
@@ -159,7 +160,8 @@ fn on_key(state: &mut State, key: KeyEvent) -> Vec<Command> {
 }
 
 /// What is about one model.
-const OF_A_MODEL: [Act; 7] = [Act::Open, Act::Log, Act::Diff, Act::Promote, Act::Hold, Act::Abort, Act::Rollback];
+const OF_A_MODEL: [Act; 8] =
+    [Act::Open, Act::Rollout, Act::Log, Act::Diff, Act::Promote, Act::Hold, Act::Abort, Act::Rollback];
 
 /// Whether keys have the meanings of tracked runs' screens.
 fn is_tracked(screen: &Screen) -> bool {
@@ -196,6 +198,7 @@ fn on_act(state: &mut State, act: Act) -> Vec<Command> {
         Act::Open => return subject.map_or(vec![], |m| state.open(Screen::Model(m))),
         Act::Log if matches!(state.screen, Screen::Log(..)) => return state.other_output(),
         Act::Log => return subject.map_or(vec![], |m| state.open(Screen::Log(m, Output::Runs))),
+        Act::Rollout => return subject.map_or(vec![], |m| state.open(Screen::Rollout(m))),
         Act::Diff => return subject.map_or(vec![], |m| state.open(Screen::Diff(m))),
         Act::Runs => return state.open(subject.map_or(Screen::Experiments, |m| Screen::Runs(m.to_string()))),
         Act::Events => return state.open(Screen::Events),

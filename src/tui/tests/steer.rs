@@ -39,17 +39,17 @@ fn a_rollout_is_held_and_goes_on_by_the_same_key() {
     type_line(&mut state, "/fraud");
     assert!(screen(&state, 80, 10).contains("H hold"));
     assert_eq!(key(&mut state, KeyCode::Char('H')), []);
-    assert!(screen(&state, 80, 10).contains("Hold the rollout of fraud where it is? "));
+    assert!(screen(&state, 80, 10).contains("fraud in production: hold v7 at 25 % until someone says go on? "));
     assert_eq!(key(&mut state, KeyCode::Char('y')), [post("fraud", "rollout/pause")]);
     let mut fraud = summary("fraud", Health::Progressing, true);
     if let Some(r) = fraud.environments[0].rollout.as_mut() {
-        (r.phase, r.until) = ("paused by hand".into(), None);
+        (r.phase, r.held, r.until) = ("paused by hand".into(), true, None);
     }
     update(&mut state, Message::Fleet(Box::new(fleet(vec![fraud]))));
     let text = screen(&state, 80, 10);
     assert!(text.contains("H go on") && text.contains("production: paused by hand, step 2 of 2"), "{text}");
     key(&mut state, KeyCode::Char('H'));
-    assert!(screen(&state, 80, 10).contains("Go on with the rollout of fraud?"));
+    assert!(screen(&state, 80, 10).contains("fraud in production: go on with v7 at 25 %, then all traffic?"));
     assert_eq!(key(&mut state, KeyCode::Char('y')), [post("fraud", "rollout/resume")]);
 }
 

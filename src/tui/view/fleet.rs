@@ -290,7 +290,7 @@ fn note(m: &ModelSummary, now: Now) -> Option<Span<'static>> {
 
 /// `canary, step 2 of 3, next step in 36m`.
 pub fn stage(r: &RolloutSummary, now: Now) -> String {
-    let word = if r.phase == "step" { "canary".to_owned() } else { visible(&r.phase) };
+    let word = if r.phase == "step" { r.strategy.word().replace('_', " ") } else { visible(&r.phase) };
     let step = if r.step == 0 { String::new() } else { format!(", step {} of {}", r.step, r.steps.len()) };
     let left = |u: SteadyMs| i64::try_from(u.since(now.steady).div_ceil(1000) * 1000).unwrap_or(i64::MAX);
     let next = r.until.map_or(String::new(), |u| format!(", next step in {}", age(left(u))));

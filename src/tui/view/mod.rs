@@ -1,9 +1,13 @@
 //! Screens as functions of the state.
 
+mod chart;
 mod fleet;
 mod model;
 mod paint;
+mod rollout;
+mod scale;
 mod simple;
+mod spark;
 mod tracked;
 
 use super::{
@@ -27,13 +31,20 @@ use ratatui::{
 ///  enter open  d diff  l logs  p plan  t time line  s sync  / filter  : command  q quit  ? help
 /// ```
 pub fn draw(frame: &mut Frame, state: &State) -> Extent {
+    let width = frame.area().width.into();
+    let below = match state.question() {
+        Some(question) => confirmation(&question, width),
+        None => vec![footer(state, width)],
+    };
+    let rows = u16::try_from(below.len()).unwrap_or(1);
     let [head, body, foot] =
-        Layout::vertical([Constraint::Length(1), Constraint::Min(0), Constraint::Length(1)]).areas(frame.area());
-    frame.render_widget(Paragraph::new(header(state, head.width.into())), head);
-    frame.render_widget(Paragraph::new(footer(state, foot.width.into())), foot);
+        Layout::vertical([Constraint::Length(1), Constraint::Min(0), Constraint::Length(rows)]).areas(frame.area());
+    frame.render_widget(Paragraph::new(header(state, width)), head);
+    frame.render_widget(Paragraph::new(below), foot);
     match &state.screen {
         Screen::Fleet => fleet::draw(frame, body, state),
         Screen::Model(_) => model::draw(frame, body, state),
+        Screen::Rollout(name) => rollout::draw(frame, body, state, name),
         Screen::Log(name, output) => simple::log(frame, body, state, name, output),
         Screen::Diff(name) => simple::diff(frame, body, state, name),
         Screen::Experiments => tracked::experiments(frame, body, state),
@@ -70,6 +81,10 @@ pub fn ages(state: &State) -> String {
             revision.map(|r| Millis((now.wall.0 - r.time.0).max(0) as u64).to_string()).collect()
         }
         Screen::Experiments | Screen::Runs(_) | Screen::Run(..) | Screen::Compare(..) => tracked::ages(state, SEEN),
+        Screen::Rollout(_) => {
+            let moving = state.model.iter().filter_map(|m| rollout::moving(&m.summary));
+            moving.map(|(_, r)| format!("{} {}", fleet::stage(r, now), ago(r.started))).collect()
+        }
         Screen::Diff(_) | Screen::Log(..) | Screen::Help => vec![],
     };
     if matches!(state.screen, Screen::Fleet | Screen::Model(_)) {
@@ -142,6 +157,7 @@ fn hints(state: &State) -> Vec<Hint> {
                 out.extend([("enter", "open"), ("d", "diff"), ("l", "logs")]);
             }
             steer(&mut out);
+            out.extend(rollout.is_some().then_some(("o", "rollout")));
             out.push(("r", if subject.is_some() { "runs" } else { "experiments" }));
             out.extend([
                 ("/", "filter"),
@@ -152,8 +168,20 @@ fn hints(state: &State) -> Vec<Hint> {
                 ("q", "quit"),
             ]);
         }
+        Screen::Rollout(_) => {
+            out.push(("esc", "back"));
+            steer(&mut out);
+            out.extend([
+                ("j k", "choose an analysis"),
+                ("enter", "model"),
+                ("l", "logs"),
+                ("d", "diff"),
+                (":", "command"),
+            ]);
+        }
         Screen::Model(_) | Screen::Diff(_) => {
             out.push(("esc", "back"));
+            out.extend(rollout.is_some().then_some(("o", "rollout")));
             steer(&mut out);
             let other = if matches!(state.screen, Screen::Diff(_)) { ("enter", "open") } else { ("d", "diff") };
             out.extend([other, ("l", "logs"), ("r", "runs"), ("j k", "scroll"), ("t", "time line"), (":", "command")]);
@@ -219,6 +247,22 @@ fn laid_out(hints: Vec<Hint>, width: usize) -> Vec<Span<'static>> {
     out
 }
 
+/// A question in as many rows as it needs, and the keys that answer it.
+fn confirmation(question: &str, width: usize) -> Vec<Line<'static>> {
+    const KEYS: &str = "  y yes, any other key no";
+    let mut rows = paint::told(&visible(question), width.saturating_sub(1), 0);
+    let last = rows.pop().unwrap_or_default();
+    let mut out: Vec<Line> = rows.iter().map(|r| Line::from(warn(&format!(" {r}")))).collect();
+    let keys = [strong("  y"), Span::raw(&KEYS[3..])];
+    let last = warn(&format!(" {last}"));
+    if last.width() + KEYS.len() <= width {
+        out.push(Line::from([vec![last], keys.to_vec()].concat()));
+    } else {
+        out.extend([Line::from(last), clip(Line::from(keys.to_vec()), width)]);
+    }
+    out
+}
+
 fn footer(state: &State, width: usize) -> Line<'static> {
     let line = match &state.mode {
         Mode::Command(typed) => {
@@ -247,14 +291,8 @@ fn footer(state: &State, width: usize) -> Line<'static> {
             let found = format!("  {} of {all}   enter keeps, esc clears", state.shown().len());
             vec![strong(" /"), Span::raw(visible(text)), Span::raw("▏"), dim(&found)]
         }
-        Mode::Confirm(_) => {
-            const KEYS: &str = " yes, any other key no";
-            let question = format!(" {}", visible(&state.question().unwrap_or_default()));
-            let question = paint::cut(&question, width.saturating_sub(KEYS.len() + 3));
-            vec![warn(&question), strong("  y"), Span::raw(KEYS)]
-        }
         Mode::Normal if !state.note.is_empty() => vec![warn(&format!(" {}", paint::gist(&state.note)))],
-        Mode::Normal => {
+        Mode::Normal | Mode::Confirm(_) => {
             let mut line = vec![];
             if state.screen == Screen::Fleet && !state.filter.is_empty() {
                 line.extend([strong(&format!(" /{}", visible(&state.filter))), dim(" esc clears ")]);

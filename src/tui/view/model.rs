@@ -122,7 +122,7 @@ fn environment(e: &EnvironmentSummary, m: &ModelDetail, now: Now, width: usize, 
         }
     }
     if let Some(r) = &e.rollout {
-        rollout(r, now, out);
+        rollout(e, r, now, width, out);
     }
     for r in replicas.iter().filter(|r| !r.ready) {
         let why = r.message.as_deref().map(visible).unwrap_or_else(|| "starts".to_owned());
@@ -143,7 +143,7 @@ fn traffic(e: &EnvironmentSummary) -> String {
     format!("{:.1} req/s   p99 {:.1} ms   {errors:.1} % errors", e.requests_per_s, e.p99_ms)
 }
 
-fn rollout(r: &RolloutSummary, now: Now, out: &mut Vec<Line<'static>>) {
+fn rollout(e: &EnvironmentSummary, r: &RolloutSummary, now: Now, width: usize, out: &mut Vec<Line<'static>>) {
     let mut line = vec![accent(&format!("   {}   ", stage(r, now)))];
     let weights = r.steps.iter().map(|s| s.weight).chain([100.0]);
     for (i, weight) in weights.enumerate() {
@@ -155,39 +155,11 @@ fn rollout(r: &RolloutSummary, now: Now, out: &mut Vec<Line<'static>>) {
     let t = &r.traffic.new;
     let seen = format!("{} requests, {} failed, p50 {:.1} ms, p99 {:.1} ms", t.requests, t.errors, t.p50_ms, t.p99_ms);
     out.push(Line::from(dim(&format!("   {} so far: {seen}", r.to))));
-    out.extend(r.analysis.iter().map(|a| analysis(a, t)));
-}
-
-/// One analysis, and how it stands.
-fn analysis(run: &AnalysisRun, t: &TrafficStats) -> Line<'static> {
-    let spec = &run.spec;
-    let show = |v: f64| spec.metric.show(v);
-    let last = run.last.as_ref();
-    let value = last.and_then(|m| m.value).map(show).unwrap_or_default();
-    let stable = last.and_then(|m| m.stable).map_or(String::new(), |s| format!(" (stable {})", show(s)));
-    let text = format!("   {:<12} {:<14} {:<10}", visible(&spec.name), spec.bound(), format!("{value}{stable}"));
-    let verdict = match last.map(|m| m.verdict) {
-        None if spec.metric.is_of_router() => dim(&format!("{} of {} requests seen", t.requests, spec.min_requests)),
-        None => dim("not measured yet"),
-        Some(Verdict::Success) => good("✓ holds"),
-        Some(Verdict::Failure) => bad("✗ broken"),
-        Some(Verdict::Inconclusive) => warn("? unclear"),
-        Some(Verdict::Error) => warn("! cannot be measured"),
+    let indented = |mut l: Line<'static>| {
+        l.spans.insert(0, Span::raw("  "));
+        l
     };
-    let dry = if spec.dry_run { dim("  dry run") } else { Span::raw("") };
-    Line::from(vec![dim(&text), verdict, Span::raw(" "), dim(&curve(&run.recent)), dry])
-}
-
-/// The newest figures as a small curve.
-fn curve(figures: &[f64]) -> String {
-    const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
-    let newest = &figures[figures.len().saturating_sub(12)..];
-    let highest = newest.iter().copied().fold(0.0, f64::max);
-    let bar = |v: &f64| {
-        let place = if highest > 0.0 { (v / highest * 7.0).round() } else { 0.0 };
-        BARS.get(place.max(0.0) as usize).copied().unwrap_or('▁')
-    };
-    newest.iter().map(bar).collect()
+    out.extend(super::rollout::analyses(e, r, width.saturating_sub(2), None).into_iter().map(indented));
 }
 
 fn stages(p: &Pipeline) -> Line<'static> {

@@ -102,6 +102,29 @@ pub fn bar(new_share: f64, width: usize) -> [Span<'static>; 2] {
     [accent(&"━".repeat(width - new)), warn(&"╌".repeat(new))]
 }
 
+/// Cells of a column in which the new release has `new` cells from the bottom: below 0 none, above 1 all.
+pub fn share(new: f64, cells: usize) -> Span<'static> {
+    const EIGHTHS: [char; 7] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇'];
+    let eighths = (new * 8.0).round();
+    // Without colours an eighth would look like all of it, and two forms tell them apart.
+    if !*COLOUR {
+        return Span::raw(if new >= 0.5 { new_sign() } else { "█" }.repeat(cells));
+    }
+    if eighths >= 8.0 {
+        return warn(&new_sign().repeat(cells));
+    }
+    if eighths < 1.0 {
+        return accent(&"█".repeat(cells));
+    }
+    let text = EIGHTHS[(eighths as usize).clamp(1, 7) - 1].to_string().repeat(cells);
+    Span::styled(text, Style::new().fg(Color::Yellow).bg(Color::Cyan))
+}
+
+/// A cell of the new release.
+pub fn new_sign() -> &'static str {
+    if *COLOUR { "█" } else { "▒" }
+}
+
 /// The line in at most `width` cells; `…` says that it was longer.
 pub fn clip(line: Line<'static>, width: usize) -> Line<'static> {
     if line.width() <= width {

@@ -15,10 +15,10 @@
 
 use super::{
     super::{
+        chart::{Chart, Series},
         paint::{age, bad, barred, clip, cut, dim, good, letter, of_curve, pad, strong, visible, warn},
         simple,
     },
-    chart::{Chart, Series},
     commit,
     pane::{self, Row},
     status, took,

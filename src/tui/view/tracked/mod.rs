@@ -1,13 +1,10 @@
 //! Screens of tracked runs: the list, one run, several beside each other.
 
-mod chart;
 mod compare;
 mod experiments;
 mod list;
 mod pane;
 mod run;
-mod scale;
-mod spark;
 
 pub use compare::draw as compare;
 pub use experiments::draw as experiments;

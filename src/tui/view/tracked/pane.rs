@@ -1,8 +1,8 @@
 //! Rows with a cursor, and what the cursor is on beside or below them.
 
-use super::{
-    super::paint::{clip, dim, fold, strong, visible, warn},
+use super::super::{
     chart,
+    paint::{clip, dim, fold, strong, visible, warn},
 };
 use crate::tui::{
     state::{Extent, State},

@@ -15,13 +15,13 @@
 
 use super::{
     super::{
+        chart::{Chart, Series},
         paint::{age, barred, clip, cut, dim, pad, strong, visible, warn},
         simple,
+        spark::spark,
     },
-    chart::{Chart, Series},
     commit,
     pane::{self, Row},
-    spark::spark,
     status, took,
 };
 use crate::tui::{

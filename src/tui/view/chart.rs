@@ -8,7 +8,7 @@
 //! ```
 
 use super::{
-    super::paint::{curve_colour, letter},
+    paint::{curve_colour, letter},
     scale::{self, Scale},
 };
 use crate::tui::tracked::{Axis, Better};
