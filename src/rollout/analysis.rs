@@ -52,11 +52,15 @@ impl Measuring<'_> {
         })
     }
 
-    /// Names of analyses that have to be asked for outside now.
+    /// Names of analyses that have to be asked for outside now. Where there was nothing to say, once more after each interval.
     pub fn questions(&self) -> Vec<String> {
+        let open = |run: &AnalysisRun| match self.answer(run) {
+            Some(Asked { at, answer: Answer::NoData, .. }) => at.plus(run.spec.interval.0.max(1)) <= self.now,
+            answer => answer.is_none(),
+        };
         let due = |run: &&AnalysisRun| {
             let spec = &run.spec;
-            self.is_of_step(spec) && !spec.metric.is_of_router() && run.next <= self.now && self.answer(run).is_none()
+            self.is_of_step(spec) && !spec.metric.is_of_router() && run.next <= self.now && open(run)
         };
         self.rollout.analysis.iter().filter(due).map(|run| run.spec.name.clone()).collect()
     }

@@ -189,7 +189,16 @@ fn figures_from_outside_are_asked_for_when_due_and_their_absence_blames_nobody()
     let figures = |new| Answer::Figures { new, stable: None };
     assert_eq!(with(&r, 5_000, &asked(4_000, figures(0.5))).1, Next::Finish);
     assert_eq!(with(&r, 5_000, &asked(4_000, figures(2.0))).1, Next::Reject("prometheus 2.0000 > 1".into()));
-    assert!(matches!(with(&r, 5_000, &asked(4_000, Answer::NoData)).1, Next::Stay(Waiting::Analysis { .. }, _)));
+    // What has no figure yet is asked again and again.
+    let none = asked(4_000, Answer::NoData);
+    let waits = Next::Stay(
+        Waiting::Analysis { environment: env(), analysis: "prometheus".into(), good: 0, needed: 1, said: None },
+        Some(SteadyMs(15_000)),
+    );
+    assert_eq!(with(&r, 5_000, &none).1, waits);
+    for (now, again) in [(5_000, 0), (13_999, 0), (14_000, 1)] {
+        assert_eq!(questions(&r, &Facts { asked: &none, ..facts(now, &quiet) }).len(), again, "at {now}");
+    }
     assert!(matches!(
         with(&r, 5_000, &asked(4_000, figures(f64::INFINITY))).1,
         Next::Stay(Waiting::Analysis { .. }, _)
