@@ -3,7 +3,7 @@
 //! One engine a thread. A request that comes alone waits for one turn of the event loop, in which everybody else whose bytes are there
 //! joins it; while more keep coming it waits for `wait` at most.
 
-use super::onnx::{Model, tensor::Tensor};
+use super::onnx::{Model, tensor::Tensor, within};
 use std::{
     cell::RefCell,
     panic::{AssertUnwindSafe, catch_unwind},
@@ -12,6 +12,9 @@ use std::{
     time::{Duration, Instant},
 };
 use tokio::sync::oneshot;
+
+/// How long the pieces of a large request may take together.
+const LONGEST: Duration = Duration::from_secs(60);
 
 /// How requests are put together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,16 +73,24 @@ impl Engine {
     }
 
     async fn in_pieces(&self, inputs: &[Tensor], rows: usize) -> Answer {
+        let began = Instant::now();
         let mut all: Option<Vec<Tensor>> = None;
         for from in (0..rows).step_by(self.batching.max) {
             let to = (from + self.batching.max).min(rows);
             let part = run(&self.model, inputs.iter().map(|t| t.rows(from, to)).collect())?;
+            if !have_rows(&part, to - from) {
+                return Err("the model does not answer each row".into());
+            }
+            if began.elapsed() > LONGEST {
+                return Err(format!("the request takes longer than {} s", LONGEST.as_secs()));
+            }
             match &mut all {
                 None => all = Some(part),
                 Some(all) => {
                     for (whole, part) in all.iter_mut().zip(part) {
                         join(whole, part)?;
                     }
+                    within(all)?;
                 }
             }
             // Others have their turn, health checks among them.
@@ -119,6 +130,8 @@ impl Engine {
             [_] => None,
             all => merged(all).and_then(|inputs| run(&self.model, inputs)).ok(),
         };
+        let all = requests.iter().map(|p| p.rows).sum();
+        let shared = shared.filter(|outputs| have_rows(outputs, all));
         let mut from = 0;
         for Pending { inputs, rows, answer } in requests {
             let mine = match &shared {
@@ -144,7 +157,15 @@ fn rows(inputs: &[Tensor]) -> Result<usize, String> {
     }
 }
 
+/// Whether each output has so many rows: what was so for a sample need not be so for every request.
+fn have_rows(outputs: &[Tensor], rows: usize) -> bool {
+    outputs.iter().all(|t| t.shape.first() == Some(&rows))
+}
+
 fn join(whole: &mut Tensor, part: Tensor) -> Result<(), String> {
+    if whole.shape.get(1..) != part.shape.get(1..) {
+        return Err(format!("{} beside {}", part.describe(), whole.describe()));
+    }
     if let (Some(rows), Some(more)) = (whole.shape.first_mut(), part.shape.first()) {
         *rows += more;
     }
@@ -156,9 +177,6 @@ fn merged(requests: &[Pending]) -> Answer {
     let mut inputs = first.inputs.clone();
     for other in others {
         for (whole, part) in inputs.iter_mut().zip(&other.inputs) {
-            if whole.shape.get(1..) != part.shape.get(1..) {
-                return Err("shapes differ".into());
-            }
             join(whole, part.clone())?;
         }
     }
@@ -176,16 +194,20 @@ pub fn look(model: &Model, max: usize, wait: Duration) -> Batching {
     const ROWS: usize = 16;
     /// What it takes to put one request to others and to part the answers.
     const COST: Duration = Duration::from_micros(3);
+    const SLOW: Duration = Duration::from_millis(200);
     let alone = Batching { max, wait, apart: false, pays: false };
     if !model.has_rows() {
         return alone;
     }
     let Some(sample) = model.sample(ROWS, 7) else { return alone };
     let each = |row: usize| run(model, sample.iter().map(|t| t.rows(row, row + 1)).collect());
+    let began = Instant::now();
     let (Ok(whole), Ok(singles)) = (run(model, sample.clone()), (0..ROWS).map(each).collect::<Result<Vec<_>, _>>())
     else {
         return alone;
     };
+    // Of what is slow, one time says enough.
+    let times = if began.elapsed() > SLOW { 1 } else { 8 };
     let same = singles.iter().enumerate().all(|(row, single)| {
         whole.iter().zip(single).all(|(w, s)| w.shape.first() == Some(&ROWS) && same(&w.rows(row, row + 1), s))
     });
@@ -199,7 +221,7 @@ pub fn look(model: &Model, max: usize, wait: Duration) -> Batching {
             f();
             began.elapsed()
         };
-        (0..8).map(|_| once()).min().unwrap_or_default()
+        (0..times).map(|_| once()).min().unwrap_or_default()
     };
     let together = time(&|| drop(run(model, sample.clone())));
     let apart = time(&|| (0..ROWS).for_each(|row| drop(each(row))));

@@ -5,7 +5,7 @@ use super::{
     json::{self, Flat},
     onnx::{
         Model, Port,
-        tensor::{Tensor, count},
+        tensor::{MOST_HELD, Tensor, count},
     },
 };
 use serde::Deserialize;
@@ -165,9 +165,15 @@ fn from_value(port: &Port, value: Value) -> Result<Tensor, String> {
 
 impl Invocation {
     /// The reply's body.
-    pub fn reply(&self, model: &Model, results: &[Tensor]) -> Vec<u8> {
+    pub fn reply(&self, model: &Model, results: &[Tensor]) -> Result<Vec<u8>, String> {
         let mut out = b"{\"predictions\":".to_vec();
         let rows = results.iter().filter_map(|r| r.shape.first()).copied().min().unwrap_or(0);
+        // Each row has all names.
+        let classes = |p: &Port| p.classes.iter().flatten().map(String::len).sum::<usize>();
+        let names: usize = model.outputs.iter().map(|p| p.name.len() + classes(p)).sum();
+        if rows.saturating_mul(names) > MOST_HELD {
+            return Err("the answer is too large".into());
+        }
         if self.records {
             list(&mut out, b"[]", 0..rows, |out, row| {
                 list(out, b"{}", results.iter().zip(&model.outputs), |out, (tensor, port)| {
@@ -187,7 +193,7 @@ impl Invocation {
             });
         }
         out.push(b'}');
-        out
+        Ok(out)
     }
 }
 

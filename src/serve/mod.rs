@@ -22,6 +22,9 @@ use std::{
     time::Duration,
 };
 
+/// Protocol buffers are no larger.
+const LARGEST_FILE: u64 = (2 << 30) - 1;
+
 /// What the model is called by.
 #[derive(Debug, Clone)]
 pub struct Called {
@@ -59,7 +62,12 @@ fn prepare(settings: &OnnxRuntime) -> Result<Served, String> {
     let folder = PathBuf::from(variable("TRIMTAB_ARTIFACT"));
     let called = Called { name: variable("TRIMTAB_MODEL"), version: variable("TRIMTAB_VERSION") };
     let file = find(&folder, settings.file.as_deref())?;
-    let bytes = std::fs::read(&file).map_err(|e| format!("{}: {e}", file.display()))?;
+    let told = |e: std::io::Error| format!("{}: {e}", file.display());
+    let size = std::fs::metadata(&file).map_err(told)?.len();
+    if size > LARGEST_FILE {
+        return Err(format!("{} has {size} bytes, and an ONNX file {LARGEST_FILE} at most", file.display()));
+    }
+    let bytes = std::fs::read(&file).map_err(told)?;
     let model = Model::load(&bytes).map_err(|e| format!("{}: {e}", file.display()))?;
     let max = settings.max.max(1) as usize;
     let batching = engine::look(&model, max, Duration::from_millis(settings.wait.0));
@@ -123,5 +131,7 @@ fn warm_up(model: &Model, file: &Path) -> Result<usize, String> {
     Ok(all.len())
 }
 
+#[cfg(test)]
+mod fuzz;
 #[cfg(test)]
 mod tests;

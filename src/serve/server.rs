@@ -251,7 +251,7 @@ async fn invocation(
     let (_held, body) = body(shared, &head.headers, incoming).await?;
     let mut invocation = read(&shared.model, &body).map_err(Refused::bad)?;
     let results = engine.infer(std::mem::take(&mut invocation.inputs)).await.map_err(Refused::bad)?;
-    Ok(reply(StatusCode::OK, JSON, invocation.reply(&shared.model, &results)))
+    Ok(reply(StatusCode::OK, JSON, invocation.reply(&shared.model, &results).map_err(Refused::bad)?))
 }
 
 /// Without its parameters; whole when they name another character set.

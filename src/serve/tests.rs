@@ -35,7 +35,7 @@ fn close(a: &Value, b: &Value) -> bool {
 fn invoked(model: &Model, body: &Value) -> Result<Value, String> {
     let call = invocations::read(model, body.to_string().as_bytes())?;
     let results = engine::run(model, call.inputs.clone())?;
-    Ok(serde_json::from_slice(&call.reply(model, &results)).unwrap())
+    Ok(serde_json::from_slice(&call.reply(model, &results)?).unwrap())
 }
 
 fn inferred(model: &Model, body: &Value) -> Result<Value, String> {
@@ -69,7 +69,7 @@ fn frames_records_and_csv_are_answered_with_records() {
         + &rows.iter().map(|r| r.to_string().replace(['[', ']'], "") + "\n").collect::<String>();
     let call = invocations::read_csv(&model, csv.as_bytes()).unwrap();
     let results = engine::run(&model, call.inputs.clone()).unwrap();
-    assert_eq!(serde_json::from_slice::<Value>(&call.reply(&model, &results)).unwrap(), split);
+    assert_eq!(serde_json::from_slice::<Value>(&call.reply(&model, &results).unwrap()).unwrap(), split);
 
     let (model, answers) = fixture!("columns");
     let said =
@@ -308,7 +308,7 @@ proptest! {
                     if let Ok(call) = read(&model, body)
                         && let Ok(results) = model.run(call.inputs.clone())
                     {
-                        serde_json::from_slice::<Value>(&call.reply(&model, &results)).unwrap();
+                        serde_json::from_slice::<Value>(&call.reply(&model, &results).unwrap()).unwrap();
                     }
                 }
             }

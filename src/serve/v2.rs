@@ -63,7 +63,18 @@ pub fn read(model: &Model, body: &[u8]) -> Result<Infer, String> {
         given.map(|(i, p)| i.ok_or_else(|| format!("input `{}` is missing", p.name))).collect::<Result<_, _>>()?;
     let outputs = match request.outputs.filter(|all| !all.is_empty()) {
         None => (0..model.outputs.len()).collect(),
-        Some(all) => all.iter().map(|o| find(&model.outputs, &o.name, "output")).collect::<Result<_, _>>()?,
+        Some(all) => {
+            let mut asked = vec![false; model.outputs.len()];
+            let mut one = |output: &Output| {
+                let place = find(&model.outputs, &output.name, "output")?;
+                match std::mem::replace(&mut asked[place], true) {
+                    // A short name may stand for much: asked for again and again, it would take all memory.
+                    true => Err(format!("output `{}` is asked for twice", output.name)),
+                    false => Ok(place),
+                }
+            };
+            all.iter().map(&mut one).collect::<Result<_, _>>()?
+        }
     };
     Ok(Infer { id: request.id, inputs, outputs })
 }

@@ -5,4 +5,4 @@ mod ops;
 pub mod tensor;
 mod wire;
 
-pub use model::{Model, Port};
+pub use model::{Model, Port, within};

@@ -2,10 +2,20 @@
 
 use super::{
     ops::{self, Op},
-    tensor::{Data, Kind, Tensor},
+    tensor::{Data, Kind, MOST_HELD, MOST_MADE, Tensor},
     wire::{self, PortProto},
 };
-use std::collections::{BTreeMap, HashMap};
+use std::{
+    collections::{BTreeMap, HashMap},
+    time::{Duration, Instant},
+};
+
+/// How long a run may take; what a node began is not cut off.
+const LONGEST: Duration = Duration::from_secs(60);
+/// Nodes between two looks at the clock, which takes as long as a small node.
+const CLOCK_EVERY: usize = 16;
+/// Values of a sample, at most.
+const LARGEST_SAMPLE: usize = 1 << 20;
 
 /// An input or output.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,6 +48,8 @@ struct Node {
     op: Op,
     inputs: Vec<Option<usize>>,
     outputs: Vec<Option<usize>>,
+    /// Slots that nothing asks for after this node.
+    over: Vec<usize>,
 }
 
 /// Names of values, each with its slot.
@@ -92,12 +104,13 @@ impl Model {
             for output in &node.outputs {
                 outputs.push(if output.is_empty() { None } else { Some(slots.add(output).map_err(told)?) });
             }
-            nodes.push(Node { label, op: built.op, inputs, outputs });
+            nodes.push(Node { label, op: built.op, inputs, outputs, over: vec![] });
         }
         let result = |port: &PortProto| {
             slots.0.get(&port.name).copied().ok_or_else(|| format!("output `{}` is made by no node", port.name))
         };
-        let results = proto.outputs.iter().map(result).collect::<Result<_, _>>()?;
+        let results: Vec<usize> = proto.outputs.iter().map(result).collect::<Result<_, _>>()?;
+        release(&mut nodes, &results, constants.len(), slots.0.len())?;
         let outputs: Vec<Port> = proto
             .outputs
             .into_iter()
@@ -125,11 +138,16 @@ impl Model {
 
     /// Runs the graph; inputs in the model's order, of its types. The error names the node that could not go on.
     pub fn run(&self, inputs: Vec<Tensor>) -> Result<Vec<Tensor>, String> {
+        let began = (self.nodes.len() >= CLOCK_EVERY).then(Instant::now);
+        let mut held: usize = inputs.iter().map(|t| t.data.bytes()).sum();
         let mut made: Vec<Option<Tensor>> = std::iter::repeat_with(|| None).take(self.slots).collect();
         for (slot, input) in made.iter_mut().skip(self.constants.len()).zip(inputs) {
             *slot = Some(input);
         }
-        for node in &self.nodes {
+        for (i, node) in self.nodes.iter().enumerate() {
+            if i % CLOCK_EVERY == CLOCK_EVERY - 1 && began.is_some_and(|b| b.elapsed() > LONGEST) {
+                return Err(format!("{}: the run takes longer than {} s", node.label, LONGEST.as_secs()));
+            }
             let found: Vec<Option<&Tensor>> = node.inputs.iter().map(|slot| self.value(&made, (*slot)?)).collect();
             let outputs = (node.op)(&found).map_err(|e| format!("{}: {e}", node.label))?;
             if outputs.len() < node.outputs.iter().flatten().count() {
@@ -137,12 +155,24 @@ impl Model {
             }
             for (slot, output) in node.outputs.iter().zip(outputs) {
                 if let Some(slot) = slot {
+                    held += output.data.bytes();
                     made[*slot] = Some(output);
                 }
             }
+            if held > MOST_HELD {
+                return Err(format!("{}: the values of the run take more than {} MiB", node.label, MOST_HELD >> 20));
+            }
+            for slot in &node.over {
+                held -= made[*slot].take().map_or(0, |t| t.data.bytes());
+            }
         }
-        let take = |slot: &usize| self.value(&made, *slot).cloned().ok_or_else(|| "an output was not made".to_owned());
-        self.results.iter().map(take).collect()
+        let take = |slot: &usize| {
+            let value = self.constants.get(*slot).cloned().or_else(|| made[*slot].take());
+            value.ok_or_else(|| "an output was not made".to_owned())
+        };
+        let results: Vec<Tensor> = self.results.iter().map(take).collect::<Result<_, _>>()?;
+        within(&results)?;
+        Ok(results)
     }
 
     fn value<'a>(&'a self, made: &'a [Option<Tensor>], slot: usize) -> Option<&'a Tensor> {
@@ -170,7 +200,7 @@ impl Model {
             for dimension in port.shape.iter().skip(1) {
                 shape.push((*dimension)?);
             }
-            let n = super::tensor::count(&shape)?;
+            let n = super::tensor::count(&shape).filter(|n| *n <= LARGEST_SAMPLE)?;
             let float = |n: u64| (n % 20_001) as f32 / 5_000.0 - 2.0;
             let data = match port.kind {
                 Kind::F32 => Data::F32((0..n).map(|_| float(next())).collect()),
@@ -184,6 +214,35 @@ impl Model {
         };
         self.inputs.iter().map(make).collect()
     }
+}
+
+/// Notes at each node what is over with it; no value is given out twice.
+fn release(nodes: &mut [Node], results: &[usize], constants: usize, slots: usize) -> Result<(), String> {
+    // Nothing of the constants and the results is ever over.
+    let mut done = vec![false; slots];
+    done.iter_mut().take(constants).for_each(|d| *d = true);
+    let mut seen = vec![false; slots];
+    for slot in results {
+        if std::mem::replace(&mut seen[*slot], true) {
+            return Err("two outputs of the model are the same value".into());
+        }
+        done[*slot] = true;
+    }
+    for node in nodes.iter_mut().rev() {
+        for slot in node.inputs.iter().chain(&node.outputs).flatten() {
+            if !std::mem::replace(&mut done[*slot], true) {
+                node.over.push(*slot);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Whether an answer is small enough to be written: as text it takes some times as much.
+pub fn within(results: &[Tensor]) -> Result<(), String> {
+    let many = results.iter().map(|t| t.data.len()).sum::<usize>() > MOST_MADE;
+    let large = results.iter().map(|t| t.data.bytes()).sum::<usize>() > MOST_HELD / 2;
+    if many || large { Err("the answer is too large".into()) } else { Ok(()) }
 }
 
 fn input(port: PortProto) -> Result<Port, String> {

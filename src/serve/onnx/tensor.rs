@@ -31,16 +31,43 @@ pub struct Tensor {
 
 /// Elements of one tensor, at most: 1 GiB of 32-bit floats.
 const MOST: usize = 1 << 28;
+/// Dimensions of one tensor, at most; NumPy has as many.
+const MOST_DIMENSIONS: usize = 64;
+/// Elements of a tensor that a node makes out of smaller ones. Tests come to this limit and the next ones soon.
+pub const MOST_MADE: usize = if cfg!(test) { 1 << 14 } else { 1 << 25 };
+/// Bytes of all values that a run holds at once.
+pub const MOST_HELD: usize = if cfg!(test) { 4 << 20 } else { 1 << 30 };
+/// Texts and what they take, of one tensor.
+const MOST_TEXT: usize = MOST_HELD / 4;
+/// Products, comparisons and the like of one node in one run: some seconds.
+const MOST_STEPS: usize = if cfg!(test) { 1 << 20 } else { 1 << 34 };
 
 /// Elements of a shape; `None` when there are too many. No product of some of the dimensions is too large either, though another is 0.
 pub fn count(shape: &[usize]) -> Option<usize> {
+    if shape.len() > MOST_DIMENSIONS {
+        return None;
+    }
     shape.iter().try_fold(1usize, |n, d| n.checked_mul((*d).max(1)).filter(|n| *n <= MOST))?;
     Some(shape.iter().product())
 }
 
 /// Elements of a shape that a node is about to make.
 pub fn room(shape: &[usize]) -> Result<usize, String> {
-    count(shape).ok_or_else(|| format!("a tensor of shape {shape:?} is too large"))
+    dimensions(shape.len())?;
+    // No part of it is larger, though a dimension is 0.
+    let bound = shape.iter().try_fold(1usize, |n, d| n.checked_mul((*d).max(1)).filter(|n| *n <= MOST_MADE));
+    bound.and(count(shape)).ok_or_else(|| format!("a tensor of shape {shape:?} is too large"))
+}
+
+/// Whether a tensor may have so many dimensions.
+pub fn dimensions(rank: usize) -> Result<(), String> {
+    if rank > MOST_DIMENSIONS { Err(format!("a tensor of {rank} dimensions is too large")) } else { Ok(()) }
+}
+
+/// Whether a node may take so many steps times so many.
+pub fn steps(n: usize, each: usize) -> Result<(), String> {
+    let few = n.checked_mul(each).is_some_and(|n| n <= MOST_STEPS);
+    if few { Ok(()) } else { Err(format!("{n} times {each} steps are too many")) }
 }
 
 /// The same expression over the elements, whatever their type, with the data of the same type as its result.
@@ -84,9 +111,28 @@ impl Data {
         }
     }
 
-    /// The elements at these places; the caller knows that they are there.
-    pub fn pick(&self, places: impl Iterator<Item = usize>) -> Data {
-        each!(self, v => places.map(|i| v[i].to_owned()).collect())
+    /// The elements at these places; the caller knows that they are there. One text may be as large as the file, so that many of them are
+    /// too large.
+    pub fn pick(&self, places: impl Iterator<Item = usize>) -> Result<Data, String> {
+        let Self::Text(texts) = self else { return Ok(each!(self, v => places.map(|i| v[i].to_owned()).collect())) };
+        let mut left = MOST_TEXT;
+        let one = |i: usize| {
+            left = left.checked_sub(text_bytes(&texts[i])).ok_or("so many long texts are too large")?;
+            Ok(texts[i].clone())
+        };
+        places.map(one).collect::<Result<_, String>>().map(Data::Text)
+    }
+
+    /// What it takes.
+    pub fn bytes(&self) -> usize {
+        match self {
+            Self::F32(v) => v.len() * 4,
+            Self::F64(v) => v.len() * 8,
+            Self::I64(v) => v.len() * 8,
+            Self::I32(v) => v.len() * 4,
+            Self::Bool(v) => v.len(),
+            Self::Text(v) => v.iter().map(|text| text_bytes(text)).sum(),
+        }
     }
 
     /// Adds the elements of another of the same type.
@@ -102,6 +148,10 @@ impl Data {
         }
         Ok(())
     }
+}
+
+fn text_bytes(text: &str) -> usize {
+    size_of::<String>() + text.len()
 }
 
 impl Kind {

@@ -2,15 +2,11 @@
 
 use super::{Op, linear::rows, unary};
 use crate::serve::onnx::{tensor::*, wire::NodeProto};
-use std::collections::HashMap;
+use std::{borrow::Cow, collections::HashMap};
 
 /// What the columns of a `ZipMap` stand for.
 pub fn classes(node: &NodeProto) -> Result<Vec<String>, String> {
-    let labels = super::linear::Labels::of(node, "classlabels_int64s")?;
-    Ok(match labels {
-        super::linear::Labels::Ints(v) => v.iter().map(i64::to_string).collect(),
-        super::linear::Labels::Texts(v) => v,
-    })
+    Ok(super::linear::Labels::of(node, "classlabels_int64s")?.texts())
 }
 
 /// All inputs side by side, as 32-bit floats.
@@ -21,9 +17,9 @@ pub fn feature_vectorizer() -> Result<Op, String> {
         if let Some(other) = all.iter().find(|t| t.matrix().0 != n) {
             return Err(format!("{} where {n} rows are needed", other.describe()));
         }
-        let parts = all.iter().map(|t| Ok((t.floats()?, t.matrix().1))).collect::<Result<Vec<_>, String>>()?;
-        let width = parts.iter().map(|(_, columns)| columns).sum();
+        let width = all.iter().map(|t| t.matrix().1).sum();
         let mut out = Vec::with_capacity(room(&[n, width])?);
+        let parts = all.iter().map(|t| Ok((t.floats()?, t.matrix().1))).collect::<Result<Vec<_>, String>>()?;
         for r in 0..n {
             for (values, columns) in &parts {
                 out.extend_from_slice(&values[r * columns..(r + 1) * columns]);
@@ -62,15 +58,15 @@ pub fn imputer(node: &NodeProto) -> Result<Op, String> {
     })
 }
 
-/// Something that labels are looked up by: floats by their bits.
-fn keys(x: &Tensor) -> Vec<String> {
-    match &x.data {
-        Data::Text(v) => v.clone(),
-        Data::I64(v) => v.iter().map(i64::to_string).collect(),
-        Data::I32(v) => v.iter().map(i32::to_string).collect(),
-        Data::Bool(v) => v.iter().map(|b| u8::from(*b).to_string()).collect(),
-        Data::F32(v) => v.iter().map(|x| float_key(*x)).collect(),
-        Data::F64(v) => v.iter().map(|x| float_key(*x as f32)).collect(),
+/// What labels are looked up by: themselves as texts.
+pub fn keys(data: &Data) -> Box<dyn Iterator<Item = Cow<'_, str>> + '_> {
+    match data {
+        Data::Text(v) => Box::new(v.iter().map(|s| Cow::Borrowed(&**s))),
+        Data::I64(v) => Box::new(v.iter().map(|x| x.to_string().into())),
+        Data::I32(v) => Box::new(v.iter().map(|x| x.to_string().into())),
+        Data::Bool(v) => Box::new(v.iter().map(|x| if *x { "1" } else { "0" }.into())),
+        Data::F32(v) => Box::new(v.iter().map(|x| float_key(*x).into())),
+        Data::F64(v) => Box::new(v.iter().map(|x| float_key(*x as f32).into())),
     }
 }
 
@@ -88,8 +84,8 @@ pub fn one_hot(node: &NodeProto) -> Result<Op, String> {
     unary(move |x| {
         let shape = [x.shape.as_slice(), &[width]].concat();
         let mut out = vec![0.0; room(&shape)?];
-        for (i, key) in keys(x).iter().enumerate() {
-            match places.get(key) {
+        for (i, key) in keys(&x.data).enumerate() {
+            match places.get(&*key) {
                 Some(place) => out[i * width + place] = 1.0,
                 None if strict => return Err(format!("`{key}` is none of the categories")),
                 None => {}
@@ -123,8 +119,7 @@ pub fn label_encoder(node: &NodeProto) -> Result<Op, String> {
     let default = from.len();
     let places: HashMap<String, usize> = from.into_iter().enumerate().map(|(i, key)| (key, i)).collect();
     unary(move |x| {
-        let keys = keys(x);
-        let found = keys.iter().map(|key| places.get(key).copied().unwrap_or(default));
-        Ok(Tensor::new(x.shape.clone(), to.pick(found)))
+        let found = keys(&x.data).map(|key| places.get(&*key).copied().unwrap_or(default));
+        Ok(Tensor::new(x.shape.clone(), to.pick(found)?))
     })
 }

@@ -65,34 +65,30 @@ pub fn two(score: f32, transform: Transform, probability: bool) -> [f32; 2] {
 }
 
 /// Class labels, which are numbers or texts.
-pub enum Labels {
-    Ints(Vec<i64>),
-    Texts(Vec<String>),
-}
+pub struct Labels(Data);
 
 impl Labels {
     pub fn of(node: &NodeProto, ints: &str) -> Result<Self, String> {
         match (node.ints(ints), node.texts("classlabels_strings")) {
             ([], []) => Err("it has no class labels".into()),
-            (ints, []) => Ok(Self::Ints(ints.to_vec())),
-            ([], texts) => Ok(Self::Texts(texts.to_vec())),
+            (ints, []) => Ok(Self(Data::I64(ints.to_vec()))),
+            ([], texts) => Ok(Self(Data::Text(texts.to_vec()))),
             _ => Err("its class labels are both numbers and texts".into()),
         }
     }
 
     pub fn len(&self) -> usize {
-        match self {
-            Self::Ints(v) => v.len(),
-            Self::Texts(v) => v.len(),
-        }
+        self.0.len()
+    }
+
+    /// As texts.
+    pub fn texts(&self) -> Vec<String> {
+        super::labels::keys(&self.0).map(std::borrow::Cow::into_owned).collect()
     }
 
     /// The labels of places that are below [`Labels::len`].
-    pub fn pick(&self, places: &[usize]) -> Data {
-        match self {
-            Self::Ints(v) => Data::I64(places.iter().map(|p| v[*p]).collect()),
-            Self::Texts(v) => Data::Text(places.iter().map(|p| v[*p].clone()).collect()),
-        }
+    pub fn pick(&self, places: &[usize]) -> Result<Data, String> {
+        self.0.pick(places.iter().copied())
     }
 }
 
@@ -182,7 +178,8 @@ impl Linear {
         if columns != wanted {
             return Err(format!("{} where {wanted} columns are needed", x.describe()));
         }
-        let mut out = Vec::with_capacity(n * self.targets);
+        steps(x.data.len(), self.targets)?;
+        let mut out = Vec::with_capacity(room(&[n, self.targets])?);
         for row in rows(&x.floats()?, n, columns) {
             for (c, b) in self.coefficients.chunks_exact(columns).zip(&self.intercepts) {
                 out.push(super::matrix::dot(row, c) + b);
@@ -219,6 +216,6 @@ pub fn classifier(node: &NodeProto) -> Result<Op, String> {
         } else {
             scores.chunks_exact_mut(classes).for_each(|s| transform.apply(s));
         }
-        Ok(vec![Tensor::new(vec![n], labels.pick(&picked)), Tensor::new(vec![n, classes], Data::F32(scores))])
+        Ok(vec![Tensor::new(vec![n], labels.pick(&picked)?), Tensor::new(vec![n, classes], Data::F32(scores))])
     }))
 }

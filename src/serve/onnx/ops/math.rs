@@ -213,6 +213,7 @@ fn several(two: Result<Op, String>) -> Result<Op, String> {
     let two = two?;
     Ok(Box::new(move |inputs| {
         let mut all = at(inputs, 0)?.clone();
+        steps(inputs.iter().flatten().map(|t| t.data.len()).max().unwrap_or(0), inputs.len())?;
         for next in inputs.iter().skip(1) {
             all = two(&[Some(&all), *next])?.pop().ok_or("nothing was made")?;
         }
@@ -298,7 +299,7 @@ fn choose() -> Result<Op, String> {
         let mut both = a.data.clone();
         both.append(b.data.clone())?;
         let pick = |i: usize| if mask[places[i]] { left[i] } else { offset + right[i] };
-        let data = both.pick((0..places.len()).map(pick));
+        let data = both.pick((0..places.len()).map(pick))?;
         Ok(vec![Tensor::new(shape, data)])
     }))
 }

@@ -65,6 +65,7 @@ pub fn matmul() -> Result<Op, String> {
         shape.pop();
         shape.extend(columns);
         let n = room(&shape)?;
+        steps(n, inner)?;
         let columns = columns.unwrap_or(1);
         let data = match pair(a, b)? {
             Pair::F32(x, y) => {
@@ -85,7 +86,7 @@ pub fn matmul() -> Result<Op, String> {
 fn transposed(x: &Tensor) -> Result<Tensor, String> {
     let [rows, columns] = *x.shape.as_slice() else { return Err(format!("{} where a matrix is needed", x.describe())) };
     let places = (0..columns).flat_map(|c| (0..rows).map(move |r| r * columns + c));
-    Ok(Tensor::new(vec![columns, rows], x.data.pick(places)))
+    Ok(Tensor::new(vec![columns, rows], x.data.pick(places)?))
 }
 
 pub fn gemm(node: &NodeProto) -> Result<Op, String> {

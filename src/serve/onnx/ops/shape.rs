@@ -40,7 +40,7 @@ pub fn constant_of_shape(node: &NodeProto) -> Result<Op, String> {
     unary(move |x| {
         let shape = sizes(x)?;
         let n = room(&shape)?;
-        Ok(Tensor::new(shape, value.pick((0..n).map(|_| 0))))
+        Ok(Tensor::new(shape, value.pick((0..n).map(|_| 0))?))
     })
 }
 
@@ -48,14 +48,21 @@ pub fn expand() -> Result<Op, String> {
     binary(|x, shape| {
         let shape = super::math::common(&x.shape, &sizes(shape)?)?;
         let places = super::math::stretched(&x.shape, &shape);
-        Ok(Tensor::new(shape, x.data.pick(places.into_iter())))
+        Ok(Tensor::new(shape, x.data.pick(places.into_iter())?))
     })
 }
 
 pub fn cast(node: &NodeProto) -> Result<Op, String> {
     let number = node.int("to").unwrap_or(0);
     let to = Kind::of(number).ok_or_else(|| format!("a cast to {}", crate::serve::onnx::wire::kind_name(number)))?;
-    unary(move |x| Ok(Tensor::new(x.shape.clone(), cast_to(&x.data, to)?)))
+    /// Bytes of a text that a number becomes, about: some times as much as the number.
+    const TEXT: usize = 8;
+    unary(move |x| {
+        if to == Kind::Text && x.data.len() > MOST_MADE / TEXT {
+            return Err(format!("{} is too large to become texts", x.describe()));
+        }
+        Ok(Tensor::new(x.shape.clone(), cast_to(&x.data, to)?))
+    })
 }
 
 fn cast_to(data: &Data, to: Kind) -> Result<Data, String> {
@@ -92,6 +99,7 @@ pub fn reshape(node: &NodeProto) -> Result<Op, String> {
     let keep_zero = node.int("allowzero").unwrap_or(0) != 0;
     binary(move |x, shape| {
         let wanted = shape.whole()?;
+        dimensions(wanted.len())?;
         let wrong = || format!("{} cannot become {wanted:?}", x.describe());
         let mut out = Vec::with_capacity(wanted.len());
         for (i, d) in wanted.iter().enumerate() {
@@ -149,6 +157,7 @@ pub fn unsqueeze(node: &NodeProto) -> Result<Op, String> {
     Ok(Box::new(move |inputs| {
         let x = at(inputs, 0)?;
         let more = maybe(inputs, 1).map_or(attribute.len(), |t| t.data.len());
+        dimensions(x.shape.len() + more)?;
         let new = axes(&attribute, inputs, x.shape.len() + more)?;
         let mut old = x.shape.iter();
         let each = (0..x.shape.len() + more).map(|i| if new.contains(&i) { Some(1) } else { old.next().copied() });
@@ -180,7 +189,7 @@ pub fn transpose(node: &NodeProto) -> Result<Op, String> {
                 .map(|(i, p)| p + i * steps[*a])
                 .collect();
         }
-        Ok(Tensor::new(order.iter().map(|a| x.shape[*a]).collect(), x.data.pick(places.into_iter())))
+        Ok(Tensor::new(order.iter().map(|a| x.shape[*a]).collect(), x.data.pick(places.into_iter())?))
     })
 }
 
@@ -200,6 +209,9 @@ pub fn concat(node: &NodeProto) -> Result<Op, String> {
         let mut shape = first.shape.clone();
         shape[a] = all.iter().map(|t| t.shape[a]).sum();
         room(&shape)?;
+        if all.iter().map(|t| t.data.bytes()).sum::<usize>() > MOST_HELD {
+            return Err("so many long texts are too large".into());
+        }
         let outer: usize = shape[..a].iter().product();
         let mut joined = first.data.kind().zeros(0);
         let mut starts = vec![];
@@ -212,7 +224,7 @@ pub fn concat(node: &NodeProto) -> Result<Op, String> {
         let places = (0..outer).flat_map(|o| {
             all.iter().zip(&starts).flat_map(move |(t, s)| (0..width(t)).map(move |i| s + o * width(t) + i))
         });
-        let data = joined.pick(places);
+        let data = joined.pick(places)?;
         Ok(vec![Tensor::new(shape, data)])
     }))
 }
@@ -226,7 +238,7 @@ pub fn gather(node: &NodeProto) -> Result<Op, String> {
         let picked: Vec<usize> = indices.whole()?.into_iter().map(place).collect::<Result<_, _>>()?;
         let shape = [&x.shape[..a], &indices.shape, &x.shape[a + 1..]].concat();
         room(&shape)?;
-        Ok(Tensor::new(shape, x.data.pick(take(&x.shape, a, &picked))))
+        Ok(Tensor::new(shape, x.data.pick(take(&x.shape, a, &picked))?))
     })
 }
 
@@ -255,7 +267,7 @@ pub fn array_feature_extractor() -> Result<Op, String> {
             shape.insert(0, 1);
         }
         room(&shape)?;
-        Ok(Tensor::new(shape, x.data.pick(take(&x.shape, last, &picked))))
+        Ok(Tensor::new(shape, x.data.pick(take(&x.shape, last, &picked))?))
     })
 }
 
@@ -269,6 +281,7 @@ pub fn slice(node: &NodeProto) -> Result<Op, String> {
         if starts.len() != ends.len() {
             return Err(format!("{} starts beside {} ends", starts.len(), ends.len()));
         }
+        dimensions(starts.len())?;
         for (i, (start, end)) in starts.into_iter().zip(ends).enumerate() {
             let a = axis(axes.get(i).copied().unwrap_or(i as i64), x.shape.len())?;
             let step = steps.get(i).copied().unwrap_or(1);
@@ -288,7 +301,7 @@ pub fn slice(node: &NodeProto) -> Result<Op, String> {
             };
             let mut shape = x.shape.clone();
             shape[a] = picked.len();
-            x = Tensor::new(shape, x.data.pick(take(&x.shape, a, &picked)));
+            x = Tensor::new(shape, x.data.pick(take(&x.shape, a, &picked))?);
         }
         Ok(vec![x])
     }))

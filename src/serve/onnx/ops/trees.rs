@@ -21,6 +21,8 @@ struct Node {
     no: u32,
 }
 
+/// Targets of a regressor, at most: each row has a figure for each, whether a leaf speaks for it or not.
+const MOST_TARGETS: usize = 1 << 16;
 const LEAF: u32 = u32::MAX;
 const MISSING: u32 = 1 << 31;
 
@@ -70,6 +72,8 @@ struct Ensemble {
     modes: Vec<Mode>,
     mode: Mode,
     roots: Vec<u32>,
+    /// Nodes and weights that a row meets, at most.
+    longest: usize,
     /// Class or target, and what a leaf adds to it.
     weights: Vec<(u32, f32)>,
     /// Features that a row needs.
@@ -121,6 +125,7 @@ impl Ensemble {
             modes: Vec::with_capacity(n),
             mode: Mode::Leq,
             roots: vec![],
+            longest: 0,
             weights: Vec::with_capacity(leaves.values().map(Vec::len).sum()),
             columns: 0,
             targets,
@@ -158,9 +163,12 @@ impl Ensemble {
         child: &impl Fn(usize, i64) -> Option<usize>,
         leaves: &Leaves,
     ) -> Result<(), String> {
-        // Places that are laid out next, and the node and side that leads to each.
-        let mut next: Vec<(usize, Option<(usize, bool)>)> = vec![(root, None)];
-        while let Some((i, from)) = next.pop() {
+        /// The node and the side of it that leads to a place.
+        type From = Option<(usize, bool)>;
+        // Places that are laid out next, what leads to each, and how deep it is.
+        let mut next: Vec<(usize, From, usize)> = vec![(root, None, 1)];
+        let mut longest = 0;
+        while let Some((i, from, depth)) = next.pop() {
             let here = u32::try_from(self.nodes.len()).map_err(|_| "it has too many nodes")?;
             if let Some((parent, yes)) = from {
                 let side = &mut self.nodes[parent];
@@ -169,6 +177,7 @@ impl Ensemble {
             if all.modes[i] == "LEAF" {
                 let begin = self.weights.len() as u32;
                 self.weights.extend(leaves.get(&(all.trees[i], all.ids[i])).into_iter().flatten());
+                longest = longest.max(depth + self.weights.len() - begin as usize);
                 self.nodes.push(Node { value: 0.0, feature: LEAF, yes: begin, no: self.weights.len() as u32 });
                 // Never asked for: as its parent's, so that all are the same where they can be.
                 self.modes.push(self.modes.last().copied().unwrap_or(Mode::Leq));
@@ -182,9 +191,10 @@ impl Ensemble {
             self.nodes.push(Node { value: all.values[i], feature: feature | missing, yes: 0, no: 0 });
             self.modes.push(mode);
             for (id, yes) in [(all.no[i], false), (all.yes[i], true)] {
-                next.extend(child(i, id).map(|place| (place, Some((here as usize, yes)))));
+                next.extend(child(i, id).map(|place| (place, Some((here as usize, yes)), depth + 1)));
             }
         }
+        self.longest += longest;
         Ok(())
     }
 
@@ -212,6 +222,8 @@ impl Ensemble {
         if columns < self.columns {
             return Err(format!("{} where {} columns are needed", x.describe(), self.columns));
         }
+        steps(n, self.longest)?;
+        room(&[n, self.targets])?;
         rows(&x.floats()?, n, columns).for_each(&mut f);
         Ok(n)
     }
@@ -243,6 +255,9 @@ fn base_values(node: &NodeProto, targets: usize) -> Result<Vec<f32>, String> {
 pub fn regressor(node: &NodeProto) -> Result<Op, String> {
     let targets = node.int("n_targets").and_then(|n| usize::try_from(n).ok()).filter(|n| *n > 0);
     let targets = targets.ok_or("it has no `n_targets`")?;
+    if targets > MOST_TARGETS {
+        return Err(format!("{targets} targets are too many"));
+    }
     let trees = Ensemble::new(node, "target", targets)?;
     let base = base_values(node, targets)?;
     let transform = Transform::of(node)?;
@@ -255,7 +270,7 @@ pub fn regressor(node: &NodeProto) -> Result<Op, String> {
     };
     let share = if how == "AVERAGE" { trees.roots.len() as f32 } else { 1.0 };
     unary(move |x| {
-        let mut out = Vec::with_capacity(x.matrix().0 * targets);
+        let mut out = vec![];
         // `None`: no leaf has spoken yet, which matters to MIN and MAX.
         let mut scores: Vec<Option<f32>> = vec![None; targets];
         let n = trees.each(x, |row| {
@@ -285,8 +300,7 @@ pub fn classifier(node: &NodeProto) -> Result<Op, String> {
     let positive = trees.weights.iter().all(|w| w.1 >= 0.0);
     Ok(Box::new(move |inputs| {
         let x = at(inputs, 0)?;
-        let n = x.matrix().0;
-        let (mut picked, mut out) = (Vec::with_capacity(n), Vec::with_capacity(n * classes));
+        let (mut picked, mut out) = (vec![], vec![]);
         let mut scores = vec![0f32; classes];
         let n = trees.each(x, |row| {
             scores.fill(0.0);
@@ -306,6 +320,6 @@ pub fn classifier(node: &NodeProto) -> Result<Op, String> {
             }
         })?;
         debug_assert_eq!(trees.targets, classes);
-        Ok(vec![Tensor::new(vec![n], labels.pick(&picked)), Tensor::new(vec![n, classes], Data::F32(out))])
+        Ok(vec![Tensor::new(vec![n], labels.pick(&picked)?), Tensor::new(vec![n, classes], Data::F32(out))])
     }))
 }
