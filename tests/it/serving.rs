@@ -1,7 +1,13 @@
 //! Runtimes: models that are served without a server of the user's.
 
-use crate::support::{World, until};
+use crate::support::{World, eventually, until};
 use serde_json::{Value, json};
+use std::{
+    io::{Read, Write},
+    net::{SocketAddr, TcpStream},
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
 
 const FOREST: &[u8] = include_bytes!("../fixtures/onnx/forest.onnx");
 const ANSWERS: &str = include_str!("../fixtures/onnx/forest.json");
@@ -117,6 +123,7 @@ def total(rows, params):
         (status, &said["outputs"], &said["id"], &said["model_version"]),
         (200, &json!([output]), &json!("a"), &json!("v1"))
     );
+    assert_eq!(post(&world, "/models/sum/invocations", JSON, " ".repeat(65 << 20)).0, 413);
     let records = json!({ "dataframe_split": { "columns": ["a", "b"], "data": [[1, 2]] } }).to_string();
     let (status, said) = post(&world, "/models/sum/invocations", JSON, records);
     assert_eq!((status, said), (200, json!({ "predictions": [{ "total": 3, "files": 1 }] })));
@@ -142,4 +149,110 @@ def total(rows, params):
             post(&world, "/models/sum/v2/models/sum/infer", JSON, format!("{{\"inputs\": [{input}]}}"));
         assert!(status == 400 && said["error"].is_string(), "{input}: {status} {said}");
     }
+}
+
+/// The loader of Python models with a function that returns what it gets.
+struct Loader {
+    process: Child,
+    address: SocketAddr,
+    _folder: tempfile::TempDir,
+}
+
+impl Drop for Loader {
+    fn drop(&mut self) {
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
+    }
+}
+
+impl Loader {
+    fn start() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("predict.py"), "def predict(rows):\n    return rows\n").unwrap();
+        let address = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let file = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src/deploy/local/runtime.py");
+        let mut command = Command::new("python3");
+        command.arg(file).arg("{\"runtime\":\"python\",\"predict\":\"predict:predict\"}").current_dir(&folder);
+        command.env("PORT", address.port().to_string()).env("TRIMTAB_MODEL", "m").stdin(Stdio::null());
+        let loader = Self { process: command.spawn().unwrap(), address, _folder: folder };
+        eventually("it listens", Duration::from_secs(30), || TcpStream::connect(address).ok());
+        loader
+    }
+
+    /// Sends a head and as much of a body as is taken, without end, then reads to the end of the connection; with the bytes that were sent.
+    fn flood(&self, head: &str, part: &[u8]) -> (String, u64) {
+        let mut stream = TcpStream::connect(self.address).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+        stream.write_all(format!("POST /invocations HTTP/1.1\r\nhost: m\r\n{head}\r\n\r\n").as_bytes()).unwrap();
+        let mut writer = stream.try_clone().unwrap();
+        let part = part.to_vec();
+        let sending = std::thread::spawn(move || {
+            let mut sent = 0;
+            // Until the other side is gone.
+            while !part.is_empty() && writer.write_all(&part).is_ok() {
+                sent += part.len() as u64;
+            }
+            sent
+        });
+        let (mut said, mut bytes) = (Vec::new(), [0; 4096]);
+        // The answer is there before the connection is, and what is sent after it may be answered by a reset.
+        while let Ok(n @ 1..) = stream.read(&mut bytes) {
+            said.extend_from_slice(&bytes[..n]);
+        }
+        (String::from_utf8(said).unwrap(), sending.join().unwrap())
+    }
+}
+
+#[test]
+fn a_body_that_is_too_large_for_a_function_is_refused_before_it_is_read() {
+    let loader = Loader::start();
+    let zeros = vec![b'0'; 1 << 20];
+    for (head, part) in [
+        ("content-length: 67108865", &zeros[..]),
+        ("content-length: 99999999999999999999999999", &zeros[..]),
+        ("content-length: 1099511627776", &[]),
+        ("content-length: 1099511627776\r\nexpect: 100-continue", &[]),
+        ("transfer-encoding: chunked", b"fffffff\r\n0"),
+        ("transfer-encoding: chunked", &[b"1000000\r\n".as_slice(), &vec![b'0'; 1 << 24], b"\r\n"].concat()),
+    ] {
+        let began = Instant::now();
+        let (said, sent) = loader.flood(head, part);
+        assert!(said.starts_with("HTTP/1.1 413 "), "{head}: {said}");
+        assert!(said.contains("\r\nconnection: close\r\n"), "{head}: {said}");
+        assert!(
+            said.ends_with("{\"error_code\": \"BAD_REQUEST\", \"message\": \"a body may have 64 MiB\"}"),
+            "{head}: {said}"
+        );
+        // What it reads on for the client's sake, with what the kernel holds; of chunks those that it takes at first.
+        let read = if head.contains("chunked") { 120 << 20 } else { 40 << 20 };
+        assert!(sent < read && began.elapsed() < Duration::from_secs(20), "{head}: {sent} in {:?}", began.elapsed());
+    }
+    for (head, status) in [
+        ("content-length: 1e3", "411 "),
+        ("content-length: -1", "411 "),
+        ("x: y", "411 "),
+        ("transfer-encoding: chunked\r\n\r\n-5\r\n", "400 "),
+        ("transfer-encoding: chunked\r\n\r\nzz\r\n", "400 "),
+    ] {
+        let (said, _) = loader.flood(head, &[]);
+        assert!(
+            said.starts_with(&format!("HTTP/1.1 {status}")) && said.contains("\r\nconnection: close\r\n"),
+            "{head}: {said}"
+        );
+        assert_eq!(said.matches("HTTP/1.1 ").count(), 1, "{head}: {said}");
+    }
+    // The body of a request that has none is no request.
+    let mut stream = TcpStream::connect(loader.address).unwrap();
+    let inner = "GET /v2 HTTP/1.1\r\nhost: m\r\n\r\n";
+    write!(stream, "GET /ping HTTP/1.1\r\nhost: m\r\ncontent-length: {}\r\n\r\n{inner}", inner.len()).unwrap();
+    let mut said = String::new();
+    stream.read_to_string(&mut said).unwrap();
+    assert_eq!(said.matches("HTTP/1.1 ").count(), 1, "{said}");
+    // Others are served on.
+    let client = reqwest::blocking::Client::builder().no_proxy().build().unwrap();
+    let call = client.post(format!("http://{}/invocations", loader.address)).header("content-type", JSON);
+    assert_eq!(
+        call.body("{\"instances\": [[1]]}").send().unwrap().json::<Value>().unwrap(),
+        json!({ "predictions": [[1]] })
+    );
 }

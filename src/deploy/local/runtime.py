@@ -13,9 +13,13 @@ import socket
 import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+import time
 
 LARGEST_BODY = 64 << 20
 NAME, VERSION = os.environ.get("TRIMTAB_MODEL", "model"), os.environ.get("TRIMTAB_VERSION", "")
+# Of a body that was refused, so much is read, for so many seconds, until the client has seen its answer.
+LINGER_BYTES, LINGER_SECONDS = 16 << 20, 2
+MOST_TRAILERS = 100
 ARTIFACT = os.environ.get("TRIMTAB_ARTIFACT", ".")
 FORMS = ("dataframe_split", "dataframe_records", "instances", "inputs")
 
@@ -239,8 +243,13 @@ class Handler(BaseHTTPRequestHandler):
     disable_nagle_algorithm = True
     model = None
 
+    # Whether there are bytes of a body that nobody will read.
+    unread = False
     def do_GET(self):
         self.answered(self.get)
+        if self.headers.get("content-length", "0") != "0" or "transfer-encoding" in self.headers:
+            # What stands in a body would be taken for the next request.
+            self.close_connection = self.unread = True
 
     def do_POST(self):
         self.answered(self.post)
@@ -260,8 +269,36 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("content-type", kind)
         self.send_header("content-length", str(len(body)))
         self.end_headers()
+        if self.close_connection:
+            self.send_header("connection", "close")
         self.wfile.write(body)
 
+        if self.unread:
+            self.linger()
+
+    def handle_expect_100(self):
+        # Who asks first is not told to send what will be refused.
+        try:
+            self.length()
+        except Refused:
+            return True
+        return super().handle_expect_100()
+
+    def linger(self):
+        """Reads on for a little: a client that still writes when the connection is closed would be told of that instead of reading its answer."""
+        self.wfile.flush()
+        until, left = time.monotonic() + LINGER_SECONDS, LINGER_BYTES
+        try:
+            self.connection.shutdown(socket.SHUT_WR)
+            while left > 0 and (wait := until - time.monotonic()) > 0:
+                self.connection.settimeout(wait)
+                got = len(self.connection.recv(min(left, 1 << 16)))
+                if got == 0:
+                    break
+                left -= got
+        except OSError:
+            # It went away.
+            pass
     def judge(self, e):
         """Whether the request or the model is to blame."""
         if isinstance(e, Refused):
@@ -325,24 +362,34 @@ class Handler(BaseHTTPRequestHandler):
         return json.dumps({**answer, "outputs": [o for o in outputs if not wanted or o["name"] in wanted]})
 
     def body(self):
-        try:
-            if self.headers.get("transfer-encoding", "").lower() == "chunked":
-                return self.chunks()
-            length = int(self.headers.get("content-length", ""))
-        except ValueError:
-            self.close_connection = True
-            raise Refused(411, "the body does not say how long it is")
-        if not 0 <= length <= LARGEST_BODY:
-            self.close_connection = True
-            raise Refused(413, f"a body may have {LARGEST_BODY >> 20} MiB")
-        return self.rfile.read(length)
+    def refuse(self, status, message):
+        """What follows on the connection is the rest of a body: nothing more is read from it."""
+        self.close_connection = self.unread = True
+        raise Refused(status, message)
+
+    def too_large(self):
+        self.refuse(413, f"a body may have {LARGEST_BODY >> 20} MiB")
+
+    def length(self):
+        """Bytes of the body; None when it comes in chunks."""
+        if self.headers.get("transfer-encoding", "").lower() == "chunked":
+            return None
+        text = self.headers.get("content-length", "")
+        if not (text.isascii() and text.isdigit()):
+            self.refuse(411, "the body does not say how long it is")
+        # More digits than any size has are not worth a number.
+        if len(text) > 18 or int(text) > LARGEST_BODY:
+            self.too_large()
+        return int(text)
+
+        length = self.length()
+        return self.chunks() if length is None else self.rfile.read(length)
 
     def chunks(self):
-        body = b""
-        while size := int(self.rfile.readline(1024).split(b";")[0], 16):
-            if not 0 < size <= LARGEST_BODY - len(body):
-                self.close_connection = True
-                raise Refused(413, f"a body may have {LARGEST_BODY >> 20} MiB")
+        body = bytearray()
+        while size := self.chunk():
+            if size > LARGEST_BODY - len(body):
+                self.too_large()
             body += self.rfile.read(size)
             self.rfile.readline(1024)
         while self.rfile.readline(1024).strip():
