@@ -18,7 +18,7 @@ use crate::{
     source::{Credentials, GitSource, SourceConfig},
     store::{Batch, NewEvent, Store},
     tracking::{PipelineRuns, Tracker, TrackingAccess},
-    train::{LocalTrainer, TrainerConfig, python},
+    train::{LocalTrainer, TrainerConfig, saved},
 };
 use std::{
     net::SocketAddr,
@@ -137,7 +137,9 @@ fn open(store: Store, state: &Path, args: &Args, access: TrackingAccess) -> Resu
         exe: exe.clone(),
         router_address: args.router,
         artifacts: artifacts.clone(),
-        python_bin: Arc::new(move |version, code, cancel| python::of_version(&envs, &shims, version, code, cancel)),
+        python_bin: Arc::new(move |p| {
+            saved::of_release(&envs, &shims, p.version, &p.serve.run, p.folder, p.log, p.cancel)
+        }),
         wake: Arc::new(move |_, model| {
             if let Some(r) = wake.get() {
                 r.wake(model);

@@ -49,14 +49,6 @@ fn model(root: &mut Table) -> Option<ModelSpec> {
     }
     let slo = monitor(root);
     let train = train?;
-    let needs_packages = serve.as_ref().is_some_and(|s| matches!(s.run, Serving::Runtime(Runtime::Mlflow(_))));
-    if needs_packages && train.stage.python.is_none() {
-        root.warn_at(
-            "serve",
-            "the model is served by whichever python3 the machine has, which must have mlflow".into(),
-            "name the model's requirements by `python` of [train], or of [serve] beside `model`".into(),
-        );
-    }
     check_variables(root, &data, &stages, &train.stage);
     let ordered = pipeline::order(&train.stage, stages, &data)
         .map_err(|all| {

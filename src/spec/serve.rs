@@ -52,7 +52,9 @@ pub(super) fn serve(mut t: Table) -> Option<ServeSpec> {
         let good = s.starts_with('/') && !s.chars().any(|c| c.is_control() || c.is_whitespace());
         good.then(|| s.to_owned()).ok_or("write an HTTP path that begins with `/`".into())
     });
-    let ready_timeout = t.parsed("ready_timeout", duration).unwrap_or(Millis(60_000));
+    // Installing what a saved model asks for takes minutes.
+    let usual = if matches!(run, Some(Serving::Runtime(Runtime::Mlflow(_)))) { 600_000 } else { 60_000 };
+    let ready_timeout = t.parsed("ready_timeout", duration).unwrap_or(Millis(usual));
     if ready_timeout == Millis(0) {
         t.error_at("ready_timeout", "no replica is ready within 0 s".into(), "such as \"60s\"".into());
     }

@@ -3,6 +3,7 @@
 mod dag;
 mod metrics;
 pub mod python;
+pub mod saved;
 mod stage;
 mod workspace;
 

@@ -52,7 +52,14 @@ pub fn environment(state: &Path, exe: &Path, requirements: &Path, log: &Path, ca
 
 /// The programs of the environment that a version was trained in. Where it is gone it is built anew: from the version's own requirements,
 /// which lie in its `code`, with the packages as they were recorded.
-pub fn of_version(state: &Path, exe: &Path, version: &Version, code: &Path, cancel: &Cancel) -> PortResult<PathBuf> {
+pub fn of_version(
+    state: &Path,
+    exe: &Path,
+    version: &Version,
+    code: &Path,
+    log: &Path,
+    cancel: &Cancel,
+) -> PortResult<PathBuf> {
     /// Larger files are no requirements.
     const LARGEST: u64 = 1 << 20;
     let of = version.python.ok_or_else(|| PortError::permanent("the version has no Python environment"))?;
@@ -71,13 +78,14 @@ pub fn of_version(state: &Path, exe: &Path, version: &Version, code: &Path, canc
         ))
     })?;
     // Beside the code, so that they go with it.
-    let (constraints, log) = (code.with_file_name("constraints.txt"), code.with_file_name("python.log"));
+    let constraints = code.with_file_name("constraints.txt");
     fs::write(&constraints, version.packages.join("\n")).map_err(io(&constraints))?;
     let requirements = Requirements { file: &file, constraints: Some(&constraints) };
-    ensure(state, exe, of, &requirements, &log, cancel).map(|venv| venv.bin)
+    ensure(state, exe, of, &requirements, log, cancel).map(|venv| venv.bin)
 }
 
-fn python_version() -> PortResult<String> {
+/// Such as `Python 3.11.7`.
+pub fn python_version() -> PortResult<String> {
     output(Command::new("python3").arg("--version")).map_err(|_| PortError::retryable(NO_PYTHON))
 }
 

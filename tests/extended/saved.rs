@@ -1,6 +1,6 @@
 //! A model that a real MLflow saved, served with `runtime = "mlflow"`. TRIMTAB_TEST_MLFLOW is a Python that has `mlflow`.
 
-use crate::support::eventually;
+use crate::support::{World, eventually};
 use serde_json::{Value, json};
 use std::{
     path::Path,
@@ -68,4 +68,87 @@ fn a_saved_model_is_served_as_mlflow_serves_it() {
         let (status, said) = post("/invocations", &wrong);
         assert_eq!((status, &said["error_code"]), (400, &json!("BAD_REQUEST")), "{said}");
     }
+}
+
+/// A package `mlflow` that has nothing but the way to the one that is installed already, so that nothing is downloaded.
+const WHEEL: &str = r#"
+import pathlib, sys, sysconfig, zipfile
+info = "mlflow-9999.dist-info"
+with zipfile.ZipFile(sys.argv[1], "w") as z:
+    z.writestr("mlflow.pth", sysconfig.get_paths()["purelib"] + "\n")
+    z.writestr(f"{info}/METADATA", "Metadata-Version: 2.1\nName: mlflow\nVersion: 9999\n")
+    z.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+    z.writestr(f"{info}/RECORD", "")
+"#;
+
+/// Logs a model as a run of trimtab's does, in a Python that has MLflow; `WANTED` is what it asks for.
+const TRAIN: &str = r#"
+import json, os
+import mlflow
+from mlflow.models import infer_signature
+from sklearn.datasets import load_iris
+from sklearn.linear_model import LogisticRegression
+x, y = load_iris(return_X_y=True, as_frame=True)
+model = LogisticRegression(max_iter=500).fit(x, y)
+out = os.environ["TRIMTAB_OUTPUT"]
+mlflow.sklearn.save_model(model, out + "/model", signature=infer_signature(x, model.predict(x)), pip_requirements=["WANTED"])
+json.dump(mlflow.pyfunc.load_model(out + "/model").predict(x[::30]).tolist(), open(out + "/expected.json", "w"))
+open(os.environ["TRIMTAB_METRICS"], "a").write(json.dumps({"score": 1.0}) + "\n")
+"#;
+
+#[test]
+fn a_saved_model_is_served_in_the_environment_that_it_asks_for() {
+    let python = std::env::var("TRIMTAB_TEST_MLFLOW").expect("TRIMTAB_TEST_MLFLOW: a Python that has mlflow");
+    let mut w = World::new();
+    let wheel = w.path("mlflow-9999-py3-none-any.whl");
+    assert!(Command::new(&python).args(["-c", WHEEL]).arg(&wheel).status().unwrap().success());
+    let commit = |w: &World, wanted: &str| {
+        let spec = format!(
+            "schema = \"trimtab/v1\"\n[model]\nname = \"iris\"\n[data]\ntrain = \"numbers\"\n[train]\nrun = [\"{python}\", \"train.py\"]\n\
+             [serve]\nruntime = \"mlflow\"\nfile = \"model\"\n[[deploy]]\nenvironment = \"production\"\n"
+        );
+        let train = TRAIN.replace("WANTED", wanted);
+        w.commit(
+            "iris",
+            &[("specs/models/iris/model.toml", Some(&spec)), ("specs/models/iris/train.py", Some(&train))],
+        );
+    };
+    commit(&w, &format!("mlflow @ file://{}", wheel.display()));
+    w.start();
+    w.wait_for("iris", "version=v1");
+    w.wait_for("iris", "healthy");
+    let client = reqwest::blocking::Client::builder().no_proxy().build().unwrap();
+    let router = w.json(&["status"])["router"].as_str().unwrap().to_owned();
+    let invoke = || {
+        let rows = "[[5.1,3.5,1.4,0.2],[4.8,3.1,1.6,0.2],[5.0,2.0,3.5,1.0],[5.5,2.6,4.4,1.2],[6.9,3.2,5.7,2.3]]";
+        let columns = "[\"sepal length (cm)\",\"sepal width (cm)\",\"petal length (cm)\",\"petal width (cm)\"]";
+        let body = format!("{{\"dataframe_split\":{{\"columns\":{columns},\"data\":{rows}}}}}");
+        let call = client.post(format!("{router}/models/iris/invocations")).header("content-type", "application/json");
+        let answer = call.body(body).send().unwrap();
+        (answer.status().as_u16(), answer.json::<Value>().unwrap())
+    };
+    let release = walkdir::WalkDir::new(w.state().join("serve/production/iris")).into_iter().flatten();
+    let release = release.map(|f| f.into_path()).find(|f| f.ends_with("artifact/expected.json")).unwrap();
+    let expected: Value = serde_json::from_str(&std::fs::read_to_string(&release).unwrap()).unwrap();
+    let (status, said) = invoke();
+    assert_eq!((status, said["predictions"].as_array().map(Vec::len)), (200, Some(5)), "{said}");
+    assert_eq!(said["predictions"], expected, "as the model itself predicts the same rows");
+    // It runs in an environment of its own, which it holds.
+    let environments = || -> Vec<_> {
+        let all = std::fs::read_dir(w.state().join("env")).unwrap().map(|e| e.unwrap().path());
+        all.filter(|e| e.join("bin/python").exists()).collect()
+    };
+    let [environment] = environments().try_into().unwrap();
+    let lock = std::fs::File::open(environment.with_extension("lock")).unwrap();
+    assert!(lock.try_lock().is_err(), "whoever runs in it holds its lock");
+
+    // What cannot be installed is told by name as soon as that is known, and the release before serves on.
+    commit(&w, "nothing @ file:///nowhere/nothing-1-py3-none-any.whl");
+    let parts =
+        ["the environment of the saved model: cannot install the requirements", "/nowhere/nothing-1-py3-none-any.whl"];
+    eventually("the reason", Duration::from_secs(180), || {
+        let status = w.json(&["status", "iris"])["replicas"].to_string();
+        parts.iter().all(|part| status.contains(part)).then_some(())
+    });
+    assert_eq!(invoke().1["predictions"], expected);
 }

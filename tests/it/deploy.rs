@@ -138,7 +138,7 @@ fn start(state: &Path, exe: &Path, router: SocketAddr) -> Result<LocalTarget, Po
         exe: exe.into(),
         router_address: router,
         artifacts: Arc::new(FileStore::open(state)?),
-        python_bin: Arc::new(|_, _, _| Err(PortError::permanent("no Python environments here"))),
+        python_bin: Arc::new(|_| Err(PortError::permanent("no Python environments here"))),
         wake: Arc::new(|_, _| {}),
     })
 }

@@ -35,8 +35,18 @@ use tokio::sync::{Semaphore, watch};
 pub use folder::replica_log;
 pub use keeper::stop_everything;
 
-/// Finds (and, where needed, makes) the folder with the programs of a version's Python environment; the version's code is in a folder.
-pub type PythonBin = Arc<dyn Fn(&Version, &Path, &Cancel) -> PortResult<PathBuf> + Send + Sync>;
+/// A release whose Python environment is asked for.
+pub struct PythonOf<'a> {
+    pub version: &'a Version,
+    pub serve: &'a ServeSpec,
+    /// Has its `code` and its `artifact`.
+    pub folder: &'a Path,
+    /// Where the building of an environment is told.
+    pub log: &'a Path,
+    pub cancel: &'a Cancel,
+}
+/// Finds (and, where needed, makes) the folder with the programs of a release's Python environment; `None` where it has none of its own.
+pub type PythonBin = Arc<dyn Fn(&PythonOf<'_>) -> PortResult<Option<PathBuf>> + Send + Sync>;
 /// Is told that something about a model (second) in an environment (first) has changed. Must not block.
 pub type Wake = Arc<dyn Fn(&Name, &Name) + Send + Sync>;
 

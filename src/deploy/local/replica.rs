@@ -1,7 +1,7 @@
 //! One replica's life: start, become ready, stay healthy, come back after a death, drain, end.
 
 use super::{
-    Key, Shared,
+    Key, PythonOf, Shared,
     folder::{self, Adopted, Record},
     launch::launch,
     layout::Layout,
@@ -420,32 +420,37 @@ impl Replica {
         }
         let (key, release, index) = (self.key.clone(), self.release, self.index);
         let folder = folder::release_dir(&shared.config.state_dir, &key, &release);
-        // Without a turn: one that is built anew holds up nobody else.
-        let bin = self.python(&recipe, folder.join("code"), alone).await?;
+        // Without a turn: one that is built holds up nobody else.
+        let bin = self.python(&recipe, folder.clone(), alone).await?;
         let _turn = shared.starting.acquire().await;
         blocking(&shared, move |shared| launch(shared, &key, release, index, &recipe, bin.as_deref(), &folder)).await
     }
 
-    /// The programs of the version's Python environment, which is built anew where it is gone.
-    async fn python(&self, recipe: &Recipe, code: PathBuf, tell: bool) -> PortResult<Option<PathBuf>> {
-        if recipe.version.python.is_none() {
+    /// The programs of the release's Python environment, which is built where it is not there. `tell`: how that goes.
+    async fn python(&self, recipe: &Recipe, folder: PathBuf, tell: bool) -> PortResult<Option<PathBuf>> {
+        let saved = matches!(recipe.serve.run, Serving::Runtime(Runtime::Mlflow(_)));
+        if recipe.version.python.is_none() && !saved {
             return Ok(None);
         }
-        let (version, cancel) = (recipe.version.clone(), Cancel::default());
-        let heeded = cancel.clone();
-        let find = blocking(&self.shared, move |shared| (shared.config.python_bin)(&version, &code, &heeded));
+        let (version, serve, cancel) = (recipe.version.clone(), recipe.serve.clone(), Cancel::default());
+        let (heeded, log) = (cancel.clone(), folder.join("python.log"));
+        let told = log.clone();
+        let find = blocking(&self.shared, move |shared| {
+            let of = PythonOf { version: &version, serve: &serve, folder: &folder, log: &log, cancel: &heeded };
+            (shared.config.python_bin)(&of)
+        });
         tokio::pin!(find);
-        let building = || self.note(None, false, Some("starting: its Python environment is built anew".into()));
-        tokio::select! {
-            found = &mut find => return found.map(Some),
-            () = self.told_to_leave() => cancel.cancel("the replica is no longer wanted"),
-            () = tokio::time::sleep(TELL_EVERY) => if tell { building() },
+        loop {
+            tokio::select! {
+                found = &mut find => return found,
+                () = self.told_to_leave() => break cancel.cancel("the replica is no longer wanted"),
+                () = tokio::time::sleep(TELL_EVERY) => if tell {
+                    let line = folder::last_line(&told).map_or(String::new(), |line| format!(": {line}"));
+                    self.note(None, false, Some(format!("starting: its Python environment is built{line}")));
+                },
+            }
         }
-        tokio::select! {
-            found = &mut find => return found.map(Some),
-            () = self.told_to_leave() => cancel.cancel("the replica is no longer wanted"),
-        }
-        find.await.map(Some)
+        find.await
     }
 }
 

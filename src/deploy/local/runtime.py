@@ -3,6 +3,7 @@
 trimtab starts it as a replica of `runtime = "python"` or `"mlflow"`; it needs nothing but the standard library.
 """
 
+import fcntl
 import importlib
 import inspect
 import json
@@ -12,14 +13,14 @@ import signal
 import socket
 import sys
 import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 LARGEST_BODY = 64 << 20
-NAME, VERSION = os.environ.get("TRIMTAB_MODEL", "model"), os.environ.get("TRIMTAB_VERSION", "")
 # Of a body that was refused, so much is read, for so many seconds, until the client has seen its answer.
 LINGER_BYTES, LINGER_SECONDS = 16 << 20, 2
 MOST_TRAILERS = 100
+NAME, VERSION = os.environ.get("TRIMTAB_MODEL", "model"), os.environ.get("TRIMTAB_VERSION", "")
 ARTIFACT = os.environ.get("TRIMTAB_ARTIFACT", ".")
 FORMS = ("dataframe_split", "dataframe_records", "instances", "inputs")
 
@@ -242,14 +243,14 @@ class Handler(BaseHTTPRequestHandler):
     wbufsize = -1
     disable_nagle_algorithm = True
     model = None
-
     # Whether there are bytes of a body that nobody will read.
     unread = False
+
     def do_GET(self):
-        self.answered(self.get)
         if self.headers.get("content-length", "0") != "0" or "transfer-encoding" in self.headers:
             # What stands in a body would be taken for the next request.
             self.close_connection = self.unread = True
+        self.answered(self.get)
 
     def do_POST(self):
         self.answered(self.post)
@@ -268,11 +269,10 @@ class Handler(BaseHTTPRequestHandler):
         self.send_response(status)
         self.send_header("content-type", kind)
         self.send_header("content-length", str(len(body)))
-        self.end_headers()
         if self.close_connection:
             self.send_header("connection", "close")
+        self.end_headers()
         self.wfile.write(body)
-
         if self.unread:
             self.linger()
 
@@ -299,6 +299,7 @@ class Handler(BaseHTTPRequestHandler):
         except OSError:
             # It went away.
             pass
+
     def judge(self, e):
         """Whether the request or the model is to blame."""
         if isinstance(e, Refused):
@@ -361,7 +362,6 @@ class Handler(BaseHTTPRequestHandler):
             answer["id"] = call["id"]
         return json.dumps({**answer, "outputs": [o for o in outputs if not wanted or o["name"] in wanted]})
 
-    def body(self):
     def refuse(self, status, message):
         """What follows on the connection is the rest of a body: nothing more is read from it."""
         self.close_connection = self.unread = True
@@ -382,6 +382,7 @@ class Handler(BaseHTTPRequestHandler):
             self.too_large()
         return int(text)
 
+    def body(self):
         length = self.length()
         return self.chunks() if length is None else self.rfile.read(length)
 
@@ -392,9 +393,16 @@ class Handler(BaseHTTPRequestHandler):
                 self.too_large()
             body += self.rfile.read(size)
             self.rfile.readline(1024)
-        while self.rfile.readline(1024).strip():
-            pass
-        return body
+        for _ in range(MOST_TRAILERS):
+            if not self.rfile.readline(1024).strip():
+                return bytes(body)
+        self.refuse(400, "the body has too many trailers")
+
+    def chunk(self):
+        text = self.rfile.readline(1024).split(b";")[0].strip()
+        if not text or text.strip(b"0123456789abcdefABCDEF"):
+            self.refuse(400, "the body is not in chunks, or broke off")
+        return int(text, 16)
 
     def log_message(self, *_):
         pass
@@ -404,6 +412,7 @@ class Server(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 1024
     address_family = socket.AF_INET
+    environment = None
 
 
 def warm_up(model, file):
@@ -418,8 +427,21 @@ def warm_up(model, file):
             model.invoke(json.dumps(example).encode(), "application/json")
 
 
+def hold_environment():
+    """A lock on the environment in which this runs, as long as it does: a clean-up of the state folder leaves it alone."""
+    try:
+        lock = open(sys.prefix + ".lock")
+        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        return lock
+    except OSError:
+        # It is none of trimtab's.
+        return None
+
+
 def main():
     settings = json.loads(sys.argv[1])
+    # Until the end of the process.
+    Server.environment = hold_environment()
     # The code of the version, in the place of this file's folder.
     sys.path[0] = os.getcwd()
     Handler.model = {"python": Python, "mlflow": Mlflow}[settings["runtime"]](settings)

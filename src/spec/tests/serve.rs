@@ -34,6 +34,8 @@ fn a_runtime_is_taken_with_its_keys_and_defaults() {
     ] {
         let serve = run(text);
         assert_eq!((serve.run.clone(), &*serve.ready), (serving, "/v2/health/ready"), "{text}");
+        // What a saved model asks for is installed in this time.
+        assert_eq!(serve.ready_timeout, Millis(if text.contains("mlflow") { 600_000 } else { 60_000 }), "{text}");
         let record = serde_json::to_string(&serve).unwrap();
         assert_eq!(serde_json::from_str::<ServeSpec>(&record).unwrap(), serve, "{record}");
     }
