@@ -239,13 +239,19 @@ impl Proxy {
                     request
                 }
                 (Failure::Unsent(request), _) if !last => request,
-                (Failure::Broken(_), Some(spare)) if !last => spare,
+                (Failure::Broken(_), Some(spare)) if !last => {
+                    // A connection of its own cannot have ended for being idle: it is the release that breaks off, so another is asked,
+                    // where there is one. That this one answers is no merit of the release.
+                    if reuse == Reuse::No {
+                        lease.release.stats.record(caller.worker, now_ms, elapsed_us(begun), true);
+                        tried.extend(lease.release.replicas.iter().map(|r| r.address));
+                    }
+                    spare
+                }
                 _ => {
-                    let took = begun.elapsed();
-                    let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
-                    lease.release.meter.record(refusal.status, took);
+                    lease.release.meter.record(refusal.status, begun.elapsed());
                     if !refusal.is_clients_fault() {
-                        lease.release.stats.record(caller.worker, now_ms, micros, true);
+                        lease.release.stats.record(caller.worker, now_ms, elapsed_us(begun), true);
                     }
                     return Err(refusal.by(lease.release.header.clone()));
                 }
@@ -269,6 +275,10 @@ impl Proxy {
             held.lease.replica.succeeded();
         }
     }
+}
+
+fn elapsed_us(begun: Instant) -> u64 {
+    u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX)
 }
 
 /// `v7`

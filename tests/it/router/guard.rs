@@ -238,3 +238,32 @@ async fn requests_have_ids_and_a_sample_is_noted() {
         assert!(line["ms"].as_f64().unwrap() > 0.0 && line["at"].as_i64().unwrap() > 1_700_000_000_000, "{line}");
     }
 }
+
+/// Reads a call and hangs up.
+fn hangs_up() -> SocketAddr {
+    let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            // Broken already when the router has gone.
+            let _ = stream.unwrap().read(&mut [0; 4096]);
+        }
+    });
+    address
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_release_that_breaks_off_each_call_fails_no_repeatable_request_and_is_seen_to_fail() {
+    let router = Router::start();
+    let (good, bad) = (echo().await, [hangs_up(), hangs_up(), hangs_up()]);
+    router.control().put_route(&route(1, &[(1, 50_000, &[good]), (2, 50_000, &bad)])).await.unwrap();
+    let mut client = router.client();
+    for n in 0..40 {
+        let answer = client.get("/models/m/x").await.unwrap();
+        assert_eq!((answer.status, answer.version.as_deref()), (200, Some("v1")), "{n}: {}", answer.text());
+    }
+    let stats = router.control().stats(&name("prod"), &name("m")).await.unwrap();
+    let of = stats.releases.iter().find(|r| r.release == release(2)).unwrap();
+    // Of twenty; the second attempt chooses by weight too.
+    assert!(of.epoch.errors >= 5 && of.epoch.requests == of.epoch.errors, "{:?}", of.epoch);
+}
