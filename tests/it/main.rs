@@ -11,6 +11,7 @@ mod demo;
 mod deploy;
 mod environments;
 mod failures;
+mod faults;
 mod fleet;
 mod following;
 mod forge;

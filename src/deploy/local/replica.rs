@@ -273,9 +273,18 @@ impl Replica {
         let mut wait = Duration::from_millis(10);
         let (mut told, mut tell_at) = (String::new(), Instant::now() + TELL_EVERY);
         loop {
-            let Err(probe::Unwell { reason, local }) = probe::healthy(live.record.address, path).await else {
-                return Ok(());
+            let asked = probe::healthy(live.record.address, path);
+            tokio::pin!(asked);
+            let answer = tokio::select! {
+                answer = &mut asked => answer,
+                // What takes a connection and then does nothing is told before the question is given up; a better reason follows at once.
+                () = tokio::time::sleep_until(tell_at.into()), if tell && told.is_empty() => {
+                    told = format!("{path} does not answer");
+                    self.note(Some(live), false, Some(format!("starting: {told}")));
+                    asked.await
+                }
             };
+            let Err(probe::Unwell { reason, local }) = answer else { return Ok(()) };
             if tell && reason != told && Instant::now() > tell_at {
                 self.note(Some(live), false, Some(format!("starting: {reason}")));
                 (told, tell_at) = (reason.clone(), Instant::now() + TELL_EVERY);
