@@ -18,6 +18,10 @@ test-extended:
 test-peers:
     cargo test --features peer-tests --test extended
 
+# Serve for ten minutes while releases are bad and processes are killed, and report (TRIMTAB_SOAK_SECONDS, TRIMTAB_SOAK_SEED, TRIMTAB_SOAK_ROUTER)
+soak:
+    cargo test --test soak
+
 # Check format, lints and licences
 lint:
     cargo fmt --check
