@@ -132,7 +132,7 @@ impl Environment<'_> {
         }
     }
 
-    /// A release that has all traffic and burns an objective while it is new is given up.
+    /// A release that has all traffic and burns an objective while it is new, or does not stay up, is given up.
     fn watch(&self, release: Release, draft: &mut Draft) {
         const EVERY_MS: u64 = 1_000;
         let (Some(slo), Some(watch)) = (&self.desired.spec.slo, self.deployment.watch) else { return };
@@ -142,7 +142,9 @@ impl Environment<'_> {
         }
         draft.look_again = [draft.look_again, Some(now.plus(EVERY_MS).min(watch.until))].into_iter().flatten().min();
         let served = self.input.served.get(&self.deploy.environment);
-        if let Some(reason) = served.and_then(|served| rollout::burning(slo, served)) {
+        let burns = served.and_then(|served| rollout::burning(slo, served));
+        // What nobody is there to answer is counted for no release.
+        if let Some(reason) = burns.or_else(|| rollout::looping(&self.facts(release))) {
             let why = reasons::asked(self.desired, "slo", None, Some(reason.clone()));
             draft.act(Action::Reject { environment: self.name(), release, reason }, vec![why]);
         }

@@ -666,7 +666,7 @@ proptest! {
 }
 
 /// Production moved from v1 to v2 a moment ago, and an objective is watched.
-fn watched() -> (World, Release, Release) {
+pub fn watched() -> (World, Release, Release) {
     let mut w = world();
     w.settle();
     let slo = SloSpec { objectives: vec![Objective::Availability(0.999)], burn_rate: 14.4, watch: Millis(60_000) };

@@ -142,17 +142,26 @@ fn patience(rollout: &Rollout, facts: &Facts<'_>) -> SteadyMs {
 fn hopeless(rollout: &Rollout, facts: &Facts<'_>) -> Option<String> {
     let starting = rollout.phase == Phase::Starting;
     let over = starting && facts.ready < facts.wanted.max(1) && facts.now >= patience(rollout, facts);
-    let died = facts.death.filter(|d| facts.ready == 0 && (over || d.in_a_row >= LOOPING_DEATHS && !starting));
-    if let Some(Death { reason, in_a_row, was_ready }) = died {
-        let when = if *was_ready { "after it was ready" } else { "before becoming ready" };
-        let often = if *in_a_row == 1 { "once".to_owned() } else { format!("{in_a_row} times in a row") };
-        return Some(format!("its replica died {often} {when}: {reason}"));
+    let died = facts.death.filter(|_| facts.ready == 0 && over).map(told);
+    if let Some(reason) = died.or_else(|| looping(facts).filter(|_| !starting)) {
+        return Some(reason);
     }
     let why = facts.death.map(|d| d.reason.as_str()).or(facts.unready).map_or(String::new(), |why| format!(": {why}"));
     let many = facts.wanted > 1 && facts.ready > 0;
     let what =
         if many { format!("only {} of {} replicas were", facts.ready, facts.wanted) } else { "no replica was".into() };
     over.then(|| format!("{what} ready within {}{why}", facts.ready_timeout))
+}
+
+/// Why a release that was ready does not come back by itself.
+pub fn looping(facts: &Facts<'_>) -> Option<String> {
+    facts.death.filter(|d| facts.ready == 0 && d.in_a_row >= LOOPING_DEATHS).map(told)
+}
+
+fn told(Death { reason, in_a_row, was_ready }: &Death) -> String {
+    let when = if *was_ready { "after it was ready" } else { "before becoming ready" };
+    let often = if *in_a_row == 1 { "once".to_owned() } else { format!("{in_a_row} times in a row") };
+    format!("its replica died {often} {when}: {reason}")
 }
 
 fn step(rollout: &Rollout, environment: &Name, facts: &Facts<'_>, index: usize, since: SteadyMs) -> Next {

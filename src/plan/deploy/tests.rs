@@ -1,5 +1,5 @@
 use super::*;
-use crate::plan::tests::{World, world};
+use crate::plan::tests::{World, watched, world};
 
 fn production() -> Name {
     Name::new("production").unwrap()
@@ -48,4 +48,27 @@ fn a_warm_release_is_let_go_in_its_time() {
     let plan = w.plan(Some(&w.desired));
     let environment = production();
     assert_eq!(plan.actions[0].action, Action::Cool { environment, release });
+}
+
+#[test]
+fn a_new_release_that_does_not_stay_up_is_taken_back_though_nothing_of_it_is_measured() {
+    let (mut w, _, second) = watched();
+    let dies = |w: &mut World, in_a_row| {
+        let all = w.replicas.get_mut(&production()).unwrap().iter_mut();
+        for replica in all.filter(|r| r.release == second) {
+            replica.ready = false;
+            replica.death = Some(Death { reason: "exit 3".into(), in_a_row, was_ready: true });
+        }
+    };
+    // A few deaths may be an outage that passes.
+    dies(&mut w, 7);
+    assert!(w.plan(Some(&w.desired)).actions.is_empty());
+    dies(&mut w, 8);
+    let plan = w.plan(Some(&w.desired));
+    let [Planned { action: Action::Reject { release, reason, .. }, .. }] = &plan.actions[..] else {
+        panic!("{plan:?}")
+    };
+    assert_eq!((*release, &**reason), (second, "its replica died 8 times in a row after it was ready: exit 3"));
+    w.execute(&plan);
+    assert!(w.plan(Some(&w.desired)).actions.iter().any(|p| matches!(p.action, Action::FinishRollout { .. })));
 }
