@@ -26,6 +26,7 @@ soak:
 lint:
     cargo fmt --check
     cargo clippy --all-targets -- -D warnings
+    cargo clippy --test soak -- -D warnings
     cargo deny check
 
 # Measure every budget beside its limit (about half an hour)
