@@ -95,7 +95,8 @@ impl Reconciler {
             if let Some(rollout) = &deployment.rollout {
                 traffic.insert(environment.clone(), target.traffic(environment, &observed.name, rollout));
             }
-            if let Some((_, release)) = deployment.watch.zip(deployment.stable) {
+            let watched = deployment.watch.filter(|w| self.now().steady < w.until);
+            if let Some((_, release)) = watched.zip(deployment.stable) {
                 served.insert(environment.clone(), target.served(environment, &observed.name, release));
             }
         }

@@ -5,9 +5,11 @@
 
 mod command;
 mod fetch;
+mod filter;
 mod guard;
 mod keymap;
 mod log;
+mod ranking;
 mod run;
 mod state;
 mod tracked;
@@ -15,6 +17,7 @@ mod update;
 mod view;
 
 pub use log::{Flow, Flowed, Follow, Log, Output};
+pub use ranking::Ranking;
 pub use run::{End, run};
 pub use state::{Command, Difference, Extent, Message, Mode, Screen, State};
 pub use tracked::{Told, Tracked, Want, Wish};

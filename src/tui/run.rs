@@ -12,7 +12,7 @@ use crossterm::event::{Event as Input, EventStream, KeyEventKind};
 use futures::StreamExt;
 use ratatui::{Terminal, backend::CrosstermBackend};
 use std::{
-    io::{self, Stdout},
+    io::{self, Stdout, Write as _},
     time::Duration,
 };
 use tokio::{
@@ -66,6 +66,10 @@ async fn show(client: Client, send: Sender, mut receive: mpsc::UnboundedReceiver
         let commands: Vec<Command> = batch.into_iter().flat_map(|m| update(&mut state, m)).collect();
         if commands.contains(&Command::Quit) {
             return Ok(());
+        }
+        if commands.contains(&Command::Ring) {
+            // Here, between two frames: nothing else is half written.
+            io::stdout().write_all(b"\x07").and_then(|()| io::stdout().flush())?;
         }
         commands.into_iter().for_each(|c| hands.carry_out(c));
         // A second that changes no text is no reason to draw, nor is an answer that tells what is known.

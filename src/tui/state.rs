@@ -2,7 +2,9 @@
 
 use super::{
     command::Line,
+    filter::{Filter, Names},
     log::{Flow, Flowed, Follow, Log, Output},
+    ranking::Ranking,
     tracked::{Told, Tracked, Want, Wish},
 };
 use crate::{api::types::*, model::*};
@@ -59,6 +61,8 @@ pub enum Command {
     FetchCurves(Vec<Want>),
     Follow(Follow),
     Sync,
+    /// The terminal's bell.
+    Ring,
     Post {
         model: Name,
         verb: String,
@@ -122,6 +126,7 @@ pub struct State {
     pub log: Log,
     pub tracked: Tracked,
     pub filter: String,
+    pub ranking: Ranking,
     /// Selected model, by name: it stays selected when the list changes.
     pub selected: Option<Name>,
     /// Lines scrolled down from the top.
@@ -136,27 +141,6 @@ pub struct State {
 impl Default for State {
     fn default() -> Self {
         Self::new()
-    }
-}
-
-const HEALTHS: [Health; 6] =
-    [Health::Healthy, Health::Progressing, Health::Degraded, Health::Suspended, Health::Missing, Health::Unknown];
-
-const SYNCS: [SyncStatus; 3] = [SyncStatus::Synced, SyncStatus::OutOfSync, SyncStatus::Unknown];
-
-/// What needs a person comes first.
-pub(super) fn rank(m: &ModelSummary) -> u8 {
-    match (m.health, m.sync) {
-        // It was retired.
-        (Health::Missing, SyncStatus::Synced) => 5,
-        (Health::Degraded | Health::Missing, _) => 0,
-        // The old version serves, and the newest spec does not come.
-        _ if m.spec_broken => 1,
-        (Health::Healthy, SyncStatus::OutOfSync) => 1,
-        (Health::Progressing, _) => 2,
-        (Health::Suspended, _) => 3,
-        (Health::Unknown, _) => 4,
-        (Health::Healthy, _) => 5,
     }
 }
 
@@ -175,6 +159,7 @@ impl State {
             log: Log::new(0, None),
             tracked: Tracked::default(),
             filter: String::new(),
+            ranking: Ranking::default(),
             selected: None,
             scroll: 0,
             extent: Extent::default(),
@@ -184,22 +169,16 @@ impl State {
         }
     }
 
-    /// Models that the filter lets through, those that need a person first.
+    /// Models that the filter lets through, in the chosen order.
     pub fn shown(&self) -> Vec<&ModelSummary> {
-        let all = self.fleet.iter().flat_map(|f| &f.models);
+        let all = || self.fleet.iter().flat_map(|f| &f.models);
         if self.filter.is_empty() {
-            return all.collect();
+            return all().collect();
         }
-        let wanted = self.filter.to_lowercase();
-        // Asked of each word once, not of each of ten thousand models.
-        let healths: Vec<Health> =
-            HEALTHS.into_iter().filter(|h| h.to_string().to_lowercase().contains(&wanted)).collect();
-        let syncs: Vec<SyncStatus> =
-            SYNCS.into_iter().filter(|s| s.to_string().to_lowercase().contains(&wanted)).collect();
-        let lets = |m: &&ModelSummary| {
-            m.name.as_str().contains(&wanted) || healths.contains(&m.health) || syncs.contains(&m.sync)
-        };
-        all.filter(lets).collect()
+        let filter = Filter::new(&self.filter);
+        let found = |names| all().filter(|m| filter.lets(m, names)).collect::<Vec<_>>();
+        let exact = found(Names::Part);
+        if exact.is_empty() { found(Names::Letters) } else { exact }
     }
 
     /// Place of the selected model among those shown.

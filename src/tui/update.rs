@@ -4,7 +4,7 @@ use super::{
     command::{Line, run_line, typed},
     keymap::{Act, act_of},
     log::{Flowed, Output},
-    state::{Command, Message, Mode, Screen, State, held, rank},
+    state::{Command, Message, Mode, Screen, State, held},
     tracked,
 };
 use crate::model::*;
@@ -18,8 +18,7 @@ pub fn update(state: &mut State, message: Message) -> Vec<Command> {
     match message {
         Message::Key(key) => return on_key(state, key),
         Message::Fleet(mut fleet) => {
-            // They come in the order of names, which stays within each rank.
-            fleet.models.sort_by_key(rank);
+            state.ranking.sort(&mut fleet.models);
             state.fleet = Some(*fleet);
             state.seconds = 0;
             state.reachable = true;
@@ -101,11 +100,23 @@ fn on_event(state: &mut State, event: Option<Event>) -> Vec<Command> {
     // Those that a new connection tells again are known.
     let newest = state.events.last().map_or(0, |e| e.seq);
     if let Some(e) = event.filter(|e| e.seq > newest) {
+        commands.extend(notify(state, &e));
         state.events.push(e);
         let surplus = state.events.len().saturating_sub(KEPT);
         state.events.drain(..surplus);
     }
     commands
+}
+
+/// The end of a rollout, and its pause, are said and rung: what happened while nobody was connected is not.
+fn notify(state: &mut State, e: &Event) -> Option<Command> {
+    const RECENT_MS: i64 = 10_000;
+    use EventKind::{Promoted, RevertCommitted, RolledBack, RolloutAborted, RolloutPaused};
+    let told = matches!(e.kind, Promoted | RevertCommitted | RolledBack | RolloutAborted | RolloutPaused);
+    let recent = state.now().wall.0 - e.at.0 < RECENT_MS;
+    let model = e.model.as_ref().filter(|_| told && recent)?;
+    state.note = format!("{model}: {}", e.message);
+    Some(Command::Ring)
 }
 
 fn on_key(state: &mut State, key: KeyEvent) -> Vec<Command> {
@@ -216,6 +227,13 @@ fn on_act(state: &mut State, act: Act) -> Vec<Command> {
             state.mode = Mode::Filter(state.tracked.list.typed().to_owned());
         }
         Act::Filter => state.mode = Mode::Filter(state.filter.clone()),
+        Act::Order => {
+            state.ranking = state.ranking.next();
+            if let Some(fleet) = state.fleet.as_mut() {
+                state.ranking.sort(&mut fleet.models);
+            }
+            state.note = format!("the fleet: {}", state.ranking.told());
+        }
         Act::Sync => return vec![Command::Sync],
         Act::Promote => return post("rollout/promote").map_or(vec![], |c| state.ask(c)),
         Act::Hold => {

@@ -259,3 +259,27 @@ fn calls_past_the_limit_wait_and_then_are_told_to_come_back() {
     let of = |status: u16| calls.iter().filter(|s| **s == status).count();
     assert!(of(200) >= 2 && of(503) >= 1 && of(200) + of(503) == 6, "{calls:?}");
 }
+
+#[test]
+fn a_release_that_dies_at_calls_once_it_has_all_traffic_is_taken_back() {
+    let mut w = World::new();
+    let first = "        ready = self.path";
+    let dies = "        if self.path != \"/v2/health/ready\" and b'\"seed\": 13' in model: os._exit(3)";
+    let serve = crate::support::SERVE.replace(first, &format!("{dies}\n{first}"));
+    let ask = |w: &World, seed: u32| {
+        let rest = format!("{SERVE}keep_warm = \"10m\"\n[monitor]\nslo = {{ latency_p99 = \"30s\" }}\n");
+        let spec = model("fraud", &w.path("count"), &format!(", seed = {seed}"), &rest);
+        let files = [("model.toml", &*spec), ("train.py", crate::support::TRAIN), ("serve.py", &*serve)];
+        let paths = files.map(|(name, _)| format!("specs/models/fraud/{name}"));
+        let all: Vec<(&str, Option<&str>)> = paths.iter().zip(files).map(|(p, (_, text))| (&**p, Some(text))).collect();
+        w.commit("fraud", &all);
+    };
+    ask(&w, 1);
+    w.start();
+    w.wait_for("fraud", "version=v1");
+    ask(&w, 13);
+    w.wait_for("fraud", "version=v2");
+    // What a dying replica does not answer is told as such.
+    let reason = rejected(&w, |status, version| assert!([502, 503].contains(&status), "{version} answered {status}"));
+    assert!(reason.starts_with("its replica died ") && reason.contains("exit 3"), "{reason}");
+}

@@ -112,3 +112,55 @@ fn pins_that_stay_in_the_store_are_said() {
     update(&mut state, Message::Fleet(Box::new(fleet)));
     assert!(screen(&state, 80, 8).contains("lock commits: main is checked out here: pins stay in the store"));
 }
+
+#[test]
+fn words_of_a_filter_all_hold_and_letters_in_order_are_a_last_resort() {
+    let mut state = filled();
+    if let Some(fleet) = state.fleet.as_mut() {
+        fleet.models[0].owner = Some("Lin@example.com".into());
+    }
+    let first = state.fleet.as_ref().unwrap().models[0].name.to_string();
+    let rows: &[(&str, &[&str])] = &[
+        ("fraud", &["fraud"]),
+        ("FRAUD", &["fraud"]),
+        ("frd", &["fraud"]),
+        ("!healthy", &["pricing", "fraud", "churn"]),
+        ("health:healthy", &["demand"]),
+        ("sync:outofsync", &["pricing"]),
+        ("owner:lin", &[&first]),
+        ("env:production !env:staging d", &["pricing", "fraud", "churn", "demand"]),
+        ("env:staging", &[]),
+        ("by:ada d !deg", &["fraud", "churn", "demand"]),
+        ("!frd", &["pricing", "fraud", "churn", "demand"]),
+        ("owner:", &["pricing", "fraud", "churn", "demand"]),
+        ("  ", &["pricing", "fraud", "churn", "demand"]),
+        ("nowhere:x", &[]),
+    ];
+    for (filter, expected) in rows {
+        state.filter = (*filter).to_owned();
+        let shown: Vec<&str> = state.shown().iter().map(|m| m.name.as_str()).collect();
+        assert_eq!(shown, *expected, "/{filter}");
+    }
+}
+
+#[test]
+fn the_order_is_chosen_by_a_key_marked_in_the_heading_and_kept() {
+    let mut state = filled();
+    let set = |state: &mut State, at: usize, requests: f64| {
+        state.fleet.as_mut().unwrap().models[at].environments[0].requests_per_s = requests;
+    };
+    (0..4).for_each(|n| set(&mut state, n, n as f64));
+    let names = |state: &State| state.shown().iter().map(|m| m.name.to_string()).collect::<Vec<_>>();
+    assert_eq!(names(&state), ["pricing", "fraud", "churn", "demand"]);
+    key(&mut state, KeyCode::Char('S'));
+    assert_eq!(names(&state), ["churn", "demand", "fraud", "pricing"]);
+    assert!(screen(&state, 120, 12).contains("MODEL▾") && state.note == "the fleet: by name");
+    key(&mut state, KeyCode::Char('S'));
+    assert_eq!(names(&state), ["demand", "churn", "fraud", "pricing"]);
+    assert!(screen(&state, 80, 12).contains("REQ/S▾"));
+    let again = state.fleet.clone().unwrap();
+    update(&mut state, Message::Fleet(Box::new(again)));
+    assert_eq!(names(&state), ["demand", "churn", "fraud", "pricing"]);
+    (0..4).for_each(|_| drop(key(&mut state, KeyCode::Char('S'))));
+    assert_eq!(names(&state), ["pricing", "fraud", "churn", "demand"]);
+}

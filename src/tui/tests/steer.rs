@@ -123,3 +123,28 @@ fn an_answer_for_a_page_that_was_left_is_not_shown() {
     update(&mut state, Message::Model(Box::new(detail())));
     assert!(screen(&state, 80, 12).contains("pricing   Synced"));
 }
+
+#[test]
+fn the_end_of_a_rollout_is_said_and_rung_once_and_what_is_long_over_is_not() {
+    let mut state = filled();
+    let event = |seq, kind, at| Event {
+        seq,
+        at: WallMs(at),
+        kind,
+        model: Some(name("fraud")),
+        environment: Some(name("production")),
+        commit: None,
+        author: None,
+        message: "production: v7 rejected: error_rate 0.3100 > 0.01 \u{1b}[2J; v6 serves on".into(),
+    };
+    let mut rung = |seq, kind, at| {
+        let commands = update(&mut state, Message::Happened(Some(event(seq, kind, at))));
+        (commands.contains(&Command::Ring), std::mem::take(&mut state.note))
+    };
+    let (ring, note) = rung(5, EventKind::RolloutAborted, 999_000);
+    assert!(ring && note.starts_with("fraud: production: v7 rejected"), "{note}");
+    assert_eq!(rung(5, EventKind::RolloutAborted, 999_000), (false, String::new()), "it is known");
+    assert_eq!(rung(6, EventKind::RolloutStep, 999_000), (false, String::new()));
+    assert_eq!(rung(7, EventKind::Promoted, 900_000), (false, String::new()), "it is long over");
+    assert!(rung(8, EventKind::Promoted, 1_000_000).0);
+}

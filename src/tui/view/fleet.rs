@@ -15,7 +15,10 @@ use super::{
 use crate::{
     api::types::*,
     model::*,
-    tui::state::{Extent, State},
+    tui::{
+        ranking::Ranking,
+        state::{Extent, State},
+    },
 };
 use ratatui::{
     Frame,
@@ -36,7 +39,7 @@ pub fn draw(frame: &mut Frame, area: Rect, state: &State) -> Extent {
         return Extent::default();
     }
     let columns = Columns::new(width, &shown);
-    lines.push(Line::from(strong(&columns.heading())));
+    lines.push(Line::from(strong(&columns.heading(state.ranking))));
     let height = usize::from(area.height).saturating_sub(lines.len()).max(1);
     let (place, now, top) = (state.place_among(&shown), state.now(), lines.len());
     let first = first(&shown, place, height, now);
@@ -180,18 +183,22 @@ impl Columns {
         Self { width, name, wide, live: if wide { 16 } else { 13 }, bar, summary: width >= 150 }
     }
 
-    fn heading(&self) -> String {
+    fn heading(&self, ranking: Ranking) -> String {
+        let mark = |title: &str, of: Ranking| if ranking == of { format!("{title}▾") } else { title.to_owned() };
+        let rate = mark("REQ/S", Ranking::Requests);
+        let (p99, errors) = (mark("P99", Ranking::Latency), mark("ERR", Ranking::Errors));
         let more = match (self.bar, self.wide) {
             (0, _) => String::new(),
-            (n, true) => format!("{:<w$}{:>7} {:>8} {:>6}  ", "TRAFFIC", "REQ/S", "P99", "ERR", w = n + 2),
+            (n, true) => format!("{:<w$}{rate:>7} {p99:>8} {errors:>6}  ", "TRAFFIC", w = n + 2),
             (n, false) => {
                 let title = if n < 7 { "SPLIT" } else { "TRAFFIC" };
-                format!("{title:<w$}{:>6}{:>6}  ", "REQ/S", "ERR", w = n + 1)
+                format!("{title:<w$}{rate:>6}{errors:>6}  ", w = n + 1)
             }
         };
         let (n, l) = (self.name, self.live);
         let (s, h) = if self.wide { (11, 13) } else { (10, 9) };
-        format!("  {:<n$}{:<s$}{:<h$}{:<l$}{more}CHANGED", "MODEL", "SYNC", "HEALTH", "LIVE")
+        let (model, changed) = (mark("MODEL", Ranking::Name), mark("CHANGED", Ranking::Changed));
+        format!("  {model:<n$}{:<s$}{:<h$}{:<l$}{more}{changed}", "SYNC", "HEALTH", "LIVE")
     }
 
     fn row(&self, m: &ModelSummary, now: Now, selected: bool) -> Line<'static> {

@@ -162,6 +162,7 @@ fn hints(state: &State) -> Vec<Hint> {
             out.extend([
                 ("/", "filter"),
                 (":", "command"),
+                ("S", "order"),
                 ("p", "plan"),
                 ("t", "time line"),
                 ("s", "sync"),

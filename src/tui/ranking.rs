@@ -1,0 +1,79 @@
+//! The order of the fleet.
+
+use crate::{api::types::*, model::*};
+use std::cmp::Ordering;
+
+/// What comes first.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Ranking {
+    /// What needs a person.
+    #[default]
+    Problems,
+    Name,
+    /// The most requests a second in the last environment of the chain.
+    Requests,
+    /// The slowest there.
+    Latency,
+    /// The largest share of errors there.
+    Errors,
+    /// The newest change.
+    Changed,
+}
+
+const ALL: [Ranking; 6] =
+    [Ranking::Problems, Ranking::Name, Ranking::Requests, Ranking::Latency, Ranking::Errors, Ranking::Changed];
+
+impl Ranking {
+    /// The one after it.
+    pub fn next(self) -> Self {
+        let place = ALL.iter().position(|o| *o == self).unwrap_or(0);
+        ALL[(place + 1) % ALL.len()]
+    }
+
+    /// What is said of it.
+    pub fn told(self) -> &'static str {
+        match self {
+            Self::Problems => "what needs a person first",
+            Self::Name => "by name",
+            Self::Requests => "most requests first",
+            Self::Latency => "slowest first",
+            Self::Errors => "most errors first",
+            Self::Changed => "newest change first",
+        }
+    }
+
+    /// Sorts models; those that are equal in it by name.
+    pub(super) fn sort(self, models: &mut [ModelSummary]) {
+        models.sort_by(|a, b| self.compare(a, b).then_with(|| a.name.cmp(&b.name)));
+    }
+
+    fn compare(self, a: &ModelSummary, b: &ModelSummary) -> Ordering {
+        let live = |m: &ModelSummary, of: fn(&EnvironmentSummary) -> f64| m.environments.last().map_or(0.0, of);
+        let largest = |of: fn(&EnvironmentSummary) -> f64| live(b, of).total_cmp(&live(a, of));
+        let changed = |m: &ModelSummary| m.changed_by.as_ref().map(|r| r.time);
+        match self {
+            Self::Problems => rank(a).cmp(&rank(b)),
+            Self::Name => Ordering::Equal,
+            Self::Requests => largest(|e| e.requests_per_s),
+            Self::Latency => largest(|e| e.p99_ms),
+            Self::Errors => largest(|e| e.error_share),
+            Self::Changed => changed(b).cmp(&changed(a)),
+        }
+    }
+}
+
+/// What needs a person comes first.
+pub(super) fn rank(m: &ModelSummary) -> u8 {
+    match (m.health, m.sync) {
+        // It was retired.
+        (Health::Missing, SyncStatus::Synced) => 5,
+        (Health::Degraded | Health::Missing, _) => 0,
+        // The old version serves, and the newest spec does not come.
+        _ if m.spec_broken => 1,
+        (Health::Healthy, SyncStatus::OutOfSync) => 1,
+        (Health::Progressing, _) => 2,
+        (Health::Suspended, _) => 3,
+        (Health::Unknown, _) => 4,
+        (Health::Healthy, _) => 5,
+    }
+}
