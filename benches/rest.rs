@@ -95,8 +95,8 @@ impl Target for Instantly {
     fn served(&self, _: &Name, _: &Name, _: Release) -> Served {
         Served::default()
     }
-    fn recent(&self, _: &Name, _: &Name) -> (f64, f64, f64) {
-        (0.0, 0.0, 0.0)
+    fn recent(&self, _: &Name, _: &Name) -> Recent {
+        Recent::default()
     }
     fn busy(&self) -> bool {
         false

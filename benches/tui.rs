@@ -63,6 +63,9 @@ fn summary(n: usize) -> ModelSummary {
         requests_per_s: n as f64,
         p99_ms: 12.0,
         error_share: 0.001,
+        history: vec![],
+        objectives: vec![],
+        promised: vec![],
     };
     let id = |text: &str| ObjectId(text.into());
     let revision = Revision {
@@ -85,6 +88,8 @@ fn summary(n: usize) -> ModelSummary {
         changed_by: Some(revision),
         observed_revision: None,
         owner: None,
+        file: Some("models/x/model.toml".into()),
+        labels: Default::default(),
     }
 }
 
@@ -101,6 +106,8 @@ fn fleet() -> Fleet {
             degraded: hundredth,
             suspended: hundredth,
             out_of_sync: hundredth,
+            burning: 0,
+            off_promise: 0,
         },
         files: MODELS,
         diagnostics: vec![],

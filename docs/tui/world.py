@@ -44,6 +44,17 @@ signal.signal(signal.SIGTERM, lambda *a: threading.Thread(target=server.shutdown
 server.serve_forever()
 """
 
+RECALL = """
+[[gate]]
+metric = "recall"
+min = 0.98
+"""
+
+SLO = """
+[monitor]
+slo = { availability = 0.999, latency_p99 = "30ms", watch = "0s" }
+"""
+
 CANARY = """
 [[deploy]]
 environment = "staging"
@@ -190,6 +201,10 @@ def main():
         router = json.loads(w.cli("status", "--json"))["router"]
         for name, pause in {"fraud": 0.01, "churn": 0.08, "demand": 0.02, "pricing": 0.05, "ranking": 0.3}.items():
             w.call(router, name, pause)
+        for n, recall in enumerate([0.991, 0.987, 0.994, 0.996]):
+            w.model("demand", {"seed": 10 + n, "seconds": 0.009, "recall": recall}, AT_ONCE, "kim@example.com", RECALL, SLO)
+            w.commit(f"demand: seed {10 + n}", "Kim")
+            w.wait("a version of demand", lambda m: m["demand"]["health"] == "Healthy" and m["demand"]["environments"][-1]["version"] == n + 2)
         w.cli("suspend", "churn")
         w.model("pricing", {"seed": 7, "mae": 4.31}, AT_ONCE, "lin@example.com", GATE)
         w.commit("pricing: new features", "Lin")

@@ -3,6 +3,7 @@
 pub mod client;
 mod handlers;
 mod import;
+mod kept;
 mod listen;
 mod metrics;
 mod mlflow;

@@ -3,6 +3,7 @@
 use crate::model::*;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// `GET /api/v1/fleet`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -49,7 +50,14 @@ pub struct Counts {
     pub progressing: usize,
     pub degraded: usize,
     pub suspended: usize,
+    /// Configuration drift: live is not what Git says.
     pub out_of_sync: usize,
+    /// An objective of `[monitor] slo` is not kept.
+    #[serde(default)]
+    pub burning: usize,
+    /// Quality drift: a figure is beyond the bound under which the release was promoted.
+    #[serde(default)]
+    pub off_promise: usize,
 }
 
 /// One line of the fleet.
@@ -72,6 +80,11 @@ pub struct ModelSummary {
     /// The revision that was last acted on.
     pub observed_revision: Option<ObjectId>,
     pub owner: Option<String>,
+    /// The spec in Git.
+    #[serde(default)]
+    pub file: Option<String>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
 }
 
 /// One environment of a model.
@@ -88,6 +101,50 @@ pub struct EnvironmentSummary {
     pub p99_ms: f64,
     /// 0 to 1.
     pub error_share: f64,
+    /// Requests of each quarter of a minute of the last five minutes, oldest first; empty when there were none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub history: Vec<u64>,
+    /// How the release that serves stands to each objective of `[monitor] slo`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub objectives: Vec<ObjectiveStatus>,
+    /// The figures that the release that serves was promoted by, then and now.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub promised: Vec<PromiseStatus>,
+}
+
+impl EnvironmentSummary {
+    /// Whether an objective is not kept.
+    pub fn burns(&self) -> bool {
+        self.objectives.iter().any(|o| !o.kept)
+    }
+
+    /// Whether a figure is beyond the bound under which the release was promoted.
+    pub fn differs_from_promised(&self) -> bool {
+        self.promised.iter().any(|p| !p.holds)
+    }
+}
+
+/// An objective and how it is kept since the release has all traffic.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct ObjectiveStatus {
+    pub objective: Objective,
+    /// Since the release has all traffic.
+    pub requests: u64,
+    /// The share of the error budget of these requests that is spent: 1 is all of it. `None` where nothing was asked, and of latencies in lists.
+    pub spent: Option<f64>,
+    pub kept: bool,
+}
+
+/// A figure that an analysis judged the release by, and what it is now.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct PromiseStatus {
+    pub analysis: AnalysisSpec,
+    /// When it got all traffic.
+    pub then: Option<f64>,
+    /// Since then. `None` where nothing was asked, and of figures that only a rollout asks for.
+    pub now: Option<f64>,
+    /// Whether it is within the bounds of the analysis, as far as is known.
+    pub holds: bool,
 }
 
 /// A rollout under way.
@@ -181,7 +238,7 @@ pub struct VersionBrief {
     pub commit: ObjectId,
     pub author: String,
     pub summary: String,
-    pub metrics: std::collections::BTreeMap<String, f64>,
+    pub metrics: BTreeMap<String, f64>,
     pub gates: Vec<GateResult>,
     /// Environments where it serves.
     pub serves: Vec<Name>,

@@ -1,6 +1,9 @@
 //! From the loop's state to wire types.
 
-use super::types::*;
+use super::{
+    kept::{objectives, promised},
+    types::*,
+};
 use crate::{
     model::*,
     plan::{changes, render},
@@ -22,6 +25,8 @@ pub fn fleet(r: &Reconciler) -> Fleet {
             Health::Unknown => {}
         }
         counts.out_of_sync += usize::from(m.sync == SyncStatus::OutOfSync);
+        counts.burning += usize::from(m.environments.iter().any(EnvironmentSummary::burns));
+        counts.off_promise += usize::from(m.environments.iter().any(EnvironmentSummary::differs_from_promised));
     }
     Fleet {
         source: source.status,
@@ -37,7 +42,6 @@ pub fn fleet(r: &Reconciler) -> Fleet {
     }
 }
 
-/// One line.
 /// What the mirror noted, while the settings still name that server.
 fn mirror_error(r: &Reconciler) -> Option<String> {
     let noted: Option<MirrorTrouble> = r.store().fact(crate::exchange::mirror::TROUBLE).ok().flatten().flatten();
@@ -45,6 +49,7 @@ fn mirror_error(r: &Reconciler) -> Option<String> {
     noted.filter(|t| loaded.state().settings.registry.mlflow.as_ref() == Some(&t.url)).map(|t| t.sentence())
 }
 
+/// One line.
 pub fn summary(r: &Reconciler, view: &ModelView) -> ModelSummary {
     let (observed, plan) = (&view.observed, view.plan.as_ref());
     let desired = observed.desired.as_ref();
@@ -64,6 +69,8 @@ pub fn summary(r: &Reconciler, view: &ModelView) -> ModelSummary {
         changed_by: desired.map(|d| d.changed_by.clone()),
         observed_revision: observed.observed_revision.as_ref().map(|r| r.commit.clone()),
         owner: desired.and_then(|d| d.spec.owner.clone()),
+        file: desired.map(|d| d.file.clone()),
+        labels: desired.iter().flat_map(|d| &d.spec.labels).map(|(k, v)| (k.clone(), v.clone())).collect(),
     }
 }
 
@@ -95,17 +102,25 @@ fn environment(r: &Reconciler, observed: &ObservedModel, name: &Name) -> Environ
     let none = Deployment::default();
     let d = observed.deployments.get(name).unwrap_or(&none);
     let serves = d.stable.is_some() || d.rollout.is_some();
-    let (requests_per_s, p99_ms, error_share) =
-        if serves { r.ports().target.recent(name, &observed.name) } else { (0.0, 0.0, 0.0) };
+    let recent = if serves { r.ports().target.recent(name, &observed.name) } else { Recent::default() };
+    let served = recent.since.iter().find(|(release, _)| Some(*release) == d.stable).map(|(_, s)| s);
+    let none = TrafficStats::default();
+    // A rollout says what there is to say of both.
+    let spec = observed.desired.as_ref().map(|d| &d.spec).filter(|_| d.stable.is_some() && d.rollout.is_none());
+    let live = spec.filter(|s| s.live_environment() == Some(name));
+    let analyses = spec.and_then(|s| s.deploy.iter().find(|d| d.environment == *name)).map(|d| d.analysis.as_slice());
     EnvironmentSummary {
         environment: name.clone(),
         version: d.stable.map(|s| s.version),
         routed: r.ports().target.routed(name, &observed.name).map(|x| x.version),
         rollout: d.rollout.as_ref().map(|x| rollout(r, observed, name, x)),
         rejected: d.rejected.as_ref().map(|x| x.reason.clone()),
-        requests_per_s,
-        p99_ms,
-        error_share,
+        objectives: objectives(live.and_then(|s| s.slo.as_deref()), served.unwrap_or(&none)),
+        promised: promised(analyses.unwrap_or_default(), &d.promised, served.unwrap_or(&none)),
+        requests_per_s: recent.requests_per_s,
+        p99_ms: recent.p99_ms,
+        error_share: recent.error_share,
+        history: recent.history,
     }
 }
 
@@ -145,8 +160,10 @@ pub fn detail(r: &Reconciler, name: &Name) -> Result<Option<ModelDetail>, StoreE
     let replicas = view.observed.deployments.keys();
     let replicas =
         replicas.map(|e| EnvironmentReplicas { environment: e.clone(), replicas: target.replicas(e, name) }).collect();
+    let mut summary = summary(r, &view);
+    exact_objectives(r, &view.observed, &mut summary);
     Ok(Some(ModelDetail {
-        summary: summary(r, &view),
+        summary,
         conditions: view.observed.conditions.clone(),
         pipeline: view.observed.pipeline.clone(),
         versions,
@@ -157,6 +174,16 @@ pub fn detail(r: &Reconciler, name: &Name) -> Result<Option<ModelDetail>, StoreE
         plan: view.plan,
         now: r.ports().clock.now(),
     }))
+}
+
+/// Of one model the router tells how long each request took.
+fn exact_objectives(r: &Reconciler, observed: &ObservedModel, summary: &mut ModelSummary) {
+    let slo = observed.desired.as_ref().and_then(|d| d.spec.slo.as_deref());
+    for e in summary.environments.iter_mut().filter(|e| !e.objectives.is_empty()) {
+        if let Some(stable) = observed.deployments.get(&e.environment).and_then(|d| d.stable) {
+            e.objectives = objectives(slo, &r.ports().target.served(&e.environment, &observed.name, stable).since);
+        }
+    }
 }
 
 /// A model's versions, oldest first.

@@ -1,6 +1,6 @@
 //! How a spec says that traffic moves to a new release: strategies, their steps, and what is measured meanwhile.
 
-use super::{Command, FreezeSpec, Millis, Name};
+use super::{Command, FreezeSpec, Millis, Name, TrafficStats};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, sync::Arc};
@@ -156,6 +156,16 @@ impl AnalysisMetric {
             Self::LatencyP99 => Some(0.99),
             _ => None,
         }
+    }
+
+    /// The figure that the router measured of a release; `None` where nothing was asked of it, and of what only a rollout compares or asks for.
+    pub fn of_release(&self, t: &TrafficStats) -> Option<f64> {
+        let value = match self {
+            Self::ErrorRate => t.error_rate(),
+            Self::Requests => t.requests as f64,
+            _ => t.quantile(self.quantile()?),
+        };
+        (t.requests > 0).then_some(value)
     }
 
     /// Whether the router measures it; others are asked for.

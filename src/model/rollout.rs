@@ -144,6 +144,21 @@ pub struct Served {
     pub recent: TrafficStats,
 }
 
+/// What the router measured of a model in one environment lately.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Recent {
+    /// Over the last ten seconds.
+    pub requests_per_s: f64,
+    /// Milliseconds, over the last ten seconds.
+    pub p99_ms: f64,
+    /// 0 to 1, over the last ten seconds.
+    pub error_share: f64,
+    /// Requests of each quarter of a minute of the last five minutes, oldest first; empty when there were none.
+    pub history: Vec<u64>,
+    /// Each release since its share of the traffic changed; without a histogram.
+    pub since: Vec<(Release, TrafficStats)>,
+}
+
 /// A rollout under way in one environment.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Rollout {
@@ -245,6 +260,16 @@ pub struct Deployment {
     /// While the newest release is new: what takes over again when one of its objectives burns.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub watch: Option<Watch>,
+    /// What was measured of the newest release when it got all traffic.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub promised: Vec<Promise>,
+}
+/// A figure that a release had when it got all traffic.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Promise {
+    /// The analysis that measured it.
+    pub analysis: String,
+    pub value: f64,
 }
 /// The time in which a release that has all traffic may be taken back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -4,6 +4,7 @@ use super::{
     AnalysisTemplate, DeploySpec, Digest, FreezeSpec, Groups, Millis, Name, ObjectId, Revision, Serving, SloSpec,
 };
 use super::{MirrorSettings, TrackingSettings};
+use litemap::LiteMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, sync::Arc};
@@ -88,6 +89,9 @@ pub struct ModelSpec {
     pub name: Name,
     pub owner: Option<String>,
     pub description: Option<String>,
+    /// What people select models by.
+    #[serde(default, skip_serializing_if = "LiteMap::is_empty")]
+    pub labels: LiteMap<String, String>,
     /// Input name -> dataset name.
     pub data: BTreeMap<Name, Name>,
     /// The registered model that is served, where nothing is trained: it stands among `data` as an input, too.

@@ -59,8 +59,8 @@ fn headline(plan: &ModelPlan) -> (&'static str, &'static str) {
     }
 }
 
-/// The whole plan for a person; `now` for ages.
-pub fn fleet(plan: &FleetPlan, now: WallMs) -> String {
+/// The revision of a plan, and how many models it changes; `now` for its age.
+pub fn head(plan: &FleetPlan, now: WallMs) -> String {
     let mut out = String::new();
     match &plan.revision {
         Some(r) => {
@@ -72,20 +72,29 @@ pub fn fleet(plan: &FleetPlan, now: WallMs) -> String {
         }
         None => out.push_str("No revision yet\n"),
     }
-    let changing: Vec<&ModelPlan> = plan.models.iter().filter(|m| !m.actions.is_empty()).collect();
-    let resting = plan.unchanged + plan.models.len() - changing.len();
-    let _ = writeln!(out, "{}, {resting} unchanged\n", count(changing.len(), "model changes", "models change"));
+    let changing = plan.models.iter().filter(|m| !m.actions.is_empty()).count();
+    let resting = plan.unchanged + plan.models.len() - changing;
+    let _ = writeln!(out, "{}, {resting} unchanged\n", count(changing, "model changes", "models change"));
+    out
+}
+
+/// The whole plan for a person; `now` for ages.
+pub fn fleet(plan: &FleetPlan, now: WallMs) -> String {
+    let mut out = head(plan, now);
     for model in &plan.models {
         out.push_str(&one(model));
     }
     for name in &plan.held {
         let _ = writeln!(out, "  - {name:<16} held         spec deleted: run `trimtab sync --prune` to retire it");
     }
-    out.push_str(&footer(&changing, plan.models.len() - changing.len() + plan.held.len()));
+    out.push_str(&foot(plan));
     out
 }
 
-fn footer(changing: &[&ModelPlan], waiting: usize) -> String {
+/// What a plan comes to: trainings with their time, what is reused, what to do about it.
+pub fn foot(plan: &FleetPlan) -> String {
+    let changing: Vec<&ModelPlan> = plan.models.iter().filter(|m| !m.actions.is_empty()).collect();
+    let waiting = plan.models.len() - changing.len() + plan.held.len();
     if changing.is_empty() && waiting > 0 {
         return format!(
             "\nNothing to do now: {} for what is said above.\n",

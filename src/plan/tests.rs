@@ -75,6 +75,7 @@ pub fn world() -> World {
         name: name("fraud"),
         owner: None,
         description: None,
+        labels: Default::default(),
         data: BTreeMap::from([(name("train"), name("transactions"))]),
         registered: None,
         stages: vec![stage("train")],

@@ -203,7 +203,13 @@ impl<'a> Change<'a> {
         let returned = deployment.served.contains(&release);
         let before = deployment.stable.replace(release);
         // Where both do not fit beside each other, none stays warm.
-        let fits = deployment.rollout.take().is_none_or(|r| r.strategy != StrategyKind::Recreate);
+        let rollout = deployment.rollout.take();
+        let fits = rollout.as_ref().is_none_or(|r| r.strategy != StrategyKind::Recreate);
+        let figure = |run: &AnalysisRun| {
+            let value = run.last.as_ref()?.value?;
+            Some(Promise { analysis: run.spec.name.clone(), value })
+        };
+        deployment.promised = rollout.iter().flat_map(|r| r.analysis.iter().filter_map(figure)).collect();
         // What was taken back stays rejected, and is no release that all traffic returns to.
         let taken_back = deployment.rejected.as_ref().map(|r| r.release).filter(|r| Some(*r) == before);
         if taken_back.is_none() {

@@ -2,7 +2,7 @@
 
 mod analysis;
 mod sequential;
-mod slo;
+pub mod slo;
 
 use crate::model::*;
 use analysis::{Judged, Measuring};

@@ -30,6 +30,20 @@ fn burns(objective: &Objective, rate: f64, served: &Served) -> Option<String> {
     })
 }
 
+/// The share of the error budget of these requests that is spent: 1 is all of it. `None` where nobody knows.
+pub fn spent(objective: &Objective, since: &TrafficStats) -> Option<f64> {
+    let allowed = objective.budget() * since.requests as f64;
+    bad(objective, since).filter(|_| allowed > 0.0).map(|bad| bad as f64 / allowed)
+}
+
+/// Whether the objective is kept over these requests, as far as is known.
+pub fn is_kept(objective: &Objective, since: &TrafficStats) -> bool {
+    match objective {
+        Objective::Availability(_) => spent(objective, since).is_none_or(|s| s <= 1.0),
+        Objective::Latency { quantile, max } => since.requests == 0 || since.quantile(*quantile) <= max.0 as f64,
+    }
+}
+
 /// Bad requests since the release has all traffic.
 fn bad(objective: &Objective, since: &TrafficStats) -> Option<u64> {
     match objective {

@@ -240,6 +240,9 @@ pub struct ReleaseStats {
     pub epoch: Window,
     /// The last 10 seconds.
     pub recent: Window,
+    /// Requests of each whole quarter of a minute of the last five minutes, oldest first; empty when there were none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub history: Vec<u64>,
     /// Of the release that shadows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shadow: Option<Agreement>,

@@ -1,4 +1,4 @@
-//! What is measured of a release: since its weight changed, and over the last ten seconds.
+//! What is measured of a release: since its weight changed, over the last ten seconds, and how many requests the last minutes had.
 
 use super::Window;
 use crate::model::LatencyBucket;
@@ -10,18 +10,34 @@ use std::sync::{
 
 /// Seconds that `recent` covers.
 const RECENT: u64 = 10;
+/// Milliseconds of one slot of the history.
+const SLOT_MS: u64 = 15_000;
+/// Slots that are kept: the one that is being filled, and five minutes before it.
+const SLOTS: u64 = 21;
 
 /// Measurements of one release, a part for each worker, so that none waits for another. Nothing is allocated before its first request.
 pub struct Stats {
     in_flight: AtomicU64,
     last_ms: AtomicU64,
+    /// What the release had before its weight changed.
+    before: Vec<Slot>,
     parts: Box<[Mutex<Option<Box<Windows>>>]>,
+}
+
+/// Requests of a quarter of a minute.
+#[derive(Debug, Clone, Copy, Default)]
+struct Slot {
+    /// Its number since the router's start.
+    at: u64,
+    requests: u64,
 }
 
 struct Windows {
     epoch: Span,
     /// One slot a second, reused in turn.
     seconds: [Span; RECENT as usize],
+    /// Reused in turn, too.
+    slots: [Slot; SLOTS as usize],
 }
 
 struct Span {
@@ -67,7 +83,7 @@ pub fn percentiles(latency: &Histogram<u32>) -> [f64; 3] {
 impl Windows {
     fn new() -> Option<Box<Self>> {
         let spans: Vec<Span> = (0..RECENT).filter_map(|_| Span::new(2)).collect();
-        Some(Box::new(Self { epoch: Span::new(3)?, seconds: spans.try_into().ok()? }))
+        Some(Box::new(Self { epoch: Span::new(3)?, seconds: spans.try_into().ok()?, slots: Default::default() }))
     }
     fn second(&mut self, second: u64) -> &mut Span {
         let slot = &mut self.seconds[(second % RECENT) as usize];
@@ -76,12 +92,24 @@ impl Windows {
         }
         slot
     }
+    fn count(&mut self, now_ms: u64) {
+        let at = now_ms / SLOT_MS;
+        let slot = &mut self.slots[(at % SLOTS) as usize];
+        if slot.at != at {
+            *slot = Slot { at, requests: 0 };
+        }
+        slot.requests += 1;
+    }
 }
 
 impl Stats {
     pub fn new(workers: usize) -> Self {
         let parts = (0..workers.max(1)).map(|_| Mutex::default()).collect();
-        Self { in_flight: AtomicU64::new(0), last_ms: AtomicU64::new(0), parts }
+        Self { in_flight: AtomicU64::new(0), last_ms: AtomicU64::new(0), before: vec![], parts }
+    }
+    /// Nothing measured yet of a release with another weight; its history goes on.
+    pub fn reweighted(&self, workers: usize) -> Self {
+        Self { before: self.slots(), last_ms: AtomicU64::new(self.last_ms()), ..Self::new(workers) }
     }
     /// A request begins.
     pub fn begin(&self) {
@@ -111,6 +139,7 @@ impl Stats {
         if let Some(w) = part.as_mut() {
             w.epoch.record(micros, error);
             w.second(now_ms / 1000).record(micros, error);
+            w.count(now_ms);
         }
     }
     /// An answer that was recorded as good broke off.
@@ -135,6 +164,26 @@ impl Stats {
             requests: b.count_since_last_iteration(),
         };
         buckets.map(one).collect()
+    }
+    fn slots(&self) -> Vec<Slot> {
+        let mut out = self.before.clone();
+        for worker in 0..self.parts.len() {
+            self.part(worker).iter().for_each(|w| out.extend(w.slots.iter().filter(|s| s.requests > 0)));
+        }
+        out
+    }
+    /// Requests of each whole quarter of a minute of the last five minutes, oldest first; empty when there were none.
+    pub fn history(&self, now_ms: u64) -> Vec<u64> {
+        let end = now_ms / SLOT_MS;
+        let mut out = vec![0; (SLOTS - 1) as usize];
+        for slot in self.slots() {
+            let back = end.checked_sub(slot.at).filter(|back| *back > 0);
+            let place = back.and_then(|back| out.len().checked_sub(back as usize));
+            if let Some(cell) = place.and_then(|at| out.get_mut(at)) {
+                *cell += slot.requests;
+            }
+        }
+        if out.iter().all(|n| *n == 0) { vec![] } else { out }
     }
     /// (since the weight changed, the last ten seconds)
     pub fn read(&self, now_ms: u64) -> (Window, Window) {
@@ -173,5 +222,22 @@ mod tests {
         s.broke_off(1, 11_600);
         let recent = s.read(11_900).1;
         assert_eq!((recent.requests, recent.errors), (1, 1));
+    }
+
+    #[test]
+    fn the_last_minutes_are_counted_in_whole_quarters_and_outlive_another_weight() {
+        let s = Stats::new(2);
+        assert!(s.history(1_000_000).is_empty());
+        (0..5).for_each(|n| s.record(n, 15_000, 1, false));
+        assert!(s.history(29_999).is_empty(), "its quarter is not over");
+        s.record(0, 31_000, 1, false);
+        let other = s.reweighted(1);
+        other.record(0, 46_000, 1, false);
+        let ends = |s: &Stats, now_ms, n: usize| s.history(now_ms).into_iter().rev().take(n).rev().collect::<Vec<_>>();
+        assert_eq!(ends(&other, 60_000, 4), [0, 5, 1, 1]);
+        assert_eq!(other.history(60_000).len(), 20);
+        assert_eq!(other.history(15_000 + 20 * 15_000)[0], 5);
+        assert_eq!(other.history(15_000 + 21 * 15_000)[0], 1, "five minutes are kept");
+        assert!(other.history(10_000_000).is_empty());
     }
 }

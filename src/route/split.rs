@@ -111,7 +111,10 @@ impl RouteState {
         let mut releases: Vec<Arc<ReleaseState>> = Vec::with_capacity(config.releases.len());
         for r in &config.releases {
             let before = old.and_then(|o| o.releases.iter().find(|b| b.release == r.release));
-            let stats = before.filter(|b| b.weight == r.weight).map(|b| b.stats.clone());
+            let stats = before.map(|b| match b.weight == r.weight {
+                true => b.stats.clone(),
+                false => Arc::new(b.stats.reweighted(workers)),
+            });
             // Counted by version, whatever its weight and however it is run.
             let version = r.release.version;
             let same = |b: &&Arc<ReleaseState>| b.meter.version() == version;

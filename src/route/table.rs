@@ -218,6 +218,7 @@ impl Table {
                 in_flight: r.stats.in_flight(),
                 epoch,
                 recent,
+                history: r.stats.history(now_ms),
                 shadow: shadows.then(|| state.comparisons.read()),
                 latency: if of.is_some() { r.stats.latency() } else { vec![] },
             });

@@ -9,6 +9,7 @@ use super::{
     units::{duration, size},
 };
 use crate::model::*;
+use litemap::LiteMap;
 use std::collections::BTreeMap;
 
 /// Reads a model spec.
@@ -25,8 +26,9 @@ fn model(root: &mut Table) -> Option<ModelSpec> {
         Some(mut t) => {
             let name = if t.has("name") { t.name("name") } else { t.required("name").and(None) };
             let (owner, description) = (t.text("owner"), t.text("description"));
+            let labels = t.table("labels").map(labels).unwrap_or_default();
             t.finish();
-            name.map(|n| (n, owner, description))
+            name.map(|n| (n, owner, description, labels))
         }
         None => {
             root.error("missing table `[model]` with a `name`".into());
@@ -57,11 +59,12 @@ fn model(root: &mut Table) -> Option<ModelSpec> {
             }
         })
         .ok();
-    let (name, owner, description) = head?;
+    let (name, owner, description, labels) = head?;
     Some(ModelSpec {
         name,
         owner,
         description,
+        labels,
         data,
         registered: registered.map(|taken| Box::new(taken.dataset)),
         stages: ordered?,
@@ -73,6 +76,22 @@ fn model(root: &mut Table) -> Option<ModelSpec> {
         deploy,
         slo,
     })
+}
+
+/// `labels = { team = "risk" }`.
+fn labels(mut t: Table) -> LiteMap<String, String> {
+    let keys = t.keys();
+    let mut one = |key: String| {
+        // As a filter of the fleet and a word of the command line can name them.
+        let plain =
+            |text: &str| match text.is_empty() || text.contains(|c: char| c.is_whitespace() || "=,!".contains(c)) {
+                true => Err("write a word without spaces, `=`, `,` and `!`".to_owned()),
+                false => Ok(text.to_owned()),
+            };
+        let name = t.checked_key(&key, plain)?;
+        Some((name, t.checked(&key, plain)?))
+    };
+    keys.into_iter().filter_map(&mut one).collect()
 }
 
 /// With no room to spare: specs stay in memory, thousands of them, and never grow.

@@ -15,6 +15,7 @@ use crate::{
 use futures::StreamExt;
 use std::{
     collections::HashMap,
+    io::Write as _,
     mem::{Discriminant, discriminant},
 };
 use tokio::{
@@ -42,6 +43,9 @@ impl Hands {
         let (client, send) = (self.client.clone(), self.send.clone());
         match command {
             Command::Quit | Command::Ring => {}
+            Command::Save { file, text } => {
+                tokio::task::spawn_blocking(move || send.send(Message::Said(saved(&file, &text))));
+            }
             Command::Follow(follow) => {
                 let task = tokio::spawn(async move { followed(&client, &send, follow).await });
                 if let Some(before) = self.log.replace(task.abort_handle()) {
@@ -76,6 +80,16 @@ impl Hands {
     }
 }
 
+/// Writes a new file in the folder that the UI was started in.
+fn saved(file: &str, text: &[u8]) -> String {
+    let written = std::fs::File::create_new(file).and_then(|mut f| f.write_all(text));
+    let place = || std::path::absolute(file).unwrap_or_else(|_| file.into());
+    match written {
+        Ok(()) => format!("saved as {}", place().display()),
+        Err(e) => format!("cannot save {}: {e}", place().display()),
+    }
+}
+
 fn tell(send: &Sender, answer: Result<Message, ClientError>) {
     let _ = send.send(answer.unwrap_or_else(|e| match e {
         ClientError::Unreachable(_) => Message::Reachable(false),
@@ -87,11 +101,15 @@ async fn answer(client: &Client, command: Command) -> Result<Message, ClientErro
     Ok(match command {
         Command::FetchFleet => Message::Fleet(Box::new(client.get("/api/v1/fleet").await?)),
         Command::FetchModel(m) => Message::Model(Box::new(client.get(&format!("/api/v1/models/{m}")).await?)),
+        Command::FetchVersion(m, v) => {
+            Message::Version(Box::new(client.get(&format!("/api/v1/models/{m}/versions/{v}")).await?))
+        }
         Command::FetchEvents => Message::Events(client.get("/api/v1/events?limit=500").await?),
         Command::FetchPlan => Message::Plan(Box::new(client.get("/api/v1/plan").await?)),
         Command::FetchDiff(m) => Message::Diff(Box::new(Difference {
             fields: client.get(&format!("/api/v1/models/{m}/diff")).await?,
             plan: client.get(&format!("/api/v1/models/{m}/plan")).await?,
+            detail: client.get(&format!("/api/v1/models/{m}")).await?,
             model: m,
         })),
         Command::FetchExperiments => Message::Tracked(tracked::fetch::experiments(client).await?),
@@ -105,7 +123,7 @@ async fn answer(client: &Client, command: Command) -> Result<Message, ClientErro
             Message::Said(client.post::<Done>(&format!("/api/v1/models/{model}/{verb}"), &body).await?.message)
         }
         // They have answers of their own.
-        Command::Follow(_) | Command::Quit | Command::Ring => Message::Said(String::new()),
+        Command::Follow(_) | Command::Save { .. } | Command::Quit | Command::Ring => Message::Said(String::new()),
     })
 }
 

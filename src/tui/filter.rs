@@ -1,7 +1,7 @@
 //! Which models the fleet shows: words, all of which must hold.
 //!
 //! A word is a part of the name, the health or the sync status, and of one field alone after `owner:`, `env:`, `by:`, `health:` or `sync:`. With
-//! `!` before it, it must not hold. Where no name has a part that was typed, those with its letters in order are meant: `frd` finds `fraud`.
+//! `!` before it, it must not hold; `team=risk` asks for a label, `team` before it alone for any value of it (`team=`). Where no name has a part that was typed, those with its letters in order are meant: `frd` finds `fraud`.
 
 use crate::{api::types::ModelSummary, model::*};
 
@@ -21,6 +21,8 @@ enum Field {
     By,
     Health,
     Sync,
+    /// `KEY=VALUE`, or `KEY=`: with any value.
+    Label,
 }
 
 /// Before the colon.
@@ -71,7 +73,8 @@ fn word(typed: &str) -> Option<Word> {
         let field = FIELDS.iter().find(|(n, _)| *n == name)?.1;
         Some((field, value))
     });
-    let (field, text) = named.unwrap_or((Field::Any, rest));
+    let of_rest = if rest.contains('=') { Field::Label } else { Field::Any };
+    let (field, text) = named.unwrap_or((of_rest, rest));
     let of = |word: String| word.to_lowercase().contains(text);
     let healths = HEALTHS.into_iter().filter(|h| of(h.to_string())).collect();
     let syncs = SYNCS.into_iter().filter(|s| of(s.to_string())).collect();
@@ -91,6 +94,12 @@ impl Word {
             Field::By => m.changed_by.as_ref().is_some_and(|r| part(&r.author) || part(&r.email)),
             Field::Health => self.healths.contains(&m.health),
             Field::Sync => self.syncs.contains(&m.sync),
+            Field::Label => self.text.split_once('=').is_some_and(|(key, value)| {
+                let is = |(k, v): (&String, &String)| {
+                    k.to_lowercase() == key && (value.is_empty() || v.to_lowercase() == value)
+                };
+                m.labels.iter().any(is)
+            }),
         }
     }
 

@@ -48,11 +48,77 @@ pub enum Flow {
     Cut,
 }
 
+/// How bad a line is, by its words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub enum Level {
+    #[default]
+    All,
+    Warnings,
+    Errors,
+}
+
+impl Level {
+    /// Of a line; those that are indented go with the one before, as in a traceback.
+    pub fn of(text: &str, before: Self) -> Self {
+        const ERRORS: [&str; 7] = ["ERROR", "CRITICAL", "FATAL", "PANIC", "Traceback", "Error:", "Exception:"];
+        const WARNINGS: [&str; 3] = ["WARN", "Warning", "warning:"];
+        let has = |words: &[&str]| words.iter().any(|w| text.contains(w));
+        match () {
+            () if has(&ERRORS) || text.starts_with("error") => Self::Errors,
+            () if has(&WARNINGS) => Self::Warnings,
+            () if text.starts_with([' ', '\t']) => before,
+            () => Self::All,
+        }
+    }
+
+    /// The next one that is shown alone.
+    pub fn next(self) -> Self {
+        match self {
+            Self::All => Self::Warnings,
+            Self::Warnings => Self::Errors,
+            Self::Errors => Self::All,
+        }
+    }
+
+    /// What is shown.
+    pub fn told(self) -> &'static str {
+        match self {
+            Self::All => "all lines",
+            Self::Warnings => "warnings and errors",
+            Self::Errors => "errors",
+        }
+    }
+}
+
+/// How output is shown; it stays while logs come and go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogView {
+    pub search: String,
+    pub level: Level,
+    pub wrapped: bool,
+    /// Whether each line says when it was read here.
+    pub stamped: bool,
+}
+
+impl Default for LogView {
+    fn default() -> Self {
+        Self { search: String::new(), level: Level::All, wrapped: true, stamped: false }
+    }
+}
+
+/// A line of output.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Written {
+    /// A piece may end inside a character.
+    pub bytes: Vec<u8>,
+    /// When its first piece was read here.
+    pub at: WallMs,
+}
+
 /// The newest lines.
 #[derive(Debug, Clone)]
 pub struct Log {
-    /// As bytes: a piece may end inside a character.
-    pub lines: Vec<Vec<u8>>,
+    pub lines: Vec<Written>,
     pub run: Option<Run>,
     bytes: u64,
     pub flow: Flow,
@@ -80,12 +146,17 @@ impl Log {
         Follow { turn: self.turn, model, output, run, from: self.bytes }
     }
 
+    /// All that is kept of it, as it was written.
+    pub(super) fn text(&self) -> Vec<u8> {
+        self.lines.iter().flat_map(|l| l.bytes.iter().copied()).collect()
+    }
+
     /// Takes an answer in; how many lines were given up for it.
-    pub(super) fn take(&mut self, flowed: Flowed) -> usize {
+    pub(super) fn take(&mut self, flowed: Flowed, at: WallMs) -> usize {
         match flowed {
             Flowed::Of(run) => {
                 if self.run.as_ref().is_some_and(|r| r.id != run.id) {
-                    self.lines.push(format!("── {} ──\n", run.stage).into_bytes());
+                    self.lines.push(Written { bytes: format!("── {} ──\n", run.stage).into_bytes(), at });
                 }
                 if self.run.as_ref().is_none_or(|r| r.id != run.id) {
                     self.bytes = 0;
@@ -97,9 +168,9 @@ impl Log {
                 self.flow = Flow::Open;
                 self.bytes += bytes.len() as u64;
                 for piece in bytes.split_inclusive(|b| *b == b'\n') {
-                    match self.lines.last_mut().filter(|l| !l.ends_with(b"\n")) {
-                        Some(last) => last.extend_from_slice(piece),
-                        None => self.lines.push(piece.to_owned()),
+                    match self.lines.last_mut().filter(|l| !l.bytes.ends_with(b"\n")) {
+                        Some(last) => last.bytes.extend_from_slice(piece),
+                        None => self.lines.push(Written { bytes: piece.to_owned(), at }),
                     }
                 }
             }

@@ -6,9 +6,12 @@
 mod command;
 mod fetch;
 mod filter;
+mod grouping;
 mod guard;
 mod keymap;
 mod log;
+mod outline;
+mod output;
 mod ranking;
 mod run;
 mod state;
@@ -16,10 +19,11 @@ mod tracked;
 mod update;
 mod view;
 
+pub use grouping::Grouping;
 pub use log::{Flow, Flowed, Follow, Log, Output};
 pub use ranking::Ranking;
 pub use run::{End, run};
-pub use state::{Command, Difference, Extent, Message, Mode, Screen, State};
+pub use state::{Command, Difference, Extent, Message, Mode, Page, Part, Screen, State};
 pub use tracked::{Told, Tracked, Want, Wish};
 pub use update::update;
 pub use view::draw;

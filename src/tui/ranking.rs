@@ -42,12 +42,8 @@ impl Ranking {
         }
     }
 
-    /// Sorts models; those that are equal in it by name.
-    pub(super) fn sort(self, models: &mut [ModelSummary]) {
-        models.sort_by(|a, b| self.compare(a, b).then_with(|| a.name.cmp(&b.name)));
-    }
-
-    fn compare(self, a: &ModelSummary, b: &ModelSummary) -> Ordering {
+    /// Which of two models comes first.
+    pub(super) fn compare(self, a: &ModelSummary, b: &ModelSummary) -> Ordering {
         let live = |m: &ModelSummary, of: fn(&EnvironmentSummary) -> f64| m.environments.last().map_or(0.0, of);
         let largest = |of: fn(&EnvironmentSummary) -> f64| live(b, of).total_cmp(&live(a, of));
         let changed = |m: &ModelSummary| m.changed_by.as_ref().map(|r| r.time);
@@ -62,6 +58,16 @@ impl Ranking {
     }
 }
 
+/// Whether a person has to do something.
+pub fn needs_a_person(m: &ModelSummary) -> bool {
+    let stale = m.health == Health::Healthy && m.sync == SyncStatus::OutOfSync;
+    let kept_badly = |e: &EnvironmentSummary| e.burns() || e.differs_from_promised();
+    matches!(m.health, Health::Degraded | Health::Missing)
+        || m.spec_broken
+        || stale
+        || m.environments.iter().any(kept_badly)
+}
+
 /// What needs a person comes first.
 pub(super) fn rank(m: &ModelSummary) -> u8 {
     match (m.health, m.sync) {
@@ -70,7 +76,7 @@ pub(super) fn rank(m: &ModelSummary) -> u8 {
         (Health::Degraded | Health::Missing, _) => 0,
         // The old version serves, and the newest spec does not come.
         _ if m.spec_broken => 1,
-        (Health::Healthy, SyncStatus::OutOfSync) => 1,
+        (Health::Healthy, _) if needs_a_person(m) => 1,
         (Health::Progressing, _) => 2,
         (Health::Suspended, _) => 3,
         (Health::Unknown, _) => 4,

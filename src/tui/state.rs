@@ -3,7 +3,9 @@
 use super::{
     command::Line,
     filter::{Filter, Names},
-    log::{Flow, Flowed, Follow, Log, Output},
+    grouping::Grouping,
+    log::{Flow, Flowed, Follow, Log, LogView, Output},
+    outline::Outline,
     ranking::Ranking,
     tracked::{Told, Tracked, Want, Wish},
 };
@@ -49,6 +51,7 @@ pub enum Mode {
 pub enum Command {
     FetchFleet,
     FetchModel(Name),
+    FetchVersion(Name, VersionNumber),
     FetchDiff(Name),
     FetchEvents,
     FetchPlan,
@@ -63,6 +66,11 @@ pub enum Command {
     Sync,
     /// The terminal's bell.
     Ring,
+    /// Writes output to a new file.
+    Save {
+        file: String,
+        text: Vec<u8>,
+    },
     Post {
         model: Name,
         verb: String,
@@ -76,6 +84,7 @@ pub enum Message {
     Resized,
     Fleet(Box<Fleet>),
     Model(Box<ModelDetail>),
+    Version(Box<Version>),
     Events(Vec<Event>),
     Plan(Box<FleetPlan>),
     Diff(Box<Difference>),
@@ -102,6 +111,51 @@ pub struct Difference {
     pub model: Name,
     pub fields: Vec<FieldDiff>,
     pub plan: ModelPlan,
+    /// What it serves, and how that keeps what was promised.
+    pub detail: ModelDetail,
+}
+
+/// A part of a model's page.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Part {
+    #[default]
+    Versions,
+    Lineage,
+    Metrics,
+    Conditions,
+    Events,
+}
+
+impl Part {
+    /// In the order in which tab goes through them.
+    pub const ALL: [Self; 5] = [Self::Versions, Self::Lineage, Self::Metrics, Self::Conditions, Self::Events];
+
+    /// Its title.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Versions => "versions",
+            Self::Lineage => "lineage",
+            Self::Metrics => "metrics",
+            Self::Conditions => "conditions",
+            Self::Events => "events",
+        }
+    }
+
+    /// The one after it.
+    pub fn next(self) -> Self {
+        let place = Self::ALL.iter().position(|p| *p == self).unwrap_or(0);
+        Self::ALL[(place + 1) % Self::ALL.len()]
+    }
+}
+
+/// What is chosen on a model's page.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Page {
+    pub part: Part,
+    /// The place of the chosen version, newest first.
+    pub version: usize,
+    /// Of the curve: a place among the metrics, beyond their end from the first on again.
+    pub metric: usize,
 }
 
 /// How far the screen that was drawn last can be scrolled, and how much of it is seen at once.
@@ -109,6 +163,8 @@ pub struct Difference {
 pub struct Extent {
     pub last: usize,
     pub page: usize,
+    /// Columns, where what is scrolled is folded to them.
+    pub width: usize,
 }
 
 /// Everything that is shown.
@@ -120,13 +176,21 @@ pub struct State {
     pub mode: Mode,
     pub fleet: Option<Fleet>,
     pub model: Option<ModelDetail>,
+    pub page: Page,
+    /// The version that is chosen on the model's page, once it was fetched.
+    pub version: Option<Version>,
     pub events: Vec<Event>,
     pub plan: Option<FleetPlan>,
+    pub outline: Outline,
     pub diff: Option<Difference>,
     pub log: Log,
+    pub log_view: LogView,
     pub tracked: Tracked,
     pub filter: String,
     pub ranking: Ranking,
+    pub grouping: Grouping,
+    /// Environments of all models, in the order of their chains.
+    pub environments: Vec<Name>,
     /// Selected model, by name: it stays selected when the list changes.
     pub selected: Option<Name>,
     /// Lines scrolled down from the top.
@@ -153,13 +217,19 @@ impl State {
             mode: Mode::Normal,
             fleet: None,
             model: None,
+            page: Page::default(),
+            version: None,
             events: vec![],
             plan: None,
+            outline: Outline::default(),
             diff: None,
             log: Log::new(0, None),
+            log_view: LogView::default(),
             tracked: Tracked::default(),
             filter: String::new(),
             ranking: Ranking::default(),
+            grouping: Grouping::default(),
+            environments: vec![],
             selected: None,
             scroll: 0,
             extent: Extent::default(),
@@ -207,7 +277,8 @@ impl State {
                 let shown = self.shown();
                 shown.get(self.place_among(&shown)).map(|m| m.name.clone())
             }
-            Screen::Experiments | Screen::Events | Screen::Plan | Screen::Help => None,
+            Screen::Plan => self.plan.as_ref().and_then(|p| self.outline.subject(p)),
+            Screen::Experiments | Screen::Events | Screen::Help => None,
         }
     }
 
@@ -224,6 +295,15 @@ impl State {
     /// How that model stands in the fleet.
     pub(super) fn subject_summary(&self) -> Option<&ModelSummary> {
         self.summary(&self.subject()?)
+    }
+
+    /// Puts the fleet in the chosen order.
+    pub(super) fn arrange(&mut self) {
+        let Some(fleet) = self.fleet.as_mut() else { return };
+        let (ranking, grouping) = (self.ranking, self.grouping);
+        fleet.models.sort_by(|a, b| {
+            grouping.compare(a, b).then_with(|| ranking.compare(a, b)).then_with(|| a.name.cmp(&b.name))
+        });
     }
 
     /// The clock of the newest picture, with the seconds since.
@@ -260,6 +340,7 @@ impl State {
     /// What a screen that is now open needs.
     fn entered(&mut self) -> Vec<Command> {
         self.scroll = 0;
+        self.page = Page { part: self.page.part, ..Page::default() };
         if let Screen::Log(..) = self.screen {
             self.log = Log::new(self.log.turn, self.newest_release());
         }
@@ -382,6 +463,14 @@ impl State {
             _ => return None,
         };
         Some(format!("{model} in {environment}: {what}?"))
+    }
+
+    /// The version that is chosen on the model's page, where it was not fetched yet.
+    pub(super) fn wanted_version(&self) -> Vec<Command> {
+        let (Screen::Model(name), Some(m)) = (&self.screen, &self.model) else { return vec![] };
+        let chosen = m.versions.get(self.page.version).filter(|_| m.summary.name == *name);
+        let known = |v: &VersionBrief| self.version.as_ref().is_some_and(|k| k.model == *name && k.number == v.number);
+        chosen.filter(|v| !known(v)).map(|v| Command::FetchVersion(name.clone(), v.number)).into_iter().collect()
     }
 
     /// Notes what was drawn: how far it can be scrolled.

@@ -9,6 +9,7 @@ mod burst;
 mod fleet;
 mod log;
 mod model;
+mod plan;
 mod rollout;
 mod steer;
 mod tracked;
@@ -60,6 +61,9 @@ fn summary(name: &str, health: Health, rollout: bool) -> ModelSummary {
         requests_per_s: 910.0,
         p99_ms: 12.0,
         error_share: 0.001,
+        history: vec![],
+        objectives: vec![],
+        promised: vec![],
     };
     ModelSummary {
         name: Name::new(name).unwrap(),
@@ -72,11 +76,22 @@ fn summary(name: &str, health: Health, rollout: bool) -> ModelSummary {
         changed_by: Some(revision()),
         observed_revision: None,
         owner: None,
+        file: Some("models/x/model.toml".into()),
+        labels: Default::default(),
     }
 }
 
 fn fleet(models: Vec<ModelSummary>) -> Fleet {
-    let counts = Counts { models: models.len(), healthy: 1, progressing: 1, degraded: 1, suspended: 1, out_of_sync: 1 };
+    let counts = Counts {
+        models: models.len(),
+        healthy: 1,
+        progressing: 1,
+        degraded: 1,
+        suspended: 1,
+        out_of_sync: 1,
+        burning: 0,
+        off_promise: 0,
+    };
     let source = SourceStatus {
         url: "https://git.example.com/risk-models".into(),
         branch: "main".into(),
@@ -201,6 +216,26 @@ fn detail() -> ModelDetail {
     .tap(|d| d.summary.name = fraud)
 }
 
+/// An objective that is kept, one that is not, and figures then and now.
+fn promised() -> ModelDetail {
+    let mut out = detail();
+    out.summary = summary("pricing", Health::Degraded, false);
+    let quick = Objective::Latency { quantile: 0.99, max: Millis(50) };
+    let available = Objective::Availability(0.999);
+    let e = &mut out.summary.environments[0];
+    e.objectives = vec![
+        ObjectiveStatus { objective: available, requests: 12_345, spent: Some(0.18), kept: true },
+        ObjectiveStatus { objective: quick, requests: 12_345, spent: Some(3.2), kept: false },
+    ];
+    let bound = |metric, max| AnalysisSpec { max: Some(max), ..AnalysisSpec::new(metric) };
+    let told = |metric, max, then, now, holds| PromiseStatus { analysis: bound(metric, max), then, now, holds };
+    e.promised = vec![
+        told(AnalysisMetric::ErrorRate, 0.01, Some(0.0002), Some(0.0003), true),
+        told(AnalysisMetric::LatencyP99, 50.0, Some(11.8), Some(88.0), false),
+    ];
+    out
+}
+
 trait Tap: Sized {
     fn tap(mut self, f: impl FnOnce(&mut Self)) -> Self {
         f(&mut self);
@@ -298,8 +333,12 @@ fn the_difference_of_a_model() {
         look_again: None,
     };
     let fields = vec![field("train.params.depth", "6", Some("8 \u{1b}[2J")), field("monitor", "x", None)];
-    update(&mut state, Message::Diff(Box::new(Difference { model: name("pricing"), fields, plan })));
-    insta::assert_snapshot!("diff_80", screen(&state, 80, 10));
+    update(
+        &mut state,
+        Message::Diff(Box::new(Difference { model: name("pricing"), fields, plan, detail: promised() })),
+    );
+    insta::assert_snapshot!("diff_80", screen(&state, 80, 24));
+    insta::assert_snapshot!("diff_120", screen(&state, 120, 26));
 }
 
 #[test]
@@ -433,7 +472,7 @@ fn any_key() -> impl proptest::strategy::Strategy<Value = KeyCode> {
     prop_oneof![
         proptest::strategy::Strategy::prop_map(proptest::char::any(), KeyCode::Char),
         proptest::strategy::Strategy::prop_map(
-            prop::sample::select("jkgGldptsPHAR/:?qydlrrrr  cmMxnN".chars().collect::<Vec<_>>()),
+            prop::sample::select("jkgGldptsPHAR/:?qydlrrrr  cmMxnNzzSoLwT".chars().collect::<Vec<_>>()),
             KeyCode::Char
         ),
         prop::sample::select(vec![

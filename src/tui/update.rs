@@ -4,10 +4,12 @@ use super::{
     command::{Line, run_line, typed},
     keymap::{Act, act_of},
     log::{Flowed, Output},
-    state::{Command, Message, Mode, Screen, State, held},
+    outline::Outline,
+    output,
+    state::{Command, Message, Mode, Part, Screen, State, held},
     tracked,
 };
-use crate::model::*;
+use crate::{api::types::ModelSummary, model::*};
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
 /// Events that are kept.
@@ -17,9 +19,10 @@ const KEPT: usize = 5_000;
 pub fn update(state: &mut State, message: Message) -> Vec<Command> {
     match message {
         Message::Key(key) => return on_key(state, key),
-        Message::Fleet(mut fleet) => {
-            state.ranking.sort(&mut fleet.models);
+        Message::Fleet(fleet) => {
+            state.environments = environments(&fleet.models);
             state.fleet = Some(*fleet);
+            state.arrange();
             state.seconds = 0;
             state.reachable = true;
             if state.selected.is_none() {
@@ -32,7 +35,12 @@ pub fn update(state: &mut State, message: Message) -> Vec<Command> {
         // The answer for a page that was left comes late.
         Message::Model(detail) if matches!(&state.screen, Screen::Model(m) | Screen::Rollout(m) if *m != detail.summary.name) =>
             {}
-        Message::Model(detail) => state.model = Some(*detail),
+        Message::Model(detail) => {
+            state.page.version = state.page.version.min(detail.versions.len().saturating_sub(1));
+            state.model = Some(*detail);
+            return state.wanted_version();
+        }
+        Message::Version(version) => state.version = Some(*version),
         Message::Events(mut events) => {
             // What came since the answer was made stays.
             let newest = events.last().map_or(0, |e| e.seq);
@@ -67,9 +75,27 @@ pub fn update(state: &mut State, message: Message) -> Vec<Command> {
     vec![]
 }
 
+/// All environments, each after those that it comes after in a chain.
+fn environments(models: &[ModelSummary]) -> Vec<Name> {
+    let mut out: Vec<Name> = vec![];
+    for m in models {
+        let mut at = 0;
+        for e in &m.environments {
+            match out.iter().position(|name| *name == e.environment) {
+                Some(known) => at = at.max(known + 1),
+                None => {
+                    out.insert(at.min(out.len()), e.environment.clone());
+                    at += 1;
+                }
+            }
+        }
+    }
+    out
+}
+
 fn on_output(state: &mut State, flowed: Flowed) -> Vec<Command> {
     let again = matches!(flowed, Flowed::Ended { streamed: true });
-    let dropped = state.log.take(flowed);
+    let dropped = state.log.take(flowed, state.now().wall);
     if !state.log.following {
         state.scroll = state.scroll.saturating_sub(dropped);
     }
@@ -151,6 +177,13 @@ fn on_key(state: &mut State, key: KeyEvent) -> Vec<Command> {
                 Err(None) => tracked::clear_filter(state),
             }
         }
+        Mode::Filter(text) if matches!(state.screen, Screen::Log(..)) => {
+            let done = typed(text, key);
+            state.log_view.search = done.clone().unwrap_or_else(|done| done.unwrap_or_default());
+            state.mode = done.map_or(Mode::Normal, Mode::Filter);
+            output::search(state, state.scroll, true);
+            vec![]
+        }
         Mode::Filter(text) => {
             match typed(text, key) {
                 Ok(text) => {
@@ -181,12 +214,13 @@ fn is_tracked(screen: &Screen) -> bool {
 
 fn on_act(state: &mut State, act: Act) -> Vec<Command> {
     state.note.clear();
-    if let Some(commands) = tracked::on_act(state, act) {
+    if let Some(commands) = tracked::on_act(state, act).or_else(|| output::on_act(state, act)) {
         return commands;
     }
     let subject = state.subject();
     let page = isize::try_from(state.extent.page.max(1)).unwrap_or(1);
-    if subject.is_none() && OF_A_MODEL.contains(&act) {
+    let folds = act == Act::Open && state.screen == Screen::Plan;
+    if subject.is_none() && OF_A_MODEL.contains(&act) && !folds {
         state.note = format!(
             "no model is {} here; `:` and a command with a NAME does it from everywhere",
             if state.screen == Screen::Fleet { "selected" } else { "open" }
@@ -199,13 +233,19 @@ fn on_act(state: &mut State, act: Act) -> Vec<Command> {
         return vec![];
     }
     let post = |verb: &str| subject.clone().map(|model| Command::Post { model, verb: verb.to_owned() });
+    if let Some(by) = steps(act, page) {
+        moved(state, by);
+        return state.wanted_version();
+    }
     match act {
-        Act::Up => moved(state, -1),
-        Act::Down => moved(state, 1),
-        Act::PageUp => moved(state, -page),
-        Act::PageDown => moved(state, page),
-        Act::Top => moved(state, isize::MIN / 2),
-        Act::Bottom => moved(state, isize::MAX / 2),
+        // They moved something above.
+        Act::Up | Act::Down | Act::PageUp | Act::PageDown | Act::Top | Act::Bottom => {}
+        Act::Open if state.screen == Screen::Plan => {
+            state.plan.iter().for_each(|p| state.outline.toggle(p));
+        }
+        Act::Group if state.screen == Screen::Plan => {
+            state.plan.iter().for_each(|p| state.outline.toggle_all(p));
+        }
         Act::Open => return subject.map_or(vec![], |m| state.open(Screen::Model(m))),
         Act::Log if matches!(state.screen, Screen::Log(..)) => return state.other_output(),
         Act::Log => return subject.map_or(vec![], |m| state.open(Screen::Log(m, Output::Runs))),
@@ -226,13 +266,19 @@ fn on_act(state: &mut State, act: Act) -> Vec<Command> {
         Act::Filter if matches!(state.screen, Screen::Runs(_)) => {
             state.mode = Mode::Filter(state.tracked.list.typed().to_owned());
         }
+        Act::Filter if matches!(state.screen, Screen::Log(..)) => {
+            state.mode = Mode::Filter(String::new());
+        }
         Act::Filter => state.mode = Mode::Filter(state.filter.clone()),
         Act::Order => {
             state.ranking = state.ranking.next();
-            if let Some(fleet) = state.fleet.as_mut() {
-                state.ranking.sort(&mut fleet.models);
-            }
+            state.arrange();
             state.note = format!("the fleet: {}", state.ranking.told());
+        }
+        Act::Group => {
+            state.grouping = state.grouping.next();
+            state.arrange();
+            state.note = format!("the fleet: {}", state.grouping.told());
         }
         Act::Sync => return vec![Command::Sync],
         Act::Promote => return post("rollout/promote").map_or(vec![], |c| state.ask(c)),
@@ -242,18 +288,47 @@ fn on_act(state: &mut State, act: Act) -> Vec<Command> {
         }
         Act::Abort => return post("rollout/abort").map_or(vec![], |c| state.ask(c)),
         Act::Rollback => return post("rollback").map_or(vec![], |c| state.ask(c)),
-        // They mean something on screens of tracked runs alone.
-        Act::Mark | Act::Compare | Act::Sort | Act::Metric | Act::MetricBack => {}
+        Act::Part if matches!(state.screen, Screen::Model(_)) => {
+            (state.page.part, state.scroll) = (state.page.part.next(), 0);
+        }
+        Act::Metric if matches!(state.screen, Screen::Model(_)) => {
+            (state.page.part, state.page.metric) = (Part::Metrics, state.page.metric.wrapping_add(1));
+        }
+        // They mean something on other screens alone.
+        Act::Mark | Act::Compare | Act::Sort | Act::Metric | Act::MetricBack | Act::Part => {}
+        Act::Level | Act::Wrap | Act::Stamp | Act::Save => {}
         Act::Axis | Act::Left | Act::Right | Act::NextPage | Act::PageBefore => {}
     }
     vec![]
 }
 
+/// How far an act moves.
+fn steps(act: Act, page: isize) -> Option<isize> {
+    Some(match act {
+        Act::Up => -1,
+        Act::Down => 1,
+        Act::PageUp => -page,
+        Act::PageDown => page,
+        Act::Top => isize::MIN / 2,
+        Act::Bottom => isize::MAX / 2,
+        _ => return None,
+    })
+}
+
 fn moved(state: &mut State, by: isize) {
     match state.screen {
+        // What is told of a version follows the choice of another.
+        Screen::Model(_) if matches!(state.page.part, Part::Versions | Part::Metrics) => {
+            let last = state.model.as_ref().map_or(0, |m| m.versions.len().saturating_sub(1));
+            state.page.version = state.page.version.saturating_add_signed(by).min(last);
+        }
         Screen::Fleet => {
             let place = state.place().saturating_add_signed(by);
             state.select(place);
+        }
+        Screen::Plan => {
+            let last = state.plan.as_ref().map_or(0, |p| Outline::entries(p).len().saturating_sub(1));
+            state.outline.chosen = state.outline.chosen.min(last).saturating_add_signed(by).min(last);
         }
         // At its end it is followed; above, what is read stays where it is while more comes below.
         Screen::Log(..) => {

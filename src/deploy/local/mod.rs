@@ -81,9 +81,17 @@ struct Shared {
     ports: Mutex<HashSet<u16>>,
     /// How many replicas start at the same time.
     starting: Semaphore,
-    recent: Mutex<Option<(Instant, StatsAnswer)>>,
+    recent: Mutex<Option<Figures>>,
     /// Why the router takes no requests, when it does not.
     trouble: Mutex<Option<String>>,
+}
+
+/// The newest figures of every model that was asked for something in the last five minutes.
+struct Figures {
+    asked: Instant,
+    /// The router's clock when it answered.
+    now_ms: u64,
+    of: HashMap<Key, Recent>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -193,18 +201,42 @@ impl LocalTarget {
         answer.inspect_err(|e| tracing::warn!("{e}")).ok()
     }
 
-    /// What had requests in the last ten seconds; asked of the router at most once a second, for all models at once.
-    fn recent_where(&self, wanted: impl Fn(&ReleaseStats) -> bool) -> Vec<ReleaseStats> {
+    /// Looks at what was asked of models lately; the router is asked at most once a second, for all of them at once.
+    fn with_figures<T>(&self, look: impl FnOnce(&HashMap<Key, Recent>) -> T) -> T {
+        /// What has a history.
+        const BACK_MS: u64 = 312_000;
         let mut recent = lock(&self.shared.recent);
-        if recent.as_ref().is_none_or(|(at, _)| at.elapsed() > Duration::from_secs(1)) {
-            let since = recent.as_ref().map_or(1, |(_, a)| a.now_ms.saturating_sub(12_000).max(1));
-            let router = self.shared.router.clone();
-            // A router that does not answer is asked again a second later, not for each model of the fleet.
-            let answer = self.wait(async move { router.stats_since(since).await }).ok().and_then(Result::ok);
-            *recent = Some((Instant::now(), answer.unwrap_or_default()));
-        }
-        recent.iter().flat_map(|(_, a)| &a.releases).filter(|r| wanted(r)).cloned().collect()
+        let figures = match recent.take() {
+            Some(known) if known.asked.elapsed() <= Duration::from_secs(1) => known,
+            known => {
+                let since = known.map_or(1, |f| f.now_ms.saturating_sub(BACK_MS).max(1));
+                let router = self.shared.router.clone();
+                // A router that does not answer is asked again a second later, not for each model of the fleet.
+                let answer = self.wait(async move { router.stats_since(since).await }).ok().and_then(Result::ok);
+                added_up(answer.unwrap_or_default())
+            }
+        };
+        look(&recent.insert(figures).of)
     }
+}
+
+/// Adds up the releases of each model.
+fn added_up(answer: StatsAnswer) -> Figures {
+    let mut of: HashMap<Key, Recent> = HashMap::new();
+    let mut counts: HashMap<Key, (u64, u64)> = HashMap::new();
+    for r in answer.releases {
+        let key = (r.environment.clone(), r.model.clone());
+        let one = of.entry(key.clone()).or_default();
+        let (requests, errors) = counts.entry(key).or_default();
+        (*requests, *errors) = (*requests + r.recent.requests, *errors + r.recent.errors);
+        one.requests_per_s = *requests as f64 / 10.0;
+        one.error_share = *errors as f64 / (*requests).max(1) as f64;
+        one.p99_ms = one.p99_ms.max(r.recent.p99_ms);
+        one.history.resize(one.history.len().max(r.history.len()), 0);
+        one.history.iter_mut().zip(&r.history).for_each(|(all, n)| *all += n);
+        one.since.push((r.release, measured(r.epoch, vec![])));
+    }
+    Figures { asked: Instant::now(), now_ms: answer.now_ms, of }
 }
 
 impl Drop for LocalTarget {
@@ -239,16 +271,11 @@ impl Target for LocalTarget {
         let all = |r: &ReleaseStats| Served { since: stats(r), recent: measured(r.recent, vec![]) };
         found.map(all).unwrap_or_default()
     }
-    fn recent(&self, environment: &Name, model: &Name) -> (f64, f64, f64) {
-        let releases = self.recent_where(|r| r.environment == *environment && r.model == *model);
-        let windows: Vec<Window> = releases.into_iter().map(|r| r.recent).collect();
-        let requests: u64 = windows.iter().map(|w| w.requests).sum();
-        let errors: u64 = windows.iter().map(|w| w.errors).sum();
-        let p99 = windows.iter().map(|w| w.p99_ms).fold(0.0, f64::max);
-        (requests as f64 / 10.0, p99, errors as f64 / requests.max(1) as f64)
+    fn recent(&self, environment: &Name, model: &Name) -> Recent {
+        self.with_figures(|of| of.get(&(environment.clone(), model.clone())).cloned()).unwrap_or_default()
     }
     fn busy(&self) -> bool {
-        !self.recent_where(|r| r.recent.requests > 0).is_empty()
+        self.with_figures(|of| of.values().any(|r| r.requests_per_s > 0.0))
     }
     fn routed(&self, environment: &Name, model: &Name) -> Option<Release> {
         let routes = lock(&self.shared.routes);

@@ -64,7 +64,11 @@ fn the_selected_row_is_always_seen_with_its_note_and_the_end_fills_the_screen() 
             let text = seen(&mut state, 80, height);
             let rows = text.lines().filter(|l| l.contains(" m") && l.contains("v6")).count();
             let each = if noted { 2 } else { 1 };
-            assert_eq!(rows, count.min((usize::from(height) - 3) / each), "at {height}:\n{text}");
+            assert_eq!(
+                rows,
+                count.min((usize::from(height) - if height > 10 { 4 } else { 3 }) / each),
+                "at {height}:\n{text}"
+            );
         }
     }
 }
@@ -77,7 +81,7 @@ fn a_long_name_takes_nothing_from_the_other_columns() {
         (80, "MODEL SYNC HEALTH LIVE REQ/S ERR CHANGED OutOfSync Degraded Progress v6→v7 910.0 0.1% 4f1c2ab"),
         (
             120,
-            "MODEL SYNC HEALTH LIVE TRAFFIC REQ/S P99 ERR CHANGED OutOfSync Degraded Progressing 25 12ms 0.1% 4f1c2ab Ada",
+            "MODEL SYNC HEALTH PRODUCTION REQ/S P99 ERR DRIFT CHANGED OutOfSync Degraded Progressing 25 12ms 0.1% Ada",
         ),
     ] {
         let text = screen(&showing(models()), width, 10);
@@ -163,4 +167,91 @@ fn the_order_is_chosen_by_a_key_marked_in_the_heading_and_kept() {
     assert_eq!(names(&state), ["demand", "churn", "fraud", "pricing"]);
     (0..4).for_each(|_| drop(key(&mut state, KeyCode::Char('S'))));
     assert_eq!(names(&state), ["pricing", "fraud", "churn", "demand"]);
+}
+
+/// Two owners, three folders, two environments, labels, and figures of the last minutes.
+fn various() -> State {
+    let mut models = filled().fleet.unwrap().models;
+    models.sort_by(|a, b| a.name.cmp(&b.name));
+    for (n, m) in models.iter_mut().enumerate() {
+        m.owner = (n > 0).then(|| if n == 1 { "kim@example.com" } else { "ada@example.com" }.to_owned());
+        m.file = Some(format!("models/{}/{}/model.toml", if n < 2 { "risk" } else { "shop" }, m.name));
+        m.labels = [("team".to_owned(), if n < 2 { "risk" } else { "shop" }.to_owned())].into();
+        let staging = EnvironmentSummary {
+            environment: name("staging"),
+            version: Some(VersionNumber(7)),
+            rollout: None,
+            ..m.environments[0].clone()
+        };
+        m.environments.insert(0, staging);
+        m.environments[1].history = (0..20).map(|at| (at * (n as u64 + 1)) % 7).collect();
+    }
+    let burns = Objective::Availability(0.999);
+    models[1].environments[1].objectives =
+        vec![ObjectiveStatus { objective: burns, requests: 1_000, spent: Some(4.0), kept: false }];
+    models[0].environments[1].version = None;
+    let mut fleet = super::fleet(models);
+    (fleet.counts.burning, fleet.counts.off_promise) = (1, 0);
+    let mut state = State::new();
+    update(&mut state, Message::Fleet(Box::new(fleet)));
+    state
+}
+
+#[test]
+fn groups_stand_together_with_what_is_wrong_in_them() {
+    let mut state = various();
+    insta::assert_snapshot!("various_120", screen(&state, 120, 16));
+    insta::assert_snapshot!("various_220", screen(&state, 220, 16));
+    let groups = |state: &State| {
+        let text = screen(state, 120, 30);
+        let heads = text.lines().filter(|l| l.contains("── ")).map(|l| l.trim_matches(['"', ' ']).to_owned());
+        heads.collect::<Vec<_>>()
+    };
+    for (told, expected) in [
+        (
+            "grouped by health",
+            vec![
+                "── Degraded  1 model, 1 needs a person",
+                "── Progressing  1 model",
+                "── Suspended  1 model",
+                "── Healthy  1 model, 1 needs a person",
+            ],
+        ),
+        (
+            "grouped by owner",
+            vec![
+                "── ada@example.com  2 models, 1 needs a person",
+                "── kim@example.com  1 model, 1 needs a person",
+                "── no owner  1 model",
+            ],
+        ),
+        ("grouped by environment", vec!["── production  3 models, 2 need a person", "── staging  1 model"]),
+        (
+            "grouped by folder",
+            vec!["── models/risk  2 models, 1 needs a person", "── models/shop  2 models, 1 needs a person"],
+        ),
+        ("not grouped", vec![]),
+    ] {
+        key(&mut state, KeyCode::Char('z'));
+        assert_eq!(state.note, format!("the fleet: {told}"));
+        assert_eq!(groups(&state), expected);
+    }
+}
+
+#[test]
+fn labels_select_models() {
+    let mut state = various();
+    for (filter, expected) in [("team=risk", 2), ("!team=risk", 2), ("team=", 4), ("team=ris", 0), ("other=", 0)] {
+        state.filter = filter.into();
+        assert_eq!(state.shown().len(), expected, "/{filter}");
+    }
+}
+
+#[test]
+fn a_healthy_release_that_burns_its_budget_floats_up_and_says_so() {
+    let state = various();
+    let order: Vec<&str> = state.shown().iter().map(|m| m.name.as_str()).collect();
+    assert_eq!(order, ["pricing", "demand", "fraud", "churn"]);
+    let text = screen(&state, 120, 16);
+    assert!(text.contains("production: availability 0.999 is not kept: 400 % of its error budget is spent"), "{text}");
 }

@@ -168,3 +168,70 @@ fn l_turns_over_to_the_replicas_and_back() {
     assert_eq!(key(&mut state, KeyCode::Char('l')), []);
     assert!(screen(&state, 100, 8).contains("fraud is deployed nowhere"));
 }
+
+/// An open log with lines of each level, in an order of their own.
+fn levels() -> State {
+    let mut state = opened();
+    flow(&mut state, of("train"));
+    more(&mut state, "epoch 1: loss 0.9\nWARNING: slow disk\nepoch 2: Loss 0.5\nTraceback (most recent call last):\n");
+    more(&mut state, "  File \"train.py\", line 3\nValueError: no such column\nepoch 3: loss 0.4\n");
+    seen(&mut state, 80, 12);
+    state
+}
+
+#[test]
+fn lines_are_shown_by_level_and_a_traceback_is_one() {
+    let mut state = levels();
+    key(&mut state, KeyCode::Char('L'));
+    let text = seen(&mut state, 80, 12);
+    assert!(text.contains("slow disk") && text.contains("line 3") && !text.contains("epoch"), "{text}");
+    key(&mut state, KeyCode::Char('L'));
+    let text = seen(&mut state, 80, 12);
+    assert!(!text.contains("slow disk") && text.contains("line 3") && text.contains("ValueError"), "{text}");
+    key(&mut state, KeyCode::Char('L'));
+    assert!(seen(&mut state, 80, 12).contains("epoch 3"));
+}
+
+#[test]
+fn what_is_searched_for_is_gone_to_and_on_to_the_next() {
+    let mut state = levels();
+    (0..40).for_each(|n| more(&mut state, &format!("filler {n}\n")));
+    more(&mut state, "the last loss\n");
+    seen(&mut state, 80, 6);
+    for c in "/loss".chars() {
+        key(&mut state, KeyCode::Char(c));
+    }
+    let text = seen(&mut state, 80, 6);
+    assert!(text.contains("epoch 1: loss 0.9") && text.contains("/loss"), "the first one, while it is typed: {text}");
+    key(&mut state, KeyCode::Enter);
+    assert!(seen(&mut state, 80, 6).contains("4 found"));
+    let tops = "nnnN".chars().map(|c| {
+        key(&mut state, KeyCode::Char(c));
+        seen(&mut state, 80, 6).lines().nth(2).map(|l| l.trim_matches(['"', ' ']).to_owned()).unwrap()
+    });
+    // The last one stands in the last row: there is nothing below it to scroll to.
+    let tops: Vec<String> = tops.collect();
+    assert_eq!((&*tops[0], &*tops[1], &*tops[3]), ("epoch 2: Loss 0.5", "epoch 3: loss 0.4", "epoch 3: loss 0.4"));
+    assert!(tops[2].starts_with("filler"), "{tops:?}");
+    for c in "/nowhere\n".chars() {
+        key(&mut state, if c == '\n' { KeyCode::Enter } else { KeyCode::Char(c) });
+    }
+    assert_eq!(state.note, "no `nowhere` in it");
+}
+
+#[test]
+fn lines_are_wrapped_or_cut_timed_and_saved_as_they_were_written() {
+    let mut state = opened();
+    flow(&mut state, of("train"));
+    more(&mut state, &format!("{}end\n\u{1b}[31mred\n", "long ".repeat(20)));
+    assert!(seen(&mut state, 40, 10).contains("end"));
+    key(&mut state, KeyCode::Char('w'));
+    assert!(!seen(&mut state, 40, 10).contains("end"));
+    key(&mut state, KeyCode::Char('T'));
+    assert!(seen(&mut state, 40, 10).contains("00:16:40 long"), "{}", seen(&mut state, 40, 10));
+    let save = KeyEvent::new(KeyCode::Char('s'), crossterm::event::KeyModifiers::CONTROL);
+    let asked = update(&mut state, Message::Key(save));
+    let [Command::Save { file, text }] = asked.as_slice() else { panic!("{asked:?}") };
+    assert_eq!(file, "fraud-train-1-1000.log");
+    assert!(text.ends_with(b"end\n\x1b[31mred\n"), "{text:?}");
+}

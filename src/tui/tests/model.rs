@@ -32,17 +32,97 @@ fn replicas_are_counted_by_what_they_serve() {
     assert!(text.contains("v7 replica 1: starts"), "{text}");
 }
 
-#[test]
-fn conditions_and_events_are_seen_below_many_versions() {
-    let mut detail = detail();
-    let one = detail.versions[0].clone();
-    detail.versions = (0..20).map(|n| VersionBrief { number: VersionNumber(30 - n), ..one.clone() }).collect();
-    let text = page(detail.clone(), 80, 24);
-    for part in ["✓ SpecValid", " events", "v5 → v6 (all traffic)", "v30", "older: trimtab history fraud"] {
-        assert!(text.contains(part), "{part}:\n{text}");
+fn open(detail: ModelDetail) -> State {
+    let mut state = filled();
+    type_line(&mut state, &format!(":model {}", detail.summary.name));
+    update(&mut state, Message::Model(Box::new(detail)));
+    state
+}
+
+/// Twenty versions, the newest refused by its gate, an older one live.
+fn many_versions() -> ModelDetail {
+    let mut out = detail();
+    let one = out.versions[0].clone();
+    let version = |n: u32| {
+        let auc = 0.97 + f64::from((n * 7) % 11) / 1000.0;
+        let metrics = [("auc".to_owned(), auc), ("log_loss".to_owned(), 0.2 - auc / 10.0)].into();
+        let refused = GateResult {
+            condition: "auc ≥ 0.98".into(),
+            metric: "auc".into(),
+            value: Some(auc),
+            passed: n != 20,
+            opponent: None,
+        };
+        let serves = if n == 18 { one.serves.clone() } else { vec![] };
+        VersionBrief { number: VersionNumber(n), metrics, gates: vec![refused], serves, ..one.clone() }
+    };
+    out.versions = (1..=20).rev().map(version).collect();
+    out.summary = summary("fraud", Health::Healthy, false);
+    out.summary.environments[0].version = Some(VersionNumber(18));
+    out
+}
+
+fn whole(number: u32) -> Version {
+    let stage = |n: &str, cached| StageOutcome {
+        name: name(n),
+        run: RunId(format!("fraud-{n}")),
+        cached,
+        duration: Millis(if cached { 0 } else { 242_000 }),
+    };
+    Version {
+        model: name("fraud"),
+        number: VersionNumber(number),
+        origin: Origin::Pipeline,
+        fingerprint: Digest::of(b"v"),
+        revision: revision(),
+        code_path: "models/fraud".into(),
+        code: Digest::of(b"code"),
+        code_files: Manifest::default(),
+        params: Params::default(),
+        snapshots: [(name("train"), Digest::of(b"data"))].into(),
+        python: Some(Digest::of(b"python")),
+        packages: vec!["scikit-learn==1.7".into()],
+        host: "gpu-1".into(),
+        metrics: Default::default(),
+        stages: vec![stage("features", true), stage("train", false)],
+        artifact: Manifest::default(),
+        gates: vec![],
+        opponent: None,
+        created: WallMs(900_000),
+        duration: Millis(242_000),
     }
-    let text = page(detail, 80, 40);
-    assert!(text.contains("v20") && text.contains("… 9 older"), "{text}");
+}
+
+#[test]
+fn a_version_is_chosen_and_its_lineage_fetched_once() {
+    let mut state = open(many_versions());
+    let fetch = |n| vec![Command::FetchVersion(name("fraud"), VersionNumber(n))];
+    assert_eq!(update(&mut state, Message::Model(Box::new(many_versions()))), fetch(20));
+    update(&mut state, Message::Version(Box::new(whole(20))));
+    assert_eq!(update(&mut state, Message::Model(Box::new(many_versions()))), [], "it is known");
+    assert_eq!(key(&mut state, KeyCode::Down), fetch(19));
+    assert!(screen(&state, 80, 24).contains("v19"));
+    key(&mut state, KeyCode::Tab);
+    assert!(screen(&state, 80, 24).contains("loading v19"), "that of another version is not shown for it");
+    update(&mut state, Message::Version(Box::new(whole(19))));
+    assert!(screen(&state, 80, 24).contains("train at b3:"));
+    assert_eq!(key(&mut state, KeyCode::Char('G')), [], "lines of the lineage scroll");
+    key(&mut state, KeyCode::Char('m'));
+    assert!(screen(&state, 80, 24).contains("log_loss over versions"));
+    assert_eq!(key(&mut state, KeyCode::Char('G')), fetch(1));
+    let text = screen(&state, 80, 24);
+    key(&mut state, KeyCode::Tab);
+    assert!(screen(&state, 80, 24).contains("✓ SpecValid"), "{text}");
+    key(&mut state, KeyCode::Tab);
+    assert!(screen(&state, 80, 24).contains("v5 → v6 (all traffic)"));
+}
+
+#[test]
+fn a_large_screen_shows_all_parts() {
+    let mut state = open(many_versions());
+    update(&mut state, Message::Version(Box::new(whole(20))));
+    insta::assert_snapshot!("parts_120", screen(&state, 120, 40));
+    insta::assert_snapshot!("parts_220", screen(&state, 220, 60));
 }
 
 #[test]
@@ -78,7 +158,7 @@ fn nothing_is_said_of_what_never_was() {
     update(&mut state, Message::Model(Box::new(detail.clone())));
     let text = screen(&state, 80, 24);
     assert!(text.contains("nothing is deployed") && !text.contains('━') && !text.contains("req/s"), "{text}");
-    assert!(text.contains("versions     none yet ") && !text.contains("being made"), "{text}");
+    assert!(text.contains(" none yet ") && !text.contains("being made"), "{text}");
     detail.summary.health = Health::Progressing;
     update(&mut state, Message::Model(Box::new(detail)));
     assert!(screen(&state, 80, 24).contains("none yet: the first is being made"));

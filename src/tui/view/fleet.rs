@@ -1,32 +1,34 @@
 //! The fleet: what needs a person first.
 //!
 //! ```text
-//!   MODEL         SYNC       HEALTH       LIVE            TRAFFIC          REQ/S      P99    ERR  CHANGED
-//! ! pricing       OutOfSync  Degraded     v12             ━━━━━━━━━━━━━     41.0     88ms   2.1%  6m  91ab3cd Lin
+//!  drift:  config 1   SLO burn 0   quality 0   data: not watched yet   1 rollout
+//!   MODEL      SYNC      HEALTH      STAGING PRODUCTION     SPLIT    REQ/S 5 MIN        P99    ERR DRIFT CHANGED
+//! ! pricing    OutOfSync Degraded    v12     v12            ━━━━━━    41.0 ▂▃▂▁▂▃▂▁    88ms   2.1% c··   6m  Lin
 //!     v13 stays out: mae ≤ 4: 4.31 · fix it, or R to revert it
-//! ↻ fraud         Synced     Progressing  v6 → v7 25 %    ━━━━━━━━━━╌╌╌    910.0     12ms   0.0%  2m  4f1c2ab Ada
+//! ↻ fraud      Synced    Progressing v7      v6 → v7 25 %   ━━━━╌╌   910.0 ▅▆▆▇▅▆▆▇    12ms   0.0% ···   2m  Ada
 //!     production: canary, step 2 of 3, next step in 36m
 //! ```
 
-use super::{
-    paint::{age, bad, bar, barred, clip, cut, dim, fold, gist, health, pad, strong, visible, warn},
-    symbol,
-};
+mod columns;
+
+use super::paint::{age, bad, barred, clip, dim, fold, gist, strong, visible, warn};
 use crate::{
     api::types::*,
     model::*,
     tui::{
-        ranking::Ranking,
+        grouping::Grouping,
+        ranking::needs_a_person,
         state::{Extent, State},
     },
 };
+use columns::Columns;
 use ratatui::{
     Frame,
     layout::Rect,
     text::{Line, Span},
     widgets::Paragraph,
 };
-use unicode_width::UnicodeWidthStr;
+use std::collections::HashMap;
 
 /// Draws the table; only rows that fit are built.
 pub fn draw(frame: &mut Frame, area: Rect, state: &State) -> Extent {
@@ -38,39 +40,107 @@ pub fn draw(frame: &mut Frame, area: Rect, state: &State) -> Extent {
         frame.render_widget(Paragraph::new(lines), area);
         return Extent::default();
     }
-    let columns = Columns::new(width, &shown);
-    lines.push(Line::from(strong(&columns.heading(state.ranking))));
+    lines.extend(state.fleet.as_ref().filter(|_| area.height > 8).map(|f| summary(f, state, width)));
+    let longest = shown.iter().map(|m| m.name.as_str().len()).max().unwrap_or(0);
+    let columns = Columns::new(width, longest, &state.environments);
+    lines.push(columns.heading(state.ranking));
     let height = usize::from(area.height).saturating_sub(lines.len()).max(1);
-    let (place, now, top) = (state.place_among(&shown), state.now(), lines.len());
-    let first = first(&shown, place, height, now);
-    let mut rows = 0;
-    for (i, m) in shown.iter().enumerate().skip(first) {
+    let rows = Rows { shown: &shown, now: state.now(), grouping: state.grouping };
+    let (place, top) = (state.place_among(&shown), lines.len());
+    let counts = rows.counts();
+    let mut drawn = 0;
+    for i in rows.first(place, height)..shown.len() {
         if lines.len() >= top + height {
             break;
         }
-        lines.push(columns.row(m, now, i == place));
-        lines.extend(note(m, now).map(Line::from));
-        rows += 1;
+        lines.extend(rows.heading(i).map(|name| group(name, counts.get(name).copied().unwrap_or_default())));
+        let row = columns.row(shown[i], rows.now);
+        lines.push(if i == place { barred(&row, width) } else { Line::from(row) });
+        lines.extend(note(shown[i], rows.now).map(Line::from));
+        drawn += 1;
     }
+    lines.truncate(top + height);
     frame.render_widget(Paragraph::new(lines.into_iter().map(|l| clip(l, width)).collect::<Vec<_>>()), area);
-    Extent { last: 0, page: rows }
+    Extent { last: 0, page: drawn, width: 0 }
 }
 
-/// The first row that is drawn: the selected one is in the middle, where the list does not end before. Only the rows near it
-/// are looked at.
-fn first(shown: &[&ModelSummary], place: usize, height: usize, now: Now) -> usize {
-    let lines = |i: &usize| 1 + usize::from(note(shown[*i], now).is_some());
-    // The farthest row before `end` from which on the rows up to it take at most so many lines.
-    let back = |end: usize, mut room: usize| {
-        let fit = (0..end).rev().take_while(|i| {
-            let fits = lines(i) <= room;
-            room = room.saturating_sub(lines(i));
-            fits
-        });
-        fit.last().unwrap_or(end)
-    };
-    let above = (height / 2).min(height.saturating_sub(lines(&place)));
-    back(place, above).min(back(shown.len(), height))
+/// The models that are shown, and what stands above and below the row of each.
+struct Rows<'a> {
+    shown: &'a [&'a ModelSummary],
+    now: Now,
+    grouping: Grouping,
+}
+
+impl<'a> Rows<'a> {
+    /// The group that begins with this row.
+    fn heading(&self, i: usize) -> Option<&'a str> {
+        let group = |i: usize| self.shown.get(i).and_then(|m| self.grouping.of(m));
+        let here = group(i)?;
+        (i == 0 || group(i - 1) != Some(here)).then_some(here)
+    }
+
+    fn lines(&self, i: usize) -> usize {
+        1 + usize::from(self.heading(i).is_some()) + usize::from(note(self.shown[i], self.now).is_some())
+    }
+
+    /// The first row that is drawn: the selected one is in the middle, where the list does not end before. Only the rows near it
+    /// are looked at.
+    fn first(&self, place: usize, height: usize) -> usize {
+        // The farthest row before `end` from which on the rows up to it take at most so many lines.
+        let back = |end: usize, mut room: usize| {
+            let fit = (0..end).rev().take_while(|i| {
+                let fits = self.lines(*i) <= room;
+                room = room.saturating_sub(self.lines(*i));
+                fits
+            });
+            fit.last().unwrap_or(end)
+        };
+        let above = (height / 2).min(height.saturating_sub(self.lines(place)));
+        back(place, above).min(back(self.shown.len(), height))
+    }
+
+    /// How many models each group has, and how many of them need a person.
+    fn counts(&self) -> HashMap<&'a str, (usize, usize)> {
+        let mut out: HashMap<&str, (usize, usize)> = HashMap::new();
+        for m in self.shown {
+            let Some(group) = self.grouping.of(m) else { return out };
+            let (all, wrong) = out.entry(group).or_default();
+            *all += 1;
+            *wrong += usize::from(needs_a_person(m));
+        }
+        out
+    }
+}
+
+/// `── risk@example.com  12 models, 2 need a person`
+fn group(name: &str, (all, wrong): (usize, usize)) -> Line<'static> {
+    let models = if all == 1 { "1 model".to_owned() } else { format!("{all} models") };
+    let mut line = vec![dim("── "), strong(&visible(name)), dim(&format!("  {models}"))];
+    let verb = if wrong == 1 { "needs" } else { "need" };
+    line.extend((wrong > 0).then(|| warn(&format!(", {wrong} {verb} a person"))));
+    Line::from(line)
+}
+
+/// How far live is from what was asked for and promised, in four ways.
+fn summary(fleet: &Fleet, state: &State, width: usize) -> Line<'static> {
+    let c = fleet.counts;
+    let mut line = vec![if width >= 100 { dim(" drift:  ") } else { dim(" drift ") }];
+    for (what, n) in [("config", c.out_of_sync), ("SLO burn", c.burning), ("quality", c.off_promise)] {
+        let text = format!("{what} {n}");
+        line.extend([if n > 0 { warn(&text) } else { dim(&text) }, Span::raw("   ")]);
+    }
+    line.push(dim(if width >= 100 { "data: not watched yet   " } else { "data -   " }));
+    let moving = fleet.models.iter().flat_map(|m| &m.environments).filter(|e| e.rollout.is_some()).count();
+    let training = fleet.models.iter().filter(|m| m.training.is_some()).count();
+    for (n, one, many) in [(moving, "rollout", "rollouts"), (training, "training", "trainings")] {
+        if n > 0 {
+            line.push(super::paint::accent(&format!("{n} {}   ", if n == 1 { one } else { many })));
+        }
+    }
+    if state.grouping != Grouping::Nothing {
+        line.push(dim(state.grouping.told()));
+    }
+    Line::from(line)
 }
 
 /// What is wrong with the whole.
@@ -146,146 +216,16 @@ pub fn diagnostic(d: &Diagnostic) -> String {
     visible(&format!("{place}{}{label}", d.message))
 }
 
-/// What the width has room for.
-struct Columns {
-    width: usize,
-    name: usize,
-    /// Whether words are written out, and latencies and authors shown.
-    wide: bool,
-    live: usize,
-    /// Cells of the traffic bar; 0 without traffic columns.
-    bar: usize,
-    /// Whether the commit's summary is shown.
-    summary: bool,
-}
-
-impl Columns {
-    fn new(width: usize, shown: &[&ModelSummary]) -> Self {
-        let longest = shown.iter().map(|m| m.name.as_str().len()).max().unwrap_or(0);
-        let wide = width >= 112;
-        let traffic = width >= 74;
-        // Sign, sync, health, live, figures, and of the change its age, its commit and, when wide, some of its author.
-        let fixed = match (wide, traffic) {
-            (true, _) => 2 + 11 + 13 + 16 + 25 + 20,
-            (false, true) => 2 + 10 + 9 + 13 + 14 + 11,
-            (false, false) => 2 + 10 + 9 + 13 + 11,
-        };
-        let gap = if wide { 2 } else { 1 };
-        let room = width.saturating_sub(fixed);
-        let (least, most) = match width {
-            0..112 => (5, 7),
-            112..150 => (6, 13),
-            _ => (6, 20),
-        };
-        let bar = if traffic { room.saturating_sub(longest + 2 * gap).clamp(least, most) } else { 0 };
-        let beside = if traffic { bar + gap } else { 0 };
-        let name = (longest + gap).min(room.saturating_sub(beside)).max(12 + gap);
-        Self { width, name, wide, live: if wide { 16 } else { 13 }, bar, summary: width >= 150 }
-    }
-
-    fn heading(&self, ranking: Ranking) -> String {
-        let mark = |title: &str, of: Ranking| if ranking == of { format!("{title}▾") } else { title.to_owned() };
-        let rate = mark("REQ/S", Ranking::Requests);
-        let (p99, errors) = (mark("P99", Ranking::Latency), mark("ERR", Ranking::Errors));
-        let more = match (self.bar, self.wide) {
-            (0, _) => String::new(),
-            (n, true) => format!("{:<w$}{rate:>7} {p99:>8} {errors:>6}  ", "TRAFFIC", w = n + 2),
-            (n, false) => {
-                let title = if n < 7 { "SPLIT" } else { "TRAFFIC" };
-                format!("{title:<w$}{rate:>6}{errors:>6}  ", w = n + 1)
-            }
-        };
-        let (n, l) = (self.name, self.live);
-        let (s, h) = if self.wide { (11, 13) } else { (10, 9) };
-        let (model, changed) = (mark("MODEL", Ranking::Name), mark("CHANGED", Ranking::Changed));
-        format!("  {model:<n$}{:<s$}{:<h$}{:<l$}{more}{changed}", "SYNC", "HEALTH", "LIVE")
-    }
-
-    fn row(&self, m: &ModelSummary, now: Now, selected: bool) -> Line<'static> {
-        let live = m.environments.last();
-        let rollout = live.and_then(|e| e.rollout.as_ref());
-        let stale = m.health == Health::Healthy && m.sync == SyncStatus::OutOfSync;
-        let sync = pad(&m.sync.to_string(), if self.wide { 11 } else { 10 });
-        let word = match m.health {
-            Health::Progressing if !self.wide => "Progress".to_owned(),
-            Health::Suspended if !self.wide => "Suspend".to_owned(),
-            health => health.to_string(),
-        };
-        let mut spans = vec![
-            if stale { warn("!") } else { health(m.health, symbol(m.health)) },
-            Span::raw(format!(" {} ", pad(m.name.as_str(), self.name - 1))),
-            if stale { warn(&sync) } else { Span::raw(sync) },
-            health(m.health, &pad(&word, if self.wide { 13 } else { 9 })),
-            Span::raw(format!("{} ", pad(&version(m, self.wide), self.live - 1))),
-        ];
-        if self.bar > 0 {
-            let gap = if self.wide { "  " } else { " " };
-            match live.filter(|e| e.version.is_some() || e.rollout.is_some()) {
-                Some(e) => {
-                    spans.extend(bar(rollout.map_or(0.0, |r| r.weight), self.bar));
-                    spans.push(Span::raw(gap));
-                    spans.push(traffic(e, self.wide));
-                }
-                None => spans.push(Span::raw(" ".repeat(self.bar + gap.len() + if self.wide { 25 } else { 14 }))),
-            }
-        }
-        if let Some(r) = &m.changed_by {
-            spans.push(Span::raw(format!("{:<4}{:<7}", age(now.wall.0 - r.time.0), r.commit.short())));
-            let used: usize = spans.iter().map(Span::width).sum();
-            let room = self.width.saturating_sub(used + 1);
-            let author = visible(&r.author);
-            if room >= author.width().min(4) {
-                spans.push(Span::raw(format!(" {}", cut(&author, room))));
-            }
-            if self.summary {
-                spans.push(dim(&format!("  {}", visible(&r.summary))));
-            }
-        }
-        if !selected {
-            return Line::from(spans);
-        }
-        barred(&spans, self.width)
-    }
-}
-
-fn version(m: &ModelSummary, wide: bool) -> String {
-    let live = m.environments.last();
-    let version = live.and_then(|e| e.version).map(|v| v.to_string());
-    let version = version.as_deref().unwrap_or("-");
-    match live.and_then(|e| e.rollout.as_ref()) {
-        Some(r) if wide => format!("{version} → {} {} %", r.to, r.weight),
-        Some(r) => format!("{version}→{} {}%", r.to, r.weight),
-        None if m.training.is_some() => format!("{version} training"),
-        None => version.to_owned(),
-    }
-}
-
-fn traffic(e: &EnvironmentSummary, wide: bool) -> Span<'static> {
-    let laid = |rate: &str, p99: &str, errors: &str| match wide {
-        true => format!("{rate:>7} {p99:>8} {errors:>6}  "),
-        false => format!("{rate:>6}{errors:>6}  "),
-    };
-    // Nothing was measured where nothing was asked.
-    if e.requests_per_s == 0.0 {
-        return dim(&laid("-", "-", "-"));
-    }
-    let rate =
-        if e.requests_per_s < 1000.0 { format!("{:.1}", e.requests_per_s) } else { format!("{:.0}", e.requests_per_s) };
-    let text = laid(&rate, &format!("{:.0}ms", e.p99_ms), &format!("{:.1}%", e.error_share * 100.0));
-    if e.error_share > 0.0 { warn(&text) } else { Span::raw(text) }
-}
-
 /// What goes on, or what is wrong and what to do about it.
 fn note(m: &ModelSummary, now: Now) -> Option<Span<'static>> {
     let rolling = m.environments.iter().find_map(|e| Some((e, e.rollout.as_ref()?)));
-    let wrong = matches!(m.health, Health::Degraded | Health::Missing)
-        || m.spec_broken
-        || (m.health == Health::Healthy && m.sync == SyncStatus::OutOfSync);
+    let wrong = needs_a_person(m);
     let text = match rolling {
         Some((e, r)) if m.health == Health::Progressing && !m.spec_broken => {
             format!("{}: {}", e.environment, stage(r, now))
         }
-        _ if m.message.is_empty() || (m.health == Health::Healthy && !wrong) => return None,
+        _ if m.health == Health::Healthy && m.sync == SyncStatus::Synced && !m.spec_broken => kept_badly(m)?,
+        _ if m.message.is_empty() => return None,
         _ if m.health != Health::Missing && wrong && !m.message.contains("fix the spec") => {
             format!("{} · fix it, or R to revert it", gist(&m.message))
         }
@@ -293,6 +233,29 @@ fn note(m: &ModelSummary, now: Now) -> Option<Span<'static>> {
     };
     let text = format!("    {text}");
     Some(if wrong { warn(&text) } else { dim(&text) })
+}
+
+/// What a healthy release does not keep.
+fn kept_badly(m: &ModelSummary) -> Option<String> {
+    let one = |e: &EnvironmentSummary| {
+        let objective = e.objectives.iter().find(|o| !o.kept).map(|o| {
+            let spent = o.spent.map_or(String::new(), |s| format!(": {:.0} % of its error budget is spent", s * 100.0));
+            format!("{} is not kept{spent}", o.objective.show())
+        });
+        let promise = || {
+            let p = e.promised.iter().find(|p| !p.holds)?;
+            let (metric, now) = (&p.analysis.metric, p.now?);
+            Some(format!(
+                "{} {} now, promoted under {}",
+                visible(&p.analysis.name),
+                metric.show(now),
+                p.analysis.bound()
+            ))
+        };
+        let said = objective.or_else(promise)?;
+        Some(format!("{}: {said} · d tells more", e.environment))
+    };
+    m.environments.iter().find_map(one)
 }
 
 /// `canary, step 2 of 3, next step in 36m`.

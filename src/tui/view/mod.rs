@@ -1,9 +1,12 @@
 //! Screens as functions of the state.
 
 mod chart;
+mod drift;
 mod fleet;
+pub(super) mod log;
 mod model;
 mod paint;
+mod plan;
 mod rollout;
 mod scale;
 mod simple;
@@ -15,7 +18,10 @@ use super::{
     log::Output,
     state::{Extent, Mode, Screen, State, held},
 };
-use crate::{api::types::Counts, model::*};
+use crate::{
+    api::types::{Counts, ModelDetail},
+    model::*,
+};
 use paint::{bad, clip, dim, good, strong, visible, warn};
 use ratatui::{
     Frame,
@@ -45,14 +51,14 @@ pub fn draw(frame: &mut Frame, state: &State) -> Extent {
         Screen::Fleet => fleet::draw(frame, body, state),
         Screen::Model(_) => model::draw(frame, body, state),
         Screen::Rollout(name) => rollout::draw(frame, body, state, name),
-        Screen::Log(name, output) => simple::log(frame, body, state, name, output),
-        Screen::Diff(name) => simple::diff(frame, body, state, name),
+        Screen::Log(name, output) => log::draw(frame, body, state, name, output),
+        Screen::Diff(name) => drift::draw(frame, body, state, name),
         Screen::Experiments => tracked::experiments(frame, body, state),
         Screen::Runs(_) => tracked::list(frame, body, state),
         Screen::Run(experiment, _) => tracked::run(frame, body, state, experiment),
         Screen::Compare(experiment, _) => tracked::compare(frame, body, state, experiment),
         Screen::Events => simple::events(frame, body, state),
-        Screen::Plan => simple::plan(frame, body, state),
+        Screen::Plan => plan::draw(frame, body, state),
         Screen::Help => {
             let title = Line::from(strong(" keys"));
             simple::lines(frame, body, state.scroll, Some(title), help())
@@ -72,9 +78,14 @@ pub fn ages(state: &State) -> String {
         Screen::Events => state.events.iter().rev().take(SEEN + state.scroll).map(|e| ago(e.at)).collect(),
         Screen::Model(_) => {
             let page = state.model.iter();
-            page.flat_map(|m| m.events.iter().map(|e| e.at).chain(m.versions.iter().map(|v| v.created)))
-                .map(ago)
-                .collect()
+            // Stages that run are counted in seconds.
+            let times = |m: &ModelDetail| {
+                let running = m.runs.iter().filter(|r| r.status == RunStatus::Running).map(|r| r.started);
+                let told = m.events.iter().map(|e| e.at).chain(m.versions.iter().map(|v| v.created));
+                let told = told.map(ago).collect::<Vec<_>>();
+                told.into_iter().chain(running.map(|at| (now.wall.0 - at.0).to_string())).collect::<Vec<_>>()
+            };
+            page.flat_map(times).collect()
         }
         Screen::Plan => {
             let revision = state.plan.iter().filter_map(|p| p.revision.as_ref());
@@ -163,6 +174,7 @@ fn hints(state: &State) -> Vec<Hint> {
                 ("/", "filter"),
                 (":", "command"),
                 ("S", "order"),
+                ("z", "group"),
                 ("p", "plan"),
                 ("t", "time line"),
                 ("s", "sync"),
@@ -185,16 +197,22 @@ fn hints(state: &State) -> Vec<Hint> {
             out.extend(rollout.is_some().then_some(("o", "rollout")));
             steer(&mut out);
             let other = if matches!(state.screen, Screen::Diff(_)) { ("enter", "open") } else { ("d", "diff") };
-            out.extend([other, ("l", "logs"), ("r", "runs"), ("j k", "scroll"), ("t", "time line"), (":", "command")]);
+            if matches!(state.screen, Screen::Model(_)) {
+                out.extend([("tab", "part"), ("j k", "choose")]);
+            }
+            out.extend([other, ("l", "logs"), ("r", "runs"), ("t", "time line"), (":", "command")]);
         }
         Screen::Log(_, ref output) => {
             let other = if *output == Output::Runs { "replicas" } else { "next output" };
             out.extend([
                 ("esc", "back"),
                 ("l", other),
-                ("j k", "scroll"),
-                ("g", "top"),
+                ("/", "search"),
                 ("G", "follow"),
+                ("L", "level"),
+                ("w", "wrap"),
+                ("T", "times"),
+                ("ctrl-s", "save"),
                 ("enter", "model"),
             ]);
         }
@@ -223,7 +241,13 @@ fn hints(state: &State) -> Vec<Hint> {
             out.extend([("j k", "choose"), ("enter", alone), ("m", "next metric")]);
             out.extend([("x", "step or time"), (":", "command")]);
         }
-        Screen::Events | Screen::Plan => {
+        Screen::Plan => {
+            let chosen = state.subject().is_some();
+            out.extend([("esc", "back"), ("j k", "choose"), ("enter", "fold"), ("z", "fold all")]);
+            out.extend(chosen.then_some(("d", "diff")));
+            out.extend([("s", "sync"), (":", "command")]);
+        }
+        Screen::Events => {
             out.extend([("esc", "back"), ("j k", "scroll"), ("g G", "top, end"), ("s", "sync"), (":", "command")]);
         }
         Screen::Help => out.extend([("esc", "back"), ("j k", "scroll")]),

@@ -1,64 +1,184 @@
-//! A model's page.
+//! A model's page: how far its pipeline is, what serves where, and in parts that are chosen with tab: versions, where the chosen one came
+//! from, its metrics over versions, conditions, events. A large screen shows all of them at once.
 //!
 //! ```text
 //!  ↻ tumour   OutOfSync   Progressing   risk@example.com
 //!    2f1f18e tumour: deeper trees (Ada, 6s)
+//!    waits for: production: canary, step 1 of 2, next step in 3s
+//!
+//!  ╭ data ─╮  ╭ train ─╮  ╭ register ╮  ╭ staging ╮  ╭ production ──╮
+//!  │ ✓     ├─▶│ ✓ 2.7s ├─▶│ ✓ v2     ├─▶│ ✓ v2    ├─▶│ ↻ v1 → v2 5 %│
+//!  ╰───────╯  ╰────────╯  ╰──────────╯  ╰─────────╯  ╰──────────────╯
 //!
 //!  staging      v2         ━━━━━━━━━━━━━━━━        1/1 ready   no traffic
 //!  production   v1 → v2    ━━━━━━━━━━━━━━╌╌ 10 %   2/2 ready   12.0 req/s   p99 2.9 ms   0.0 % errors
-//!    canary, step 1 of 2, next step in 3s   10 % → 50 % → 100 %
-//!    v2 so far: 21 requests, 0 errors, p50 2.1 ms, p99 2.9 ms
 //!
-//!  stages       ✓ check-data 60ms   ↻ train
-//!  versions     v2   ✓ staging      accuracy 0.9357  auc 0.9812   2.7s   e7e3db6 Ada 10s   b3:a78dd014
-//!  conditions   ✓ SpecValid   ✓ Trained
-//!               · Deployed: RollingOut: a rollout is under way
+//!  versions   lineage   metrics   conditions   events
+//!    ✓v2    staging      0.9357    0.9812 2.7s      e7e3db6 Ada 10s
+//!   ★✓v1    production   0.9320    0.9803 2.6s      2f1f18e Ada 1h
 //! ```
+
+mod environment;
+mod graph;
+mod lineage;
+mod versions;
 
 use super::{
     fleet::stage,
-    paint::{accent, age, bad, bar, dim, good, health, strong, told, visible, warn},
-    simple, symbol,
+    paint::{age, clip, dim, good, health, strong, told, visible, warn},
+    rollout, simple, symbol,
 };
 use crate::{
     api::types::*,
     model::*,
-    tui::state::{Extent, Screen, State},
+    tui::state::{Extent, Part, Screen, State},
 };
 use ratatui::{
     Frame,
-    layout::Rect,
+    layout::{Constraint, Layout, Rect},
     text::{Line, Span},
+    widgets::Paragraph,
 };
+use unicode_width::UnicodeWidthStr;
+
+/// Columns and rows from which on all parts are shown.
+const WIDE: u16 = 110;
+const TALL: u16 = 32;
+/// Rows from which on the graph has boxes.
+const BOXED: u16 = 28;
 
 /// Draws the page.
 pub fn draw(frame: &mut Frame, area: Rect, state: &State) -> Extent {
     let Some(m) = state.model.as_ref().filter(|m| state.screen == Screen::Model(m.summary.name.clone())) else {
         return simple::lines(frame, area, 0, None, vec![Line::from(dim("  loading"))]);
     };
-    simple::lines(frame, area, state.scroll, None, page(m, state.now(), area))
+    let (now, width) = (state.now(), usize::from(area.width));
+    let mut top = head(&m.summary, now, width);
+    top.extend(awaited(m, now, width));
+    top.push(Line::raw(""));
+    let newest = state.version.as_ref().filter(|v| v.model == m.summary.name);
+    top.extend(graph::draw(&graph::nodes(m, newest, now), width, area.height >= BOXED));
+    top.push(Line::raw(""));
+    m.summary.environments.iter().for_each(|e| environment::environment(e, m, now, width, &mut top));
+    if m.summary.environments.is_empty() {
+        top.push(Line::from(dim(" deployed nowhere")));
+    }
+    top.push(Line::raw(""));
+    // What can be chosen below is seen, however long the top is.
+    const BELOW: usize = 5;
+    top.truncate(usize::from(area.height).saturating_sub(BELOW).max(4));
+    let height = u16::try_from(top.len()).unwrap_or(u16::MAX);
+    let [above, below] = Layout::vertical([Constraint::Length(height), Constraint::Min(0)]).areas(area);
+    let top: Vec<Line> = top.into_iter().map(|l| clip(l, width)).collect();
+    frame.render_widget(Paragraph::new(top), above);
+    if area.width >= WIDE && below.height >= TALL.saturating_sub(16) && area.height >= TALL {
+        all_parts(frame, below, state, m)
+    } else {
+        let [bar, body] = Layout::vertical([Constraint::Length(1), Constraint::Min(0)]).areas(below);
+        frame.render_widget(Paragraph::new(tabs(state.page.part)), bar);
+        part(frame, body, state, m, state.page.part)
+    }
 }
 
-fn page(m: &ModelDetail, now: Now, area: Rect) -> Vec<Line<'static>> {
-    let width = usize::from(area.width);
-    let mut out = head(&m.summary, now, width);
-    out.push(Line::raw(""));
-    m.summary.environments.iter().for_each(|e| environment(e, m, now, width, &mut out));
-    if m.summary.environments.is_empty() {
-        out.push(Line::from(dim(" deployed nowhere")));
+/// The names of the parts, the chosen one marked.
+fn tabs(chosen: Part) -> Line<'static> {
+    let mut line = vec![Span::raw(" ")];
+    for part in Part::ALL {
+        line.push(if part == chosen {
+            strong(&format!("▸{}", part.word()))
+        } else {
+            dim(&format!(" {}", part.word()))
+        });
+        line.push(Span::raw("  "));
     }
-    out.push(Line::raw(""));
-    out.extend(m.pipeline.as_ref().map(stages));
-    let conditions = conditions(m, width);
-    // Conditions and the newest events are seen without scrolling, where that leaves room for any version.
-    const BELOW: usize = 5;
-    let room = usize::from(area.height).saturating_sub(out.len() + conditions.len() + BELOW);
-    versions(m, now, room, &mut out);
-    out.extend(conditions);
-    out.push(Line::raw(""));
-    out.push(Line::from(strong(" events")));
-    out.extend(m.events.iter().rev().take(50).map(|e| simple::event(e, now, false)));
-    out
+    line.push(dim("tab"));
+    Line::from(line)
+}
+
+/// All parts beside and above each other; `j` and `k` move in the one that is chosen.
+fn all_parts(frame: &mut Frame, area: Rect, state: &State, m: &ModelDetail) -> Extent {
+    let [left, right] =
+        Layout::horizontal([Constraint::Percentage(52), Constraint::Percentage(48)]).spacing(1).areas(area);
+    let rows = u16::try_from(m.versions.len() + 2).unwrap_or(u16::MAX).clamp(3, area.height / 2);
+    let [versions, lineage] = Layout::vertical([Constraint::Length(rows), Constraint::Min(0)]).areas(left);
+    let conditions = u16::try_from(conditions(m, right.width.into()).len() + 2).unwrap_or(u16::MAX).min(8);
+    let [curve, conditions, events] =
+        Layout::vertical([Constraint::Percentage(50), Constraint::Length(conditions), Constraint::Min(0)]).areas(right);
+    let mut extent = Extent::default();
+    for (place, which) in [
+        (versions, Part::Versions),
+        (lineage, Part::Lineage),
+        (curve, Part::Metrics),
+        (conditions, Part::Conditions),
+        (events, Part::Events),
+    ] {
+        let [title, body] = Layout::vertical([Constraint::Length(1), Constraint::Min(0)]).areas(place);
+        let sign = if state.page.part == which {
+            strong(&format!("▸{}", which.word()))
+        } else {
+            dim(&format!(" {}", which.word()))
+        };
+        frame.render_widget(Paragraph::new(Line::from(sign)), title);
+        let drawn = part(frame, body, state, m, which);
+        if state.page.part == which {
+            extent = drawn;
+        }
+    }
+    extent
+}
+
+fn part(frame: &mut Frame, area: Rect, state: &State, m: &ModelDetail, which: Part) -> Extent {
+    let (now, width) = (state.now(), usize::from(area.width));
+    let scroll = if state.page.part == which { state.scroll } else { 0 };
+    match which {
+        Part::Versions => {
+            let table = versions::table(m, &state.page, now, width, area.height.into());
+            simple::lines(frame, area, 0, None, table);
+            // A version is chosen rather than lines scrolled.
+            Extent::default()
+        }
+        Part::Lineage => {
+            let number = m.versions.get(state.page.version).map(|v| v.number);
+            let of = |v: &&Version| v.model == m.summary.name && Some(v.number) == number;
+            let lines = match (state.version.as_ref().filter(of), number) {
+                (Some(v), _) => lineage::draw(v, now, width),
+                (None, Some(number)) => vec![Line::from(dim(&format!(" loading {number}")))],
+                (None, None) => vec![Line::from(dim(" no version yet"))],
+            };
+            simple::lines(frame, area, scroll, None, lines)
+        }
+        Part::Metrics => {
+            versions::curve(frame, area, m, &state.page);
+            Extent::default()
+        }
+        Part::Conditions => simple::lines(frame, area, scroll, None, conditions(m, width)),
+        Part::Events => {
+            let events = m.events.iter().rev().take(50).map(|e| simple::event(e, now, false)).collect();
+            simple::lines(frame, area, scroll, None, events)
+        }
+    }
+}
+
+/// What the model waits for, in a sentence.
+fn awaited(m: &ModelDetail, now: Now, width: usize) -> Vec<Line<'static>> {
+    let s = &m.summary;
+    let text = match rollout::moving(s) {
+        Some((e, r)) if s.health == Health::Progressing && !s.spec_broken => {
+            format!("{}: {}", e.environment, stage(r, now))
+        }
+        // What is wrong is said above.
+        _ if !s.message.is_empty() => return vec![],
+        _ => match s.environments.last().and_then(|e| e.version.map(|v| (e, v))) {
+            Some((e, v)) => {
+                format!("nothing: {} serves {v} as Git says; the next commit, or new data, is acted on", e.environment)
+            }
+            None => "the next commit".to_owned(),
+        },
+    };
+    told(&format!("waits for: {text}"), width.saturating_sub(3), 2)
+        .iter()
+        .map(|l| Line::from(dim(&format!("   {l}"))))
+        .collect()
 }
 
 fn head(s: &ModelSummary, now: Now, width: usize) -> Vec<Line<'static>> {
@@ -99,140 +219,24 @@ fn ends(message: &str) -> Vec<String> {
     out
 }
 
-fn environment(e: &EnvironmentSummary, m: &ModelDetail, now: Now, width: usize, out: &mut Vec<Line<'static>>) {
-    let version = e.version.map_or("-".to_owned(), |v| v.to_string());
-    let replicas: Vec<&ReplicaStatus> =
-        m.replicas.iter().filter(|r| r.environment == e.environment).flat_map(|r| &r.replicas).collect();
-    let what = e.rollout.as_ref().map_or(version.clone(), |r| format!("{version} → {}", r.to));
-    let mut line = vec![strong(&format!(" {:<12} ", e.environment.as_str())), Span::raw(format!("{what:<11}"))];
-    if e.version.is_none() && e.rollout.is_none() {
-        line.push(dim("nothing is deployed"));
-        out.push(Line::from(line));
-    } else {
-        let share = e.rollout.as_ref().map_or(0.0, |r| r.weight);
-        line.extend(bar(share, 16));
-        line.push(Span::raw(if share > 0.0 { format!(" {share:>3} %   ") } else { " ".repeat(9) }));
-        let figures = dim(&format!("{}   {}", m.readiness(e), traffic(e)));
-        let beside = line.iter().map(Span::width).sum::<usize>() + figures.width() <= width;
-        if beside {
-            line.push(figures);
-            out.push(Line::from(line));
-        } else {
-            out.extend([Line::from(line), Line::from(vec![Span::raw("   "), figures])]);
-        }
-    }
-    if let Some(r) = &e.rollout {
-        rollout(e, r, now, width, out);
-    }
-    for r in replicas.iter().filter(|r| !r.ready) {
-        let why = r.message.as_deref().map(visible).unwrap_or_else(|| "starts".to_owned());
-        let text = format!("{} replica {}: {why}", r.release.version, r.index);
-        out.extend(told(&text, width.saturating_sub(3), 2).iter().map(|l| Line::from(warn(&format!("   {l}")))));
-    }
-    if let Some(why) = &e.rejected {
-        let text = format!("rejected: {}", visible(why));
-        out.extend(told(&text, width.saturating_sub(3), 2).iter().map(|l| Line::from(bad(&format!("   {l}")))));
-    }
-}
-
-fn traffic(e: &EnvironmentSummary) -> String {
-    if e.requests_per_s == 0.0 {
-        return "no traffic".to_owned();
-    }
-    let errors = e.error_share * 100.0;
-    format!("{:.1} req/s   p99 {:.1} ms   {errors:.1} % errors", e.requests_per_s, e.p99_ms)
-}
-
-fn rollout(e: &EnvironmentSummary, r: &RolloutSummary, now: Now, width: usize, out: &mut Vec<Line<'static>>) {
-    let mut line = vec![accent(&format!("   {}   ", stage(r, now)))];
-    let weights = r.steps.iter().map(|s| s.weight).chain([100.0]);
-    for (i, weight) in weights.enumerate() {
-        line.push(dim(if i == 0 { "" } else { " → " }));
-        let text = format!("{weight} %");
-        line.push(if i + 1 == r.step { strong(&text) } else { dim(&text) });
-    }
-    out.push(Line::from(line));
-    let t = &r.traffic.new;
-    let seen = format!("{} requests, {} failed, p50 {:.1} ms, p99 {:.1} ms", t.requests, t.errors, t.p50_ms, t.p99_ms);
-    out.push(Line::from(dim(&format!("   {} so far: {seen}", r.to))));
-    let indented = |mut l: Line<'static>| {
-        l.spans.insert(0, Span::raw("  "));
-        l
-    };
-    out.extend(super::rollout::analyses(e, r, width.saturating_sub(2), None).into_iter().map(indented));
-}
-
-fn stages(p: &Pipeline) -> Line<'static> {
-    let mut spans = vec![strong(" stages       ")];
-    for s in &p.stages {
-        let took = s.duration.map_or(String::new(), |d| format!(" {d}"));
-        let name = &s.name;
-        spans.push(match s.state.as_str() {
-            "succeeded" => good(&format!("✓ {name}{took}")),
-            "cached" => good(&format!("✓ {name} (cached)")),
-            "running" => accent(&format!("↻ {name}")),
-            "failed" => bad(&format!("✗ {name}{took}")),
-            _ => dim(&format!("· {name}")),
-        });
-        spans.push(Span::raw("   "));
-    }
-    Line::from(spans)
-}
-
-/// What matters most first: a narrow screen cuts the end. The newest ones, in about so many lines.
-fn versions(m: &ModelDetail, now: Now, room: usize, out: &mut Vec<Line<'static>>) {
-    let most = room.clamp(2, 12);
-    // The last line says how many more there are.
-    let shown = if m.versions.len() > most { most - 1 } else { most };
-    if m.versions.is_empty() {
-        let being_made = m.summary.training.is_some() || m.summary.health == Health::Progressing;
-        let text = if being_made { "none yet: the first is being made" } else { "none yet" };
-        out.push(Line::from(vec![strong(" versions     "), dim(text)]));
-    }
-    let serves = |v: &VersionBrief| v.serves.iter().map(Name::as_str).collect::<Vec<_>>().join(", ");
-    let longest = m.versions.iter().take(shown).map(|v| serves(v).len()).max().unwrap_or(0);
-    for (i, v) in m.versions.iter().take(shown).enumerate() {
-        let metrics: Vec<String> = v.metrics.iter().take(4).map(|(k, m)| format!("{} {m:.4}", visible(k))).collect();
-        let failed: Vec<String> = v.gates.iter().filter(|g| !g.passed).map(|g| visible(&g.condition)).collect();
-        let mut line = vec![
-            strong(if i == 0 { " versions     " } else { "              " }),
-            Span::raw(format!("{:<5}", v.number)),
-            if failed.is_empty() { good("✓ ") } else { bad("✗ ") },
-            accent(&format!("{:<longest$}  ", serves(v))),
-        ];
-        if !failed.is_empty() {
-            line.push(bad(&format!("{}  ", failed.join(", "))));
-        }
-        line.push(Span::raw(format!("{}   {:<7}  ", metrics.join("  "), v.duration.to_string())));
-        line.push(dim(&format!(
-            "{} {} {}   {}",
-            v.commit.short(),
-            visible(&v.author),
-            age(now.wall.0 - v.created.0),
-            v.fingerprint.short()
-        )));
-        out.push(Line::from(line));
-    }
-    if m.versions.len() > shown {
-        let more = m.versions.len() - shown;
-        out.push(Line::from(dim(&format!("              … {more} older: trimtab history {}", m.summary.name))));
-    }
-}
-
-/// Those that hold in one line, each of the others with its reason.
+/// Those that hold beside each other, each of the others with its reason.
 fn conditions(m: &ModelDetail, width: usize) -> Vec<Line<'static>> {
-    let mut line = vec![strong(" conditions   ")];
+    let (mut out, mut line) = (vec![], Line::raw(" "));
     for c in m.conditions.iter().filter(|c| c.status) {
-        line.extend([good("✓ "), Span::raw(format!("{}   ", visible(&c.kind)))]);
+        let said = format!("{}   ", visible(&c.kind));
+        if line.width() + said.trim_end().width() + 2 > width {
+            out.push(std::mem::replace(&mut line, Line::raw(" ")));
+        }
+        line.spans.extend([good("✓ "), Span::raw(said)]);
     }
-    let mut out = vec![Line::from(line)];
+    out.push(line);
     for c in m.conditions.iter().filter(|c| !c.status) {
         let why = [&*c.reason, c.message.lines().next().unwrap_or_default()];
         let why: Vec<String> = why.iter().filter(|w| !w.is_empty()).map(|w| visible(w)).collect();
         let text = format!("{}: {}", visible(&c.kind), why.join(": "));
-        for (i, row) in told(&text, width.saturating_sub(16), 0).into_iter().enumerate() {
+        for (i, row) in told(&text, width.saturating_sub(4), 0).into_iter().enumerate() {
             let sign = if i == 0 { warn("· ") } else { Span::raw("  ") };
-            out.push(Line::from(vec![Span::raw("              "), sign, Span::raw(row)]));
+            out.push(Line::from(vec![Span::raw(" "), sign, Span::raw(row)]));
         }
     }
     out

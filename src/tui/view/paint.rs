@@ -55,6 +55,11 @@ pub fn letter(n: usize) -> char {
     char::from(b'A' + (n % 26) as u8)
 }
 
+/// Text in the colour of the n-th curve, and no more.
+pub fn ink_of(text: &str, n: usize) -> Span<'static> {
+    Span::styled(text.to_owned(), Style::new().fg(curve_colour(n)))
+}
+
 /// Text in the colour of the n-th curve.
 pub fn of_curve(text: &str, n: usize) -> Span<'static> {
     Span::styled(text.to_owned(), Style::new().fg(curve_colour(n)).add_modifier(Modifier::BOLD))

@@ -71,7 +71,7 @@ pub fn draw(frame: &mut Frame, area: Rect, state: &State, name: &Name) -> Extent
     if let Some(run) = r.analysis.get(selected) {
         curves(frame, below, e, r, run);
     }
-    Extent { last: r.analysis.len().saturating_sub(1), page: 1 }
+    Extent { last: r.analysis.len().saturating_sub(1), page: 1, width: 0 }
 }
 
 fn at_rest(m: &ModelDetail) -> Vec<Line<'static>> {
@@ -193,17 +193,6 @@ fn cells(s: &Stretch, width: usize, row: usize, rows: usize) -> Vec<Span<'static
     out
 }
 
-/// The figure of a release that the router measured.
-fn figure(metric: &AnalysisMetric, t: &TrafficStats) -> Option<f64> {
-    let quantile = metric.quantile();
-    let value = match metric {
-        AnalysisMetric::ErrorRate => t.error_rate(),
-        AnalysisMetric::Requests => t.requests as f64,
-        _ => t.quantile(quantile?),
-    };
-    (t.requests > 0).then_some(value)
-}
-
 /// Each analysis with its bound, the figures of both releases, and how it stands.
 pub fn analyses(
     e: &EnvironmentSummary,
@@ -229,8 +218,8 @@ pub fn analyses(
         let spec = &run.spec;
         let last = run.last.as_ref();
         let of = |v: Option<f64>| v.map_or("-".to_owned(), |v| spec.metric.show(v));
-        let new = of(last.and_then(|m| m.value).or_else(|| figure(&spec.metric, &r.traffic.new)));
-        let stable = of(last.and_then(|m| m.stable).or_else(|| figure(&spec.metric, &r.traffic.stable)));
+        let new = of(last.and_then(|m| m.value).or_else(|| spec.metric.of_release(&r.traffic.new)));
+        let stable = of(last.and_then(|m| m.stable).or_else(|| spec.metric.of_release(&r.traffic.stable)));
         let name = format!("{}{:<names$}", if selected == Some(i) { "▸" } else { " " }, visible(&spec.name));
         let seen = if spec.metric.is_of_router() { r.traffic.new.requests.to_string() } else { "-".to_owned() };
         let counts = if wide { format!("{seen:>9}   ") } else { String::new() };

@@ -1,16 +1,9 @@
-//! Screens that are lists of lines: log, time line, plan, diff, help.
+//! Screens that are lists of lines: time line, help.
 
-use super::{
-    fleet::diagnostic,
-    paint::{accent, age, bad, clip, dim, fold, good, pad, strong, visible, warn, wrap},
-};
+use super::paint::{accent, age, bad, clip, dim, fold, good, pad, strong, visible, warn};
 use crate::{
     model::*,
-    plan::render,
-    tui::{
-        log::{Flow, Output},
-        state::{Extent, State},
-    },
+    tui::state::{Extent, State},
 };
 use ratatui::{
     Frame,
@@ -33,47 +26,7 @@ pub fn lines(
     shown.extend(all.into_iter().skip(scroll.min(last)).take(page));
     let shown: Vec<Line> = shown.into_iter().map(|l| clip(l, area.width.into())).collect();
     frame.render_widget(Paragraph::new(shown), area);
-    Extent { last, page }
-}
-
-/// ```text
-///  tumour  output of train, as it comes
-///  trained on 398 rows …
-/// ```
-pub fn log(frame: &mut Frame, area: Rect, state: &State, name: &Name, output: &Output) -> Extent {
-    let page = usize::from(area.height).saturating_sub(1);
-    let width = usize::from(area.width).saturating_sub(2);
-    let log = &state.log;
-    let text = |l: &Vec<u8>| visible(&String::from_utf8_lossy(l).trim_end_matches(['\n', '\r']).replace('\t', "    "));
-    let rows: Vec<String> = log.lines.iter().flat_map(|l| wrap(&text(l), width)).collect();
-    let last = rows.len().saturating_sub(page);
-    let first = if log.following { last } else { state.scroll.min(last) };
-    let shown: Vec<Line> = match (rows.is_empty(), output, log.flow) {
-        (true, _, Flow::Asked) => vec![Line::from(dim(" loading"))],
-        (true, Output::Runs, Flow::Ended) if log.run.is_none() => {
-            vec![Line::from(dim(" no run yet: it shows here as soon as one begins"))]
-        }
-        (true, Output::Replica(_), Flow::Ended) => {
-            vec![Line::from(dim(" no replica there: it shows here as soon as one starts"))]
-        }
-        (true, ..) => vec![Line::from(dim(" nothing was written yet"))],
-        _ => rows[first..].iter().take(page).map(|r| Line::raw(format!(" {r}"))).collect(),
-    };
-    let whose = match (output, &log.run) {
-        (Output::Replica(e), _) => format!("  output of the newest replica in {e}"),
-        (Output::Runs, Some(r)) => format!("  output of {}", r.stage),
-        (Output::Runs, None) => String::new(),
-    };
-    let how = match (last - first, log.flow) {
-        (below, _) if below > 0 => warn(&format!(", {below} lines below (G follows)")),
-        (_, Flow::Open) => accent(", as it comes"),
-        (_, Flow::Cut) => warn(", cut off: it goes on with the daemon"),
-        (_, Flow::Asked | Flow::Ended) => dim(", ended"),
-    };
-    let mut title = vec![strong(&format!(" {name}")), Span::raw(whose)];
-    title.extend((log.run.is_some() || !rows.is_empty()).then_some(how));
-    lines(frame, area, 0, Some(Line::from(title)), shown);
-    Extent { last, page }
+    Extent { last, page, width: 0 }
 }
 
 /// ```text
@@ -114,7 +67,7 @@ pub fn event(e: &Event, now: Now, named: bool) -> Line<'static> {
 }
 
 /// A line of a rendered plan in the colour of its sign; what follows it stands below its text.
-fn planned(l: &str, width: usize) -> Vec<Line<'static>> {
+pub fn planned(l: &str, width: usize) -> Vec<Line<'static>> {
     let l = visible(l);
     let text_at = if l.starts_with("  ") { 19 } else { 0 };
     let paint: fn(&str) -> Span<'static> = match l.trim_start().chars().next() {
@@ -124,48 +77,4 @@ fn planned(l: &str, width: usize) -> Vec<Line<'static>> {
         _ => |l| Span::raw(l.to_owned()),
     };
     fold(&l, width.saturating_sub(1), text_at).iter().map(|l| Line::from(paint(&format!(" {l}")))).collect()
-}
-
-/// The plan, as `trimtab plan` prints it, after the mistakes in the specs.
-pub fn plan(frame: &mut Frame, area: Rect, state: &State) -> Extent {
-    let title = Line::from(vec![strong(" plan"), dim("  what the daemon does next, and why")]);
-    let Some(plan) = &state.plan else {
-        return lines(frame, area, 0, Some(title), vec![Line::from(dim(" loading"))]);
-    };
-    let width = usize::from(area.width);
-    let mistakes = plan.diagnostics.iter().flat_map(|d| fold(&diagnostic(d), width.saturating_sub(1), 2));
-    let mut all: Vec<Line> = mistakes.map(|l| Line::from(bad(&format!(" {l}")))).collect();
-    all.extend(render::fleet(plan, plan.at.max(state.now().wall)).lines().flat_map(|l| planned(l, width)));
-    lines(frame, area, state.scroll, Some(title), all)
-}
-
-/// ```text
-///  fraud  what Git asks for against what is live
-///  train.params.depth   6  →  8
-/// ```
-pub fn diff(frame: &mut Frame, area: Rect, state: &State, name: &Name) -> Extent {
-    let title = Line::from(vec![strong(&format!(" {name}")), dim("  what is live → what Git asks for")]);
-    let Some(d) = state.diff.as_ref().filter(|d| d.model == *name) else {
-        return lines(frame, area, 0, Some(title), vec![Line::from(dim(" loading"))]);
-    };
-    let longest = d.fields.iter().map(|f| f.field.len()).max().unwrap_or(0).min(40);
-    let side = |v: &Option<String>| v.as_deref().map_or("-".to_owned(), visible);
-    let mut all: Vec<Line> = d
-        .fields
-        .iter()
-        .map(|f| {
-            Line::from(vec![
-                Span::raw(format!(" {:<longest$}  ", visible(&f.field))),
-                bad(&side(&f.live)),
-                dim("  →  "),
-                good(&side(&f.desired)),
-            ])
-        })
-        .collect();
-    if all.is_empty() {
-        all.push(Line::from(good(" no difference: what is live is what Git asks for")));
-    }
-    all.push(Line::raw(""));
-    all.extend(render::one(&d.plan).lines().flat_map(|l| planned(l, area.width.into())));
-    lines(frame, area, state.scroll, Some(title), all)
 }

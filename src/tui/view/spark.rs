@@ -2,13 +2,22 @@
 
 /// `▁▂▄▆▇`: of each stretch its last value. What is no number is a `·`. The full block is left out: rows would run into each other.
 pub fn spark(points: &[(f64, f64)], width: usize) -> String {
+    drawn(points, width, f64::INFINITY)
+}
+
+/// The same of amounts: the lowest level is none.
+pub fn levels(points: &[(f64, f64)], width: usize) -> String {
+    drawn(points, width, 0.0)
+}
+
+fn drawn(points: &[(f64, f64)], width: usize, lowest: f64) -> String {
     const LEVELS: [char; 7] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇'];
     let most = (LEVELS.len() - 1) as f64;
     let (Some(first), Some(last)) = (points.first(), points.last()) else { return String::new() };
     let cells = width.min(points.len());
     let (from, room) = (first.0, (last.0 - first.0).max(f64::MIN_POSITIVE));
     let numbers = || points.iter().map(|p| p.1).filter(|v| v.is_finite());
-    let (low, high) = (numbers().fold(f64::INFINITY, f64::min), numbers().fold(f64::NEG_INFINITY, f64::max));
+    let (low, high) = (numbers().fold(lowest, f64::min), numbers().fold(f64::NEG_INFINITY, f64::max));
     let level = |value: f64| match value {
         v if !v.is_finite() => '·',
         _ if high <= low => LEVELS[3],
@@ -51,5 +60,6 @@ mod tests {
         assert_eq!(of(&long, 8), "▂▂▃▄▅▅▆▇");
         assert_eq!(spark(&[(0.0, 0.0), (9.0, 9.0), (10.0, 10.0)], 3), "▁▁▇");
         assert_eq!(of(&[1.0, 2.0], 0), "");
+        assert_eq!(levels(&[(0.0, 6.0), (1.0, 12.0), (2.0, 0.0)], 3), "▄▇▁");
     }
 }

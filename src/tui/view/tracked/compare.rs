@@ -59,7 +59,7 @@ pub fn draw(frame: &mut Frame, area: Rect, state: &State, experiment: &str) -> E
     frame.render_widget(Paragraph::new(head), top);
     if page.alone {
         detail(frame, body, state);
-        return Extent { last: columns.hidden, page: 1 };
+        return Extent { last: columns.hidden, page: 1, width: 0 };
     }
     let rows = laid_out(page);
     let (list, below) = split(body, rows.len());

@@ -53,7 +53,7 @@ pub fn draw(frame: &mut Frame, area: Rect, state: &State) -> Extent {
     };
     lines.extend(all.iter().enumerate().skip(first).take(height).map(|(i, e)| row(e, i == place)));
     frame.render_widget(Paragraph::new(lines.into_iter().map(|l| clip(l, width)).collect::<Vec<_>>()), area);
-    Extent { last: 0, page: height }
+    Extent { last: 0, page: height, width: 0 }
 }
 
 fn title(state: &State) -> Line<'static> {

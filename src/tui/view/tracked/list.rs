@@ -44,7 +44,7 @@ pub fn draw(frame: &mut Frame, area: Rect, state: &State) -> Extent {
     let rows = list.runs.iter().enumerate().skip(first).take(height);
     lines.extend(rows.map(|(i, r)| columns.row(list, r, now, i == place)));
     frame.render_widget(Paragraph::new(lines.into_iter().map(|l| clip(l, width)).collect::<Vec<_>>()), area);
-    Extent { last: 0, page: height }
+    Extent { last: 0, page: height, width: 0 }
 }
 
 /// `12,345`.

@@ -53,7 +53,7 @@ pub fn rows(
         }
     }
     frame.render_widget(Paragraph::new(built), area);
-    Extent { last: 0, page: height }
+    Extent { last: 0, page: height, width: 0 }
 }
 
 /// `auc ↑  0.9812 at step 120   max 0.9830 at 110   min 0.6123 at 0`.

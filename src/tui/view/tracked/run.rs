@@ -49,7 +49,7 @@ pub fn draw(frame: &mut Frame, area: Rect, state: &State, experiment: &str) -> E
     let items = page.items();
     if page.alone {
         detail(frame, body, state, r);
-        return Extent { last: 0, page: 1 };
+        return Extent { last: 0, page: 1, width: 0 };
     }
     let (list, beside) = split(body, items.len());
     let most = (usize::from(list.width) * 2 / 5).max(10);
