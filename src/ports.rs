@@ -514,8 +514,9 @@ pub trait Target: Send + Sync {
     fn traffic(&self, environment: &Name, model: &Name, rollout: &Rollout) -> Traffic;
     /// What the router measured of a release: since its share of the traffic changed, and over the last 10 seconds.
     fn served(&self, environment: &Name, model: &Name, release: Release) -> Served;
-    /// What was asked of the model lately, for people: a look at figures that are asked for once a second, for all models at once.
-    fn recent(&self, environment: &Name, model: &Name) -> Recent;
+    /// What was asked of models lately, by environment and model: those that had no request in the last five minutes are left out. The
+    /// mechanism is asked at most once a second.
+    fn recent(&self) -> Arc<HashMap<(Name, Name), Recent>>;
     /// Whether anything was asked of any release in the last 10 seconds.
     fn busy(&self) -> bool;
     /// The release that has all traffic, as the router confirmed it; `None` while several share it or none serves.

@@ -2,6 +2,7 @@
 
 use super::{
     server::{Answer, Api, Caller, Failure, Shared, Who, blocking, missing, model_name},
+    summaries,
     types::*,
     views, webhook,
 };
@@ -59,8 +60,8 @@ pub(super) async fn take_webhook(
     Ok((StatusCode::ACCEPTED, Json(Done { message: "looking".into(), revision: None })))
 }
 
-pub(super) async fn fleet(State(api): State<Shared>) -> Answer<Fleet> {
-    blocking(move || Ok(Json(views::fleet(&api.reconciler)))).await
+pub(super) async fn fleet(State(api): State<Shared>, Query(query): Query<FleetQuery>) -> Answer<Fleet> {
+    blocking(move || Ok(Json(summaries::fleet(&api.reconciler, &query)))).await
 }
 
 pub(super) async fn plan(State(api): State<Shared>, Query(query): Query<PlanQuery>) -> Answer<FleetPlan> {

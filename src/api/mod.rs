@@ -11,6 +11,7 @@ mod openapi;
 mod routes;
 mod server;
 mod streams;
+mod summaries;
 pub mod types;
 mod views;
 mod webhook;

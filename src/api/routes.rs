@@ -114,7 +114,7 @@ pub(super) fn table() -> Vec<Route> {
         plain("/metrics", "Metrics in Prometheus text", handlers::metrics).answer::<String>(TEXT),
         plain("/api/v1/openapi.json", "This document", openapi::answer)
             .answer::<serde_json::Map<String, serde_json::Value>>(JSON),
-        read("/api/v1/fleet", "All models", handlers::fleet),
+        read("/api/v1/fleet", "All models, or some of them", handlers::fleet).query::<FleetQuery>(),
         read("/api/v1/plan", "What would be done now", handlers::plan).query::<PlanQuery>(),
         change("/api/v1/sync", "Fetch and reconcile now", handlers::sync).body::<SyncBody>(),
         change("/api/v1/gc", "Remove what is beyond the limits from the state folder", handlers::gc).body::<GcBody>(),

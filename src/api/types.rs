@@ -334,6 +334,16 @@ pub struct BackupBody {
     pub file: Option<std::path::PathBuf>,
 }
 
+/// `GET /api/v1/fleet`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct FleetQuery {
+    /// Names with commas between them: only these models; counts and the rest are of the whole fleet. All when left out.
+    pub models: Option<String>,
+    /// Models that had requests in the last five minutes, beside those that are named.
+    pub busy: bool,
+}
+
 /// `GET /api/v1/plan`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(default)]

@@ -1,153 +1,13 @@
-//! From the loop's state to wire types.
+//! From the loop's state to wire types: a model's page, plans, differences.
 
-use super::{
-    kept::{objectives, promised},
-    types::*,
-};
+use super::{kept::objectives, summaries::summary, types::*};
 use crate::{
     model::*,
-    plan::{changes, render},
+    plan::changes,
     reconcile::{ModelView, Reconciler},
     store::StoreError,
 };
-
-/// The whole fleet.
-pub fn fleet(r: &Reconciler) -> Fleet {
-    let source = r.source_view();
-    let models: Vec<ModelSummary> = r.views().iter().map(|v| summary(r, v)).collect();
-    let mut counts = Counts { models: models.len(), ..Counts::default() };
-    for m in &models {
-        match m.health {
-            Health::Healthy => counts.healthy += 1,
-            Health::Progressing => counts.progressing += 1,
-            Health::Degraded | Health::Missing => counts.degraded += 1,
-            Health::Suspended => counts.suspended += 1,
-            Health::Unknown => {}
-        }
-        counts.out_of_sync += usize::from(m.sync == SyncStatus::OutOfSync);
-        counts.burning += usize::from(m.environments.iter().any(EnvironmentSummary::burns));
-        counts.off_promise += usize::from(m.environments.iter().any(EnvironmentSummary::differs_from_promised));
-    }
-    Fleet {
-        source: source.status,
-        models,
-        counts,
-        files: source.files,
-        diagnostics: source.diagnostics,
-        held: r.held_deletions().into_iter().collect(),
-        router: r.ports().target.address(),
-        store_error: r.store().trouble(),
-        mirror_error: mirror_error(r),
-        now: r.ports().clock.now(),
-    }
-}
-
-/// What the mirror noted, while the settings still name that server.
-fn mirror_error(r: &Reconciler) -> Option<String> {
-    let noted: Option<MirrorTrouble> = r.store().fact(crate::exchange::mirror::TROUBLE).ok().flatten().flatten();
-    let loaded = r.loaded();
-    noted.filter(|t| loaded.state().settings.registry.mlflow.as_ref() == Some(&t.url)).map(|t| t.sentence())
-}
-
-/// One line.
-pub fn summary(r: &Reconciler, view: &ModelView) -> ModelSummary {
-    let (observed, plan) = (&view.observed, view.plan.as_ref());
-    let desired = observed.desired.as_ref();
-    let chain =
-        desired.map(|d| d.spec.deploy.iter().map(|d| d.environment.clone()).collect::<Vec<_>>()).unwrap_or_default();
-    let others = observed.deployments.keys().filter(|k| !chain.contains(k)).cloned();
-    let environments = others.chain(chain.iter().cloned()).map(|e| environment(r, observed, &e)).collect();
-    let training = observed.pipeline.as_ref().filter(|p| p.state == PipelineState::Running).map(|p| p.fingerprint);
-    ModelSummary {
-        name: observed.name.clone(),
-        sync: plan.map_or(SyncStatus::Unknown, |p| p.sync),
-        health: plan.map_or(Health::Unknown, |p| p.health),
-        spec_broken: !observed.broken.is_empty(),
-        message: message(observed, plan),
-        environments,
-        training,
-        changed_by: desired.map(|d| d.changed_by.clone()),
-        observed_revision: observed.observed_revision.as_ref().map(|r| r.commit.clone()),
-        owner: desired.and_then(|d| d.spec.owner.clone()),
-        file: desired.map(|d| d.file.clone()),
-        labels: desired.iter().flat_map(|d| &d.spec.labels).map(|(k, v)| (k.clone(), v.clone())).collect(),
-    }
-}
-
-/// What a person needs to know first.
-fn message(observed: &ObservedModel, plan: Option<&ModelPlan>) -> String {
-    if let Some(d) = Diagnostic::first(&observed.broken) {
-        let until = match observed.desired {
-            Some(_) => "the last good spec stays in force",
-            None => "nothing is trained until it is fixed",
-        };
-        return format!("{}; {until}", d.sentence());
-    }
-    let untrained = plan.is_none_or(|p| p.version.is_none());
-    if let Some(PipelineState::Failed { reason, .. }) =
-        observed.pipeline.as_ref().map(|p| &p.state).filter(|_| untrained)
-    {
-        return reason.clone();
-    }
-    let Some(plan) = plan else { return String::new() };
-    let rank = |w: &Waiting| match w {
-        Waiting::Gates { .. } | Waiting::Rejected { .. } | Waiting::DataRetry { .. } => 0,
-        Waiting::Promotion { .. } | Waiting::Soak { .. } => 2,
-        _ => 1,
-    };
-    plan.waiting.iter().min_by_key(|w| rank(w)).map(render::waiting).unwrap_or_default()
-}
-
-fn environment(r: &Reconciler, observed: &ObservedModel, name: &Name) -> EnvironmentSummary {
-    let none = Deployment::default();
-    let d = observed.deployments.get(name).unwrap_or(&none);
-    let serves = d.stable.is_some() || d.rollout.is_some();
-    let recent = if serves { r.ports().target.recent(name, &observed.name) } else { Recent::default() };
-    let served = recent.since.iter().find(|(release, _)| Some(*release) == d.stable).map(|(_, s)| s);
-    let none = TrafficStats::default();
-    // A rollout says what there is to say of both.
-    let spec = observed.desired.as_ref().map(|d| &d.spec).filter(|_| d.stable.is_some() && d.rollout.is_none());
-    let live = spec.filter(|s| s.live_environment() == Some(name));
-    let analyses = spec.and_then(|s| s.deploy.iter().find(|d| d.environment == *name)).map(|d| d.analysis.as_slice());
-    EnvironmentSummary {
-        environment: name.clone(),
-        version: d.stable.map(|s| s.version),
-        routed: r.ports().target.routed(name, &observed.name).map(|x| x.version),
-        rollout: d.rollout.as_ref().map(|x| rollout(r, observed, name, x)),
-        rejected: d.rejected.as_ref().map(|x| x.reason.clone()),
-        objectives: objectives(live.and_then(|s| s.slo.as_deref()), served.unwrap_or(&none)),
-        promised: promised(analyses.unwrap_or_default(), &d.promised, served.unwrap_or(&none)),
-        requests_per_s: recent.requests_per_s,
-        p99_ms: recent.p99_ms,
-        error_share: recent.error_share,
-        history: recent.history,
-    }
-}
-
-fn rollout(r: &Reconciler, observed: &ObservedModel, environment: &Name, x: &Rollout) -> RolloutSummary {
-    let (step, phase, until) = match &x.phase {
-        Phase::Starting => (0, "starting".to_owned(), None),
-        Phase::Step { index, since } => {
-            let hold = x.steps.get(*index).map_or(0, |s| s.hold.0);
-            (index + 1, "step".to_owned(), Some(since.plus(hold)))
-        }
-        Phase::Paused { index, reason, .. } => (index + 1, reason.clone(), None),
-    };
-    RolloutSummary {
-        to: x.to.version,
-        step,
-        steps: x.steps.clone(),
-        strategy: x.strategy,
-        weight: x.weight(),
-        phase,
-        held: matches!(x.phase, Phase::Paused { .. }),
-        gate: matches!(x.phase, Phase::Paused { gate: true, .. }),
-        until,
-        started: x.started_wall,
-        analysis: x.analysis.clone(),
-        traffic: r.ports().target.traffic(environment, &observed.name, x),
-    }
-}
+use std::{collections::BTreeSet, sync::Arc};
 
 /// A model's page.
 pub fn detail(r: &Reconciler, name: &Name) -> Result<Option<ModelDetail>, StoreError> {
@@ -211,8 +71,8 @@ pub fn briefs(r: &Reconciler, observed: &ObservedModel) -> Result<Vec<VersionBri
 
 /// The plans of all models for the loaded revision, or for one desired state that was loaded beside it.
 pub fn fleet_plan(r: &Reconciler, state: &DesiredState) -> FleetPlan {
-    let mut names: std::collections::BTreeSet<Name> = state.models.keys().cloned().collect();
-    names.extend(r.views().into_iter().map(|v| v.observed.name));
+    let mut names: BTreeSet<Name> = state.models.keys().cloned().collect();
+    names.extend(r.each(|observed, _| observed.name.clone()));
     let held = r.held_deletions();
     let mut plan = FleetPlan {
         revision: state.revision.clone(),
@@ -294,7 +154,7 @@ fn live_spec(
     view: &ModelView,
     desired: &DesiredModel,
     wanted: Option<VersionNumber>,
-) -> Option<std::sync::Arc<DesiredModel>> {
+) -> Option<Arc<DesiredModel>> {
     let environment = desired.spec.live_environment()?;
     let stable = view.observed.deployments.get(environment)?.stable?;
     if wanted == Some(stable.version) {

@@ -14,7 +14,7 @@ use crate::{
 };
 use futures::StreamExt;
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     io::Write as _,
     mem::{Discriminant, discriminant},
 };
@@ -100,6 +100,15 @@ fn tell(send: &Sender, answer: Result<Message, ClientError>) {
 async fn answer(client: &Client, command: Command) -> Result<Message, ClientError> {
     Ok(match command {
         Command::FetchFleet => Message::Fleet(Box::new(client.get("/api/v1/fleet").await?)),
+        Command::FetchModels(asked) => {
+            let names: Vec<&str> = asked.iter().map(Name::as_str).collect();
+            let path = format!("/api/v1/fleet?models={}", names.join(","));
+            Message::Some { fleet: Box::new(client.get(&path).await?), asked }
+        }
+        Command::FetchBusy => {
+            let fleet = Box::new(client.get("/api/v1/fleet?busy=true").await?);
+            Message::Some { asked: BTreeSet::new(), fleet }
+        }
         Command::FetchModel(m) => Message::Model(Box::new(client.get(&format!("/api/v1/models/{m}")).await?)),
         Command::FetchVersion(m, v) => {
             Message::Version(Box::new(client.get(&format!("/api/v1/models/{m}/versions/{v}")).await?))

@@ -11,6 +11,7 @@ use super::{
 };
 use crate::{api::types::*, model::*};
 use crossterm::event::KeyEvent;
+use std::collections::BTreeSet;
 
 /// Which screen is open.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,6 +51,10 @@ pub enum Mode {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Command {
     FetchFleet,
+    /// How these models stand now.
+    FetchModels(BTreeSet<Name>),
+    /// How those stand that are asked for something.
+    FetchBusy,
     FetchModel(Name),
     FetchVersion(Name, VersionNumber),
     FetchDiff(Name),
@@ -83,6 +88,11 @@ pub enum Message {
     Key(KeyEvent),
     Resized,
     Fleet(Box<Fleet>),
+    /// Some of the models: those that were asked for by name, where any were.
+    Some {
+        asked: BTreeSet<Name>,
+        fleet: Box<Fleet>,
+    },
     Model(Box<ModelDetail>),
     Version(Box<Version>),
     Events(Vec<Event>),
@@ -189,6 +199,8 @@ pub struct State {
     pub filter: String,
     pub ranking: Ranking,
     pub grouping: Grouping,
+    /// Models of which something happened since they were asked for.
+    pub(super) moved: BTreeSet<Name>,
     /// Environments of all models, in the order of their chains.
     pub environments: Vec<Name>,
     /// Selected model, by name: it stays selected when the list changes.
@@ -197,6 +209,8 @@ pub struct State {
     pub scroll: usize,
     pub extent: Extent,
     pub note: String,
+    /// The note as it stood at the last tick, and for how many.
+    pub(super) noted: (String, u8),
     pub reachable: bool,
     /// Seconds since the fleet was fetched, for ages.
     pub seconds: u64,
@@ -229,11 +243,13 @@ impl State {
             filter: String::new(),
             ranking: Ranking::default(),
             grouping: Grouping::default(),
+            moved: BTreeSet::new(),
             environments: vec![],
             selected: None,
             scroll: 0,
             extent: Extent::default(),
             note: String::new(),
+            noted: (String::new(), 0),
             reachable: true,
             seconds: 0,
         }

@@ -9,8 +9,12 @@ use super::{
     state::{Command, Message, Mode, Part, Screen, State, held},
     tracked,
 };
-use crate::{api::types::ModelSummary, model::*};
+use crate::{
+    api::types::{Fleet, ModelSummary},
+    model::*,
+};
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
+use std::collections::{BTreeSet, HashMap};
 
 /// Events that are kept.
 const KEPT: usize = 5_000;
@@ -20,18 +24,10 @@ pub fn update(state: &mut State, message: Message) -> Vec<Command> {
     match message {
         Message::Key(key) => return on_key(state, key),
         Message::Fleet(fleet) => {
-            state.environments = environments(&fleet.models);
-            state.fleet = Some(*fleet);
-            state.arrange();
-            state.seconds = 0;
-            state.reachable = true;
-            if state.selected.is_none() {
-                state.select(0);
-            }
-            let mut commands = state.released();
-            commands.extend((!state.has_models()).then_some(Command::FetchExperiments));
-            return commands;
+            state.moved.clear();
+            return on_fleet(state, *fleet);
         }
+        Message::Some { asked, fleet } => return on_some(state, &asked, *fleet),
         // The answer for a page that was left comes late.
         Message::Model(detail) if matches!(&state.screen, Screen::Model(m) | Screen::Rollout(m) if *m != detail.summary.name) =>
             {}
@@ -64,6 +60,7 @@ pub fn update(state: &mut State, message: Message) -> Vec<Command> {
         }
         Message::Tick => {
             state.seconds += 1;
+            forget_note(state);
             // A daemon that is gone says when it is back.
             let has_models = state.has_models();
             return if state.reachable { state.tracked.on_tick(&state.screen, has_models) } else { vec![] };
@@ -73,6 +70,68 @@ pub fn update(state: &mut State, message: Message) -> Vec<Command> {
         Message::Resized => {}
     }
     vec![]
+}
+
+/// What was said goes after a while: what can be done here is told in its place.
+fn forget_note(state: &mut State) {
+    const SECONDS: u8 = 10;
+    let (said, ticks) = &mut state.noted;
+    *ticks = if *said == state.note { ticks.saturating_add(1) } else { 0 };
+    said.clone_from(&state.note);
+    if *ticks >= SECONDS {
+        state.note.clear();
+    }
+}
+
+fn on_fleet(state: &mut State, fleet: Fleet) -> Vec<Command> {
+    state.environments = environments(&fleet.models);
+    state.fleet = Some(fleet);
+    state.arrange();
+    state.seconds = 0;
+    state.reachable = true;
+    if state.selected.is_none() {
+        state.select(0);
+    }
+    let mut commands = state.released();
+    commands.extend((!state.has_models()).then_some(Command::FetchExperiments));
+    commands
+}
+
+/// Takes some of the models in; the rest stays as it was. Whatever is not as expected is looked at anew, whole.
+fn on_some(state: &mut State, asked: &BTreeSet<Name>, mut some: Fleet) -> Vec<Command> {
+    state.moved.retain(|name| !asked.contains(name));
+    let Some(before) = state.fleet.take() else { return vec![Command::FetchFleet] };
+    let mut news: HashMap<Name, ModelSummary> = some.models.drain(..).map(|m| (m.name.clone(), m)).collect();
+    let gone = asked.iter().any(|name| !news.contains_key(name));
+    some.models = before.models;
+    for m in &mut some.models {
+        if let Some(new) = news.remove(&m.name) {
+            *m = new;
+        }
+    }
+    some.models.extend(news.into_values());
+    let other = gone || some.models.len() != some.counts.models;
+    let mut commands = on_fleet(state, some);
+    commands.extend(other.then_some(Command::FetchFleet));
+    commands
+}
+
+/// What an event may have changed of the fleet.
+fn fetches(state: &mut State, event: Option<&Event>) -> Vec<Command> {
+    match event {
+        Some(Event { model: Some(model), .. }) if state.fleet.is_some() => {
+            /// Names that a request has room for.
+            const NAMED: usize = 200;
+            state.moved.insert(model.clone());
+            match state.moved.len() {
+                0..=NAMED => vec![Command::FetchModels(state.moved.clone())],
+                _ => vec![Command::FetchFleet],
+            }
+        }
+        // Requests come in: nothing else has moved.
+        Some(Event { model: None, seq: 0, .. }) if state.fleet.is_some() => vec![Command::FetchBusy],
+        _ => vec![Command::FetchFleet],
+    }
 }
 
 /// All environments, each after those that it comes after in a chain.
@@ -104,7 +163,7 @@ fn on_output(state: &mut State, flowed: Flowed) -> Vec<Command> {
 }
 
 fn on_event(state: &mut State, event: Option<Event>) -> Vec<Command> {
-    let mut commands = vec![Command::FetchFleet];
+    let mut commands = fetches(state, event.as_ref());
     let about = |m: &Name| event.as_ref().is_none_or(|e| e.model.is_none() || e.model.as_ref() == Some(m));
     match &state.screen.clone() {
         // Requests that come in change no plan.

@@ -243,7 +243,7 @@ fn a_release_is_served_from_its_own_folder_with_a_clean_environment() {
     });
     let traffic = rig.target().traffic(&name("production"), &name("m"), &rollout).new;
     assert!(traffic.requests >= 2 && traffic.errors == 0 && traffic.p99_ms > 0.0, "{traffic:?}");
-    assert!(rig.target().recent(&name("production"), &name("m")).requests_per_s > 0.0);
+    assert!(rig.target().recent()[&(name("production"), name("m"))].requests_per_s > 0.0);
 }
 
 #[test]

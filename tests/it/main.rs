@@ -33,6 +33,7 @@ mod router;
 mod serving;
 mod source;
 mod support;
+mod terminal;
 mod tls;
 mod torture;
 mod traces;

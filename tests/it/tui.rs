@@ -1,91 +1,16 @@
 //! The terminal UI of the real binary in a real pseudo terminal.
 
-use crate::support::{SERVE, SERVED, TRAIN, World, model};
+use crate::{
+    support::{SERVE, SERVED, TRAIN, World, model},
+    terminal::{Screen, attributes},
+};
 use nix::{
-    poll::{PollFd, PollFlags, poll},
-    pty::{Winsize, openpty},
     sys::{
         signal::{Signal, kill},
-        termios::{Termios, tcgetattr},
+        termios::tcgetattr,
     },
     unistd::Pid,
 };
-use std::{
-    fs::File,
-    io::{Read, Write},
-    os::fd::{AsFd, AsRawFd, OwnedFd},
-    process::{Child, Command, Stdio},
-    time::{Duration, Instant},
-};
-
-struct Screen {
-    child: Child,
-    master: File,
-    slave: OwnedFd,
-    before: Termios,
-    seen: String,
-}
-
-fn attributes(t: &Termios) -> impl PartialEq + std::fmt::Debug + use<> {
-    (t.input_flags, t.output_flags, t.control_flags, t.local_flags, t.control_chars)
-}
-
-impl Screen {
-    fn open(w: &World) -> Self {
-        let size = Winsize { ws_row: 24, ws_col: 80, ws_xpixel: 0, ws_ypixel: 0 };
-        let pty = openpty(Some(&size), None).unwrap();
-        let before = tcgetattr(&pty.slave).unwrap();
-        let end = || Stdio::from(pty.slave.try_clone().unwrap());
-        let mut command = Command::new(env!("CARGO_BIN_EXE_trimtab"));
-        command.args(["tui", "--state"]).arg(w.state()).stdin(end()).stdout(end()).stderr(end());
-        let child = command.env("TERM", "xterm-256color").spawn().unwrap();
-        drop(command);
-        Self { child, master: File::from(pty.master), slave: pty.slave, before, seen: String::new() }
-    }
-    /// Reads until this was written.
-    fn until(&mut self, text: &str) {
-        self.until_all(&[text]);
-    }
-    /// Reads until all of this was written, one after the other.
-    fn until_all(&mut self, texts: &[&str]) {
-        let mut piece = [0; 4096];
-        let written = |seen: &str| texts.iter().try_fold(seen, |rest, t| Some(rest.split_once(t)?.1)).is_some();
-        let until = Instant::now() + Duration::from_secs(60);
-        while !written(&self.seen) {
-            let left = until.saturating_duration_since(Instant::now());
-            let ready =
-                poll(&mut [PollFd::new(self.master.as_fd(), PollFlags::POLLIN)], left.as_millis() as u16).unwrap();
-            assert!(ready > 0, "{texts:?} were not written: {:?}", self.seen);
-            let n = self.master.read(&mut piece).unwrap();
-            self.seen.push_str(&String::from_utf8_lossy(&piece[..n]));
-        }
-    }
-    /// Reads until nothing was written for so long: each frame writes something, if only the cursor's state.
-    fn until_quiet(&mut self, quiet_ms: u16) {
-        let until = Instant::now() + Duration::from_secs(30);
-        let mut piece = [0; 4096];
-        loop {
-            let mut waiting = [PollFd::new(self.master.as_fd(), PollFlags::POLLIN)];
-            if poll(&mut waiting, quiet_ms).unwrap() == 0 {
-                return;
-            }
-            let n = self.master.read(&mut piece).unwrap();
-            self.seen.push_str(&String::from_utf8_lossy(&piece[..n]));
-            assert!(Instant::now() < until, "it draws on and on: {:?}", self.seen);
-        }
-    }
-    fn press(&mut self, keys: &str) {
-        self.master.write_all(keys.as_bytes()).unwrap();
-    }
-    /// Waits for the end; its exit code.
-    fn end(mut self) -> Option<i32> {
-        self.until_all(&["\x1b[?1049h", "\x1b[?25l", "\x1b[?1049l", "\x1b[?25h"]);
-        let code = self.child.wait().unwrap().code();
-        let after = tcgetattr(&self.slave).unwrap();
-        assert_eq!(attributes(&after), attributes(&self.before));
-        code
-    }
-}
 
 #[test]
 fn the_terminal_is_given_back_however_the_ui_ends() {
@@ -136,11 +61,7 @@ fn a_window_that_grows_shows_more() {
     let mut screen = Screen::open(&w);
     screen.until("fraud");
     assert!(!screen.seen.contains("P99"), "no room in 80 columns");
-    let size = Winsize { ws_row: 40, ws_col: 140, ws_xpixel: 0, ws_ypixel: 0 };
-    // SAFETY: the descriptor is open, and the size outlives the call.
-    assert_eq!(unsafe { libc::ioctl(screen.slave.as_raw_fd(), libc::TIOCSWINSZ, &size) }, 0);
-    // It is no session's terminal here: the kernel tells nobody.
-    kill(Pid::from_raw(screen.child.id() as i32), Signal::SIGWINCH).unwrap();
+    screen.resize(40, 140);
     screen.until("P99");
     screen.press("q");
     assert_eq!(screen.end(), Some(0));
@@ -187,5 +108,127 @@ fn nothing_is_drawn_while_nothing_changes() {
     screen.until("keys");
     screen.press("q");
     screen.press("q");
+    assert_eq!(screen.end(), Some(0));
+}
+
+const CANARY: &str = "[serve]\nrun = [\"python3\", \"serve.py\"]\n[[deploy]]\nenvironment = \"production\"\nstrategy = \"canary\"\n\
+     steps = [{ weight = 10, hold = \"1h\" }, { weight = 50, hold = \"1h\" }]\n";
+
+/// A day at the screen by keys alone: a commit is fetched, its canary watched, held, let go on and aborted, and Git set right again.
+#[test]
+fn a_session_by_keys_alone() {
+    let mut w = World::new();
+    let count = w.path("count");
+    w.commit_model("fraud", &model("fraud", &count, ", seed = 1", CANARY));
+    w.start();
+    w.wait_for("fraud", "version=v1");
+    let mut screen = Screen::open(&w);
+    screen.resize(40, 120);
+    screen.shows(&["fraud", "Synced", "Healthy", "v1"]);
+    w.commit_model("fraud", &model("fraud", &count, ", seed = 2", CANARY));
+    screen.press("s");
+    screen.shows(&["synced to", "v1 → v2 10 %", "canary, step 1 of 2"]);
+    screen.press("\r");
+    screen.shows(&["fraud   OutOfSync   Progressing", "waits for: production: canary, step 1 of 2", "▸versions"]);
+    screen.press("\t");
+    screen.shows(&["▸lineage", "artifact"]);
+    screen.press("d");
+    screen.shows(&["[train.params]", "seed", "- 1", "+ 2"]);
+    screen.press("o");
+    screen.shows(&["fraud · production", "v2, new: 10 %", "then stable"]);
+    screen.press("H");
+    screen.shows(&["hold v2 at 10 % until someone says go on"]);
+    screen.press("y");
+    screen.shows(&["held here", "fraud: production: paused by hand"]);
+    screen.press("H");
+    screen.shows(&["go on with v2 at 10 %, then 50 %"]);
+    screen.press("n");
+    screen.shows(&["held here", "H go on"]);
+    screen.press("A");
+    screen.shows(&["take all traffic back to v1 now; v2 is rejected and kept"]);
+    screen.press("y");
+    screen.shows(&["no rollout is under way", "rejected: "]);
+    screen.press(":fleet\r");
+    screen.shows(&["Degraded", "rejected: ", "R to revert it"]);
+    screen.press("l");
+    screen.shows(&["output of train", "ended"]);
+    screen.press("q");
+    screen.press("R");
+    screen.shows(&["revert and push", "y yes"]);
+    screen.press("y");
+    screen.shows(&["reverted by", "Synced", "Healthy", "v1"]);
+    assert!(w.head().unwrap().message().unwrap().starts_with("Revert"), "{:?}", w.head().unwrap().message());
+    assert_eq!(w.trained("count").len(), 2, "nothing was trained for it");
+    screen.press("p");
+    screen.shows(&["Nothing to do: what is live is what Git says."]);
+    screen.press("qq");
+    assert_eq!(screen.end(), Some(0));
+}
+
+/// Keys and sizes in any order: it goes on, and `esc` leads back to the fleet from everywhere.
+#[test]
+fn a_storm_of_keys_and_sizes_has_no_dead_end() {
+    let mut w = World::new();
+    let count = w.path("count");
+    w.commit_model("fraud", &model("fraud", &count, ", seed = 1", SERVED));
+    w.start();
+    w.wait_for("fraud", "version=v1");
+    let mut screen = Screen::open(&w);
+    screen.shows(&["fraud"]);
+    // Linear congruence with the constants of Numerical Recipes: any course will do, the same one each time.
+    let mut seed = 20_261_127_u32;
+    let mut next = |below: usize| {
+        seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        seed as usize / 7 % below
+    };
+    const KEYS: &[&str] = &[
+        "j",
+        "k",
+        "\r",
+        "\x1b[A",
+        "\x1b[B",
+        "l",
+        "d",
+        "o",
+        "p",
+        "t",
+        "?",
+        "/",
+        "x",
+        "\x1b[Z",
+        "\t",
+        "z",
+        "S",
+        "m",
+        "r",
+        "g",
+        "G",
+        "n",
+        "N",
+        "L",
+        "w",
+        "T",
+        "é",
+        "漢",
+        "\x1b[200~",
+        "\x1b[5~",
+        "\x7f",
+        ":pl\t\r",
+        "c",
+        " ",
+    ];
+    for _ in 0..40 {
+        let keys: String = (0..12).map(|_| KEYS[next(KEYS.len())]).collect();
+        screen.press(&keys);
+        screen.resize(1 + next(60) as u16, 1 + next(200) as u16);
+    }
+    screen.resize(24, 80);
+    // A line that is being typed, and every screen on the way back.
+    (0..40).for_each(|_| {
+        screen.press("\x1b");
+        screen.until_quiet(60);
+    });
+    screen.shows(&["MODEL", "fraud", "Healthy"]);
+    screen.press("\x03");
     assert_eq!(screen.end(), Some(0));
 }

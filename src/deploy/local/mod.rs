@@ -91,7 +91,7 @@ struct Figures {
     asked: Instant,
     /// The router's clock when it answered.
     now_ms: u64,
-    of: HashMap<Key, Recent>,
+    of: Arc<HashMap<Key, Recent>>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -201,8 +201,8 @@ impl LocalTarget {
         answer.inspect_err(|e| tracing::warn!("{e}")).ok()
     }
 
-    /// Looks at what was asked of models lately; the router is asked at most once a second, for all of them at once.
-    fn with_figures<T>(&self, look: impl FnOnce(&HashMap<Key, Recent>) -> T) -> T {
+    /// What was asked of models lately; the router is asked at most once a second, for all of them at once.
+    fn figures(&self) -> Arc<HashMap<Key, Recent>> {
         /// What has a history.
         const BACK_MS: u64 = 312_000;
         let mut recent = lock(&self.shared.recent);
@@ -216,7 +216,7 @@ impl LocalTarget {
                 added_up(answer.unwrap_or_default())
             }
         };
-        look(&recent.insert(figures).of)
+        recent.insert(figures).of.clone()
     }
 }
 
@@ -236,7 +236,7 @@ fn added_up(answer: StatsAnswer) -> Figures {
         one.history.iter_mut().zip(&r.history).for_each(|(all, n)| *all += n);
         one.since.push((r.release, measured(r.epoch, vec![])));
     }
-    Figures { asked: Instant::now(), now_ms: answer.now_ms, of }
+    Figures { asked: Instant::now(), now_ms: answer.now_ms, of: Arc::new(of) }
 }
 
 impl Drop for LocalTarget {
@@ -271,11 +271,11 @@ impl Target for LocalTarget {
         let all = |r: &ReleaseStats| Served { since: stats(r), recent: measured(r.recent, vec![]) };
         found.map(all).unwrap_or_default()
     }
-    fn recent(&self, environment: &Name, model: &Name) -> Recent {
-        self.with_figures(|of| of.get(&(environment.clone(), model.clone())).cloned()).unwrap_or_default()
+    fn recent(&self) -> Arc<HashMap<Key, Recent>> {
+        self.figures()
     }
     fn busy(&self) -> bool {
-        self.with_figures(|of| of.values().any(|r| r.requests_per_s > 0.0))
+        self.figures().values().any(|r| r.requests_per_s > 0.0)
     }
     fn routed(&self, environment: &Name, model: &Name) -> Option<Release> {
         let routes = lock(&self.shared.routes);

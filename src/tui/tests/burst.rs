@@ -47,18 +47,18 @@ async fn a_burst_of_events_is_one_more_fetch_and_answers_keep_their_order() {
     };
     event(&mut hands);
     let (path, first) = asked(&listener).await;
-    assert_eq!(path, "/api/v1/fleet");
+    assert_eq!(path, "/api/v1/fleet?models=fraud");
     (0..112).for_each(|_| event(&mut hands));
     let of = |models: &[&str]| fleet(models.iter().map(|m| summary(m, Health::Healthy, false)).collect());
     answered(first, &of(&["old"])).await;
     let (path, second) = asked(&listener).await;
-    assert_eq!(path, "/api/v1/fleet");
+    assert_eq!(path, "/api/v1/fleet?models=fraud");
     answered(second, &of(&["new"])).await;
     // The next that is asked for is something else.
     hands.carry_out(Command::FetchPlan);
     assert_eq!(asked(&listener).await.0, "/api/v1/plan");
     let mut names = vec![];
-    while let Ok(Message::Fleet(fleet)) = told.try_recv() {
+    while let Ok(Message::Some { fleet, .. }) = told.try_recv() {
         names.push(fleet.models[0].name.to_string());
     }
     assert_eq!(names, ["old", "new"]);

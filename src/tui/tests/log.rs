@@ -58,7 +58,11 @@ fn a_log_goes_on_with_the_next_stage_and_asks_for_nothing_meanwhile() {
     let mut state = opened();
     flow(&mut state, of("check"));
     more(&mut state, "checked\n");
-    assert_eq!(update(&mut state, of_fraud()), [Command::FetchFleet], "it is followed already");
+    assert_eq!(
+        update(&mut state, of_fraud()),
+        [Command::FetchModels([name("fraud")].into())],
+        "it is followed already"
+    );
     assert_eq!(flow(&mut state, Flowed::Ended { streamed: true }), [follow(2, Some(("check", 8)))]);
     assert_eq!(flow(&mut state, Flowed::Ended { streamed: false }), [], "nothing new: no further question");
     assert!(screen(&state, 60, 5).contains("output of check, ended"));

@@ -148,3 +148,48 @@ fn the_end_of_a_rollout_is_said_and_rung_once_and_what_is_long_over_is_not() {
     assert_eq!(rung(7, EventKind::Promoted, 900_000), (false, String::new()), "it is long over");
     assert!(rung(8, EventKind::Promoted, 1_000_000).0);
 }
+
+#[test]
+fn an_event_of_a_model_asks_for_that_model_alone() {
+    let mut state = filled();
+    let of = |model: &str| {
+        let model = Some(name(model));
+        Message::Happened(Some(Event { model, ..event(EventKind::ModelChanged, "") }))
+    };
+    let asks = |names: &[&str]| vec![Command::FetchModels(names.iter().map(|n| name(n)).collect())];
+    assert_eq!(update(&mut state, of("fraud")), asks(&["fraud"]));
+    assert_eq!(update(&mut state, of("churn")), asks(&["churn", "fraud"]), "what was not answered is asked for again");
+    let some = |names: &[&str], models: Vec<ModelSummary>, all: usize| {
+        let mut fleet = fleet(models);
+        fleet.counts.models = all;
+        Message::Some { asked: names.iter().map(|n| name(n)).collect(), fleet: Box::new(fleet) }
+    };
+    let broken = || vec![summary("fraud", Health::Degraded, false)];
+    assert_eq!(update(&mut state, some(&["fraud"], broken(), 4)), []);
+    assert_eq!(state.summary(&name("fraud")).unwrap().health, Health::Degraded);
+    assert_eq!(state.shown().len(), 4, "the others stayed");
+    assert_eq!(update(&mut state, of("demand")), asks(&["churn", "demand"]));
+    // One that is gone, and one that nobody knew of.
+    assert_eq!(update(&mut state, some(&["churn"], vec![], 4)), [Command::FetchFleet]);
+    let new = vec![summary("new", Health::Healthy, false)];
+    assert_eq!(update(&mut state, some(&["new"], new.clone(), 5)), []);
+    assert!(state.summary(&name("new")).is_some());
+    assert_eq!(update(&mut state, some(&[], new, 9)), [Command::FetchFleet]);
+    let requests = Event { seq: 0, model: None, ..event(EventKind::ModelChanged, "") };
+    assert_eq!(update(&mut state, Message::Happened(Some(requests))), [Command::FetchBusy]);
+    let moved = Event { model: None, ..event(EventKind::SourceMoved, "") };
+    assert_eq!(update(&mut state, Message::Happened(Some(moved))), [Command::FetchFleet]);
+}
+
+#[test]
+fn what_was_said_goes_after_a_while() {
+    let mut state = filled();
+    key(&mut state, KeyCode::Char('S'));
+    let mut ticks = |n: usize| {
+        (0..n).for_each(|_| drop(update(&mut state, Message::Tick)));
+        state.note.clone()
+    };
+    assert_eq!(ticks(9), "the fleet: by name");
+    assert_eq!(ticks(3), "");
+    assert!(screen(&state, 80, 12).contains("enter open"));
+}

@@ -102,6 +102,7 @@ pub fn ages(state: &State) -> String {
         let rollouts = models().flat_map(|m| &m.environments).filter_map(|e| e.rollout.as_ref());
         texts.extend(rollouts.map(|r| fleet::stage(r, now)));
     }
+    texts.push(state.note.clone());
     texts.join(" ")
 }
 

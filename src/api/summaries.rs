@@ -1,0 +1,217 @@
+//! The fleet, a line for each model.
+
+use super::{
+    kept::{objectives, promised},
+    types::*,
+};
+use crate::{
+    model::*,
+    plan::render,
+    reconcile::{ModelView, Reconciler},
+};
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+};
+
+/// What is told of how models stand now, asked for once for all of them.
+struct Facts<'a> {
+    r: &'a Reconciler,
+    recent: Arc<HashMap<(Name, Name), Recent>>,
+}
+
+/// The fleet: all of it, or the models that a query asks for, beside what is said of all.
+pub fn fleet(r: &Reconciler, query: &FleetQuery) -> Fleet {
+    let source = r.source_view();
+    let facts = Facts { r, recent: r.ports().target.recent() };
+    let named: Option<BTreeSet<&str>> = query.models.as_ref().map(|all| all.split(',').collect());
+    let busy: BTreeSet<&Name> = facts.recent.keys().map(|(_, model)| model).filter(|_| query.busy).collect();
+    let all = named.is_none() && !query.busy;
+    let asked =
+        |name: &Name| all || busy.contains(name) || named.as_ref().is_some_and(|named| named.contains(name.as_str()));
+    let mut counts = Counts::default();
+    let told = r.each(|observed, plan| {
+        facts.count(observed, plan, &mut counts);
+        let rolling = observed.deployments.values().any(|d| d.rollout.is_some());
+        match (asked(&observed.name), rolling) {
+            (false, _) => Told::No,
+            (true, false) => Told::Whole(facts.summary(observed, plan)),
+            // The router is asked for what it measures of a rollout, which takes its time.
+            (true, true) => Told::Later(Box::new(ModelView { observed: observed.clone(), plan: plan.cloned() })),
+        }
+    });
+    let whole = |told| match told {
+        Told::No => None,
+        Told::Whole(summary) => Some(summary),
+        Told::Later(view) => Some(facts.summary(&view.observed, view.plan.as_ref())),
+    };
+    Fleet {
+        source: source.status,
+        models: told.into_iter().filter_map(whole).collect(),
+        counts,
+        files: source.files,
+        diagnostics: source.diagnostics,
+        held: r.held_deletions().into_iter().collect(),
+        router: r.ports().target.address(),
+        store_error: r.store().trouble(),
+        mirror_error: mirror_error(r),
+        now: r.ports().clock.now(),
+    }
+}
+
+#[expect(clippy::large_enum_variant, reason = "most of a fleet is told whole")]
+enum Told {
+    No,
+    Whole(ModelSummary),
+    Later(Box<ModelView>),
+}
+
+/// What the mirror noted, while the settings still name that server.
+fn mirror_error(r: &Reconciler) -> Option<String> {
+    let noted: Option<MirrorTrouble> = r.store().fact(crate::exchange::mirror::TROUBLE).ok().flatten().flatten();
+    let loaded = r.loaded();
+    noted.filter(|t| loaded.state().settings.registry.mlflow.as_ref() == Some(&t.url)).map(|t| t.sentence())
+}
+
+/// One line.
+pub fn summary(r: &Reconciler, view: &ModelView) -> ModelSummary {
+    Facts { r, recent: r.ports().target.recent() }.summary(&view.observed, view.plan.as_ref())
+}
+
+impl Facts<'_> {
+    fn count(&self, observed: &ObservedModel, plan: Option<&ModelPlan>, counts: &mut Counts) {
+        counts.models += 1;
+        match plan.map_or(Health::Unknown, |p| p.health) {
+            Health::Healthy => counts.healthy += 1,
+            Health::Progressing => counts.progressing += 1,
+            Health::Degraded | Health::Missing => counts.degraded += 1,
+            Health::Suspended => counts.suspended += 1,
+            Health::Unknown => {}
+        }
+        counts.out_of_sync += usize::from(plan.is_some_and(|p| p.sync == SyncStatus::OutOfSync));
+        let kept = |(name, d): (&Name, &Deployment)| self.kept(observed, name, d);
+        let kept: Vec<_> = observed.deployments.iter().map(kept).collect();
+        counts.burning += usize::from(kept.iter().any(|(objectives, _)| objectives.iter().any(|o| !o.kept)));
+        counts.off_promise += usize::from(kept.iter().any(|(_, promised)| promised.iter().any(|p| !p.holds)));
+    }
+
+    fn summary(&self, observed: &ObservedModel, plan: Option<&ModelPlan>) -> ModelSummary {
+        let desired = observed.desired.as_ref();
+        let chain = desired.iter().flat_map(|d| &d.spec.deploy).map(|d| &d.environment);
+        let others = observed.deployments.keys().filter(|k| !chain.clone().any(|e| e == *k));
+        let environments = others.chain(chain.clone()).map(|e| self.environment(observed, e)).collect();
+        let training = observed.pipeline.as_ref().filter(|p| p.state == PipelineState::Running).map(|p| p.fingerprint);
+        ModelSummary {
+            name: observed.name.clone(),
+            sync: plan.map_or(SyncStatus::Unknown, |p| p.sync),
+            health: plan.map_or(Health::Unknown, |p| p.health),
+            spec_broken: !observed.broken.is_empty(),
+            message: message(observed, plan),
+            environments,
+            training,
+            changed_by: desired.map(|d| d.changed_by.clone()),
+            observed_revision: observed.observed_revision.as_ref().map(|r| r.commit.clone()),
+            owner: desired.and_then(|d| d.spec.owner.clone()),
+            file: desired.map(|d| d.file.clone()),
+            labels: desired.iter().flat_map(|d| &d.spec.labels).map(|(k, v)| (k.clone(), v.clone())).collect(),
+        }
+    }
+
+    fn environment(&self, observed: &ObservedModel, name: &Name) -> EnvironmentSummary {
+        let (r, none) = (self.r, Deployment::default());
+        let d = observed.deployments.get(name).unwrap_or(&none);
+        let serves = d.stable.is_some() || d.rollout.is_some();
+        let recent = self.recent_of(observed, name).filter(|_| serves).cloned().unwrap_or_default();
+        let (objectives, promised) = self.kept(observed, name, d);
+        EnvironmentSummary {
+            environment: name.clone(),
+            version: d.stable.map(|s| s.version),
+            routed: r.ports().target.routed(name, &observed.name).map(|x| x.version),
+            rollout: d.rollout.as_ref().map(|x| rollout(r, observed, name, x)),
+            rejected: d.rejected.as_ref().map(|x| x.reason.clone()),
+            objectives,
+            promised,
+            requests_per_s: recent.requests_per_s,
+            p99_ms: recent.p99_ms,
+            error_share: recent.error_share,
+            history: recent.history,
+        }
+    }
+
+    fn recent_of(&self, observed: &ObservedModel, environment: &Name) -> Option<&Recent> {
+        // Most of a fleet is asked for nothing: no key is made for it.
+        let any = (!self.recent.is_empty()).then(|| (environment.clone(), observed.name.clone()))?;
+        self.recent.get(&any)
+    }
+
+    /// How what serves keeps its objectives, and what it was promoted by. A rollout says itself what there is to say.
+    fn kept(
+        &self,
+        observed: &ObservedModel,
+        name: &Name,
+        d: &Deployment,
+    ) -> (Vec<ObjectiveStatus>, Vec<PromiseStatus>) {
+        let at_rest = d.stable.is_some() && d.rollout.is_none();
+        let Some(spec) = observed.desired.as_ref().map(|d| &d.spec).filter(|_| at_rest) else {
+            return Default::default();
+        };
+        let slo = spec.slo.as_deref().filter(|_| spec.live_environment() == Some(name));
+        let analyses = spec.deploy.iter().find(|d| d.environment == *name).map_or(&[][..], |d| &d.analysis);
+        if slo.is_none() && analyses.is_empty() {
+            return Default::default();
+        }
+        let served = self.recent_of(observed, name).and_then(|r| r.since.iter().find(|(s, _)| Some(*s) == d.stable));
+        let none = TrafficStats::default();
+        let served = served.map_or(&none, |(_, stats)| stats);
+        (objectives(slo, served), promised(analyses, &d.promised, served))
+    }
+}
+
+/// What a person needs to know first.
+fn message(observed: &ObservedModel, plan: Option<&ModelPlan>) -> String {
+    if let Some(d) = Diagnostic::first(&observed.broken) {
+        let until = match observed.desired {
+            Some(_) => "the last good spec stays in force",
+            None => "nothing is trained until it is fixed",
+        };
+        return format!("{}; {until}", d.sentence());
+    }
+    let untrained = plan.is_none_or(|p| p.version.is_none());
+    if let Some(PipelineState::Failed { reason, .. }) =
+        observed.pipeline.as_ref().map(|p| &p.state).filter(|_| untrained)
+    {
+        return reason.clone();
+    }
+    let Some(plan) = plan else { return String::new() };
+    let rank = |w: &Waiting| match w {
+        Waiting::Gates { .. } | Waiting::Rejected { .. } | Waiting::DataRetry { .. } => 0,
+        Waiting::Promotion { .. } | Waiting::Soak { .. } => 2,
+        _ => 1,
+    };
+    plan.waiting.iter().min_by_key(|w| rank(w)).map(render::waiting).unwrap_or_default()
+}
+
+fn rollout(r: &Reconciler, observed: &ObservedModel, environment: &Name, x: &Rollout) -> RolloutSummary {
+    let (step, phase, until) = match &x.phase {
+        Phase::Starting => (0, "starting".to_owned(), None),
+        Phase::Step { index, since } => {
+            let hold = x.steps.get(*index).map_or(0, |s| s.hold.0);
+            (index + 1, "step".to_owned(), Some(since.plus(hold)))
+        }
+        Phase::Paused { index, reason, .. } => (index + 1, reason.clone(), None),
+    };
+    RolloutSummary {
+        to: x.to.version,
+        step,
+        steps: x.steps.clone(),
+        strategy: x.strategy,
+        weight: x.weight(),
+        phase,
+        held: matches!(x.phase, Phase::Paused { .. }),
+        gate: matches!(x.phase, Phase::Paused { gate: true, .. }),
+        until,
+        started: x.started_wall,
+        analysis: x.analysis.clone(),
+        traffic: r.ports().target.traffic(environment, &observed.name, x),
+    }
+}
