@@ -1,8 +1,10 @@
 //! The traits at the edge. All calls block unless said otherwise; callers put them on threads of their own.
 //! Every effect is idempotent: repeating a call after a crash finds what the first one did.
 
+mod history;
 mod uploads;
 
+pub use history::*;
 pub use uploads::*;
 
 use crate::model::*;
@@ -124,7 +126,7 @@ pub enum Pushed {
 }
 
 /// The watched repository.
-pub trait Source: GitTree {
+pub trait Source: History {
     /// Where it stands, for people: credentials removed.
     fn describe(&self) -> SourceStatus;
     /// Asks the remote for the branch's head and fetches its objects. Bounded by the source's time limit.

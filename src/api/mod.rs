@@ -1,6 +1,7 @@
 //! JSON over HTTP: routes, wire types, server-sent events, client.
 
 pub mod client;
+mod commits;
 mod handlers;
 mod import;
 mod kept;

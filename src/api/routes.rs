@@ -2,7 +2,7 @@
 //! the other lacks.
 
 use super::{
-    handlers, import, openapi,
+    commits, handlers, import, openapi,
     server::{Answer, Shared},
     streams,
     types::*,
@@ -116,6 +116,11 @@ pub(super) fn table() -> Vec<Route> {
             .answer::<serde_json::Map<String, serde_json::Value>>(JSON),
         read("/api/v1/fleet", "All models, or some of them", handlers::fleet).query::<FleetQuery>(),
         read("/api/v1/plan", "What would be done now", handlers::plan).query::<PlanQuery>(),
+        read("/api/v1/commits", "Commits that changed the specs, newest first, with what each caused", commits::list)
+            .query::<CommitsQuery>(),
+        read("/api/v1/commits/{id}", "What a commit asked for, and what came of it", commits::one),
+        change("/api/v1/revert", "Undo a commit as git revert does; first only as a plan", commits::revert)
+            .body::<RevertBody>(),
         change("/api/v1/sync", "Fetch and reconcile now", handlers::sync).body::<SyncBody>(),
         change("/api/v1/gc", "Remove what is beyond the limits from the state folder", handlers::gc).body::<GcBody>(),
         Route::new("post", "/api/v1/backup", "A backup of the store, as the answer or as a file", backup)

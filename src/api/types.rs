@@ -254,6 +254,112 @@ pub struct FieldDiff {
     pub desired: Option<String>,
 }
 
+/// `GET /api/v1/commits`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct CommitsQuery {
+    /// At most so many (default 100, at most 1,000).
+    pub limit: Option<usize>,
+}
+
+/// How it stands with what a commit caused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    Done,
+    Going,
+    Failed,
+}
+
+/// What a commit caused at one model.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Consequence {
+    /// `None`: at all of them.
+    pub model: Option<Name>,
+    /// `trained v7 (4m 02s), production v6 → v7`.
+    pub words: String,
+    pub outcome: Outcome,
+}
+
+/// A commit of the source and what it led to, short.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct CommitRow {
+    pub revision: Revision,
+    /// Whether trimtab made it by itself.
+    pub bot: bool,
+    /// Commits that it brought in, of a merge; at most 50 are counted.
+    pub merged: usize,
+    /// Folders of models that it changed, the first few.
+    pub models: Vec<String>,
+    pub models_changed: usize,
+    /// What else it changed in the folder of specs: `datasets`, `trimtab.toml`.
+    pub others: Vec<String>,
+    /// The newest commit that says to revert it, among those that are listed with it.
+    pub reverted_by: Option<ObjectId>,
+    /// What failed first; the first few.
+    pub consequences: Vec<Consequence>,
+    /// Whether more came of it than is told here.
+    pub more: bool,
+}
+
+/// What a commit asked of one model.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct ModelChanges {
+    pub model: Name,
+    /// Field by field, the first 50.
+    pub reasons: Vec<Reason>,
+    pub fields: usize,
+}
+
+/// `GET /api/v1/commits/ID`: what it asked for, and what came of it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct CommitPage {
+    pub commit: CommitRow,
+    /// Whole message.
+    pub message: String,
+    /// By model, the first 50.
+    pub changes: Vec<ModelChanges>,
+    /// Whether it changed more models.
+    pub cut: bool,
+    /// What it caused, oldest first.
+    pub events: Vec<Event>,
+    /// Whether events between the first and the newest were left out.
+    pub events_cut: bool,
+}
+
+/// `POST /api/v1/revert`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct RevertBody {
+    /// The commit to undo: an id, or an expression such as `HEAD~1`.
+    pub commit: String,
+    /// Only say what it would do: nothing is pushed.
+    pub dry_run: bool,
+    /// The commit on which a dry run was made, as it answered: what a person changed there since is not overruled.
+    pub on: Option<ObjectId>,
+}
+
+/// What undoing a commit would do, or did.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Reverted {
+    /// One sentence for people.
+    pub message: String,
+    /// The commit that is undone.
+    pub commit: Revision,
+    /// The commit on which that was decided.
+    pub on: ObjectId,
+    /// The message of the commit that undoes it.
+    pub text: String,
+    /// How many files it changes.
+    pub files: usize,
+    /// Files outside of the folder of specs that stay as they are.
+    pub outside: Vec<String>,
+    /// Of a dry run: what would be done.
+    pub plan: Option<FleetPlan>,
+    /// The commit that was pushed.
+    pub revision: Option<Revision>,
+}
+
 /// `POST /api/v1/sync`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]

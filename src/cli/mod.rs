@@ -119,8 +119,10 @@ enum Verb {
         after_help = "Example: trimtab promote fraud --env production --override \"v6 loses money, risk agreed by phone\""
     )]
     Promote(promotion::PromoteArgs),
-    /// Undo a model's newest change by a commit, as git revert does
-    #[command(after_help = "Example: trimtab rollback fraud --to v6")]
+    /// Undo a model's newest change, or any commit, by a commit as git revert makes it
+    #[command(
+        after_help = "Example: trimtab rollback fraud --to v6\n         trimtab rollback --commit 4f1c2ab --dry-run"
+    )]
     Rollback(steer::RollbackArgs),
     /// Stop reconciling a model; what serves goes on
     #[command(after_help = "Example: trimtab suspend fraud")]

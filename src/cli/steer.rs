@@ -5,7 +5,7 @@ use super::{
     global::Global,
     text,
 };
-use crate::{api::types::*, model::*};
+use crate::{api::types::*, model::*, plan::render};
 use std::process::ExitCode;
 
 #[derive(Debug, clap::Args)]
@@ -44,10 +44,17 @@ enum RolloutVerb {
 
 #[derive(Debug, clap::Args)]
 pub struct RollbackArgs {
-    model: Name,
+    #[arg(required_unless_present = "commit")]
+    model: Option<Name>,
     /// The version to go back to; the one before when left out
     #[arg(long)]
     to: Option<String>,
+    /// Undo this commit of the specs, whatever models it changed
+    #[arg(long, conflicts_with_all = ["model", "to"])]
+    commit: Option<String>,
+    /// Only print the plan of the result: nothing is pushed
+    #[arg(long, requires = "commit")]
+    dry_run: bool,
 }
 
 /// Tells what was done.
@@ -120,8 +127,26 @@ pub fn version(text: &str) -> Result<VersionNumber, Failure> {
 }
 
 pub fn rollback(global: &Global, args: &RollbackArgs) -> Outcome {
+    let Some(model) = &args.model else { return revert(global, args) };
     let to = args.to.as_deref().map(version).transpose()?;
-    let path = format!("/api/v1/models/{}/rollback", args.model);
+    let path = format!("/api/v1/models/{model}/rollback");
     let answer: Done = global.block(async { Ok(global.client().post(&path, &RollbackBody { to }).await?) })?;
     done(global, &answer)
+}
+
+fn revert(global: &Global, args: &RollbackArgs) -> Outcome {
+    let commit = args.commit.clone().unwrap_or_default();
+    let body = RevertBody { commit, dry_run: args.dry_run, on: None };
+    let answer: Reverted = global.block(async { Ok(global.client().post("/api/v1/revert", &body).await?) })?;
+    if global.json {
+        global.print(&answer)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    println!("{}", text::visible(&answer.message));
+    if let Some(plan) = &answer.plan {
+        println!();
+        print!("{}", text::highlight(&crate::spec::render::text(&plan.diagnostics)));
+        print!("{}", text::highlight(&render::fleet(plan, plan.at)));
+    }
+    Ok(ExitCode::SUCCESS)
 }

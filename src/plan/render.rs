@@ -61,26 +61,31 @@ fn headline(plan: &ModelPlan) -> (&'static str, &'static str) {
 
 /// The revision of a plan, and how many models it changes; `now` for its age.
 pub fn head(plan: &FleetPlan, now: WallMs) -> String {
-    let mut out = String::new();
-    match &plan.revision {
-        Some(r) => {
-            let age = Millis(now.0.saturating_sub(r.time.0).max(0) as u64);
-            let summary = visible(&r.summary);
-            let author = visible(&r.author);
-            let email = visible(&r.email);
-            let _ = writeln!(out, "Revision {} \"{summary}\" by {author} <{email}>, {age} ago", r.commit.short());
-        }
-        None => out.push_str("No revision yet\n"),
-    }
+    revision(plan, now) + &counts(plan)
+}
+
+fn revision(plan: &FleetPlan, now: WallMs) -> String {
+    let Some(r) = &plan.revision else { return "No revision yet\n".to_owned() };
+    let age = Millis(now.0.saturating_sub(r.time.0).max(0) as u64);
+    let (summary, author, email) = (visible(&r.summary), visible(&r.author), visible(&r.email));
+    format!("Revision {} \"{summary}\" by {author} <{email}>, {age} ago\n", r.commit.short())
+}
+
+fn counts(plan: &FleetPlan) -> String {
     let changing = plan.models.iter().filter(|m| !m.actions.is_empty()).count();
     let resting = plan.unchanged + plan.models.len() - changing;
-    let _ = writeln!(out, "{}, {resting} unchanged\n", count(changing, "model changes", "models change"));
-    out
+    format!("{}, {resting} unchanged\n\n", count(changing, "model changes", "models change"))
 }
 
 /// The whole plan for a person; `now` for ages.
 pub fn fleet(plan: &FleetPlan, now: WallMs) -> String {
-    let mut out = head(plan, now);
+    let how = if plan.changes() { "   Run `trimtab sync` to apply now." } else { "" };
+    format!("{}{}{how}\n", revision(plan, now), prospect(plan))
+}
+
+/// What would be done; without a word on how, for what Git does not ask for yet. Ends without a line's end.
+pub fn prospect(plan: &FleetPlan) -> String {
+    let mut out = counts(plan);
     for model in &plan.models {
         out.push_str(&one(model));
     }
@@ -97,12 +102,12 @@ pub fn foot(plan: &FleetPlan) -> String {
     let waiting = plan.models.len() - changing.len() + plan.held.len();
     if changing.is_empty() && waiting > 0 {
         return format!(
-            "\nNothing to do now: {} for what is said above.\n",
+            "\nNothing to do now: {} for what is said above.",
             count(waiting, "model waits", "models wait")
         );
     }
     if changing.is_empty() {
-        return "Nothing to do: what is live is what Git says.\n".into();
+        return "Nothing to do: what is live is what Git says.".into();
     }
     let trains = |p: &Planned| matches!(p.action, Action::Train { .. });
     // New data asks for a training, unless it turns out to be what a version was trained on.
@@ -111,11 +116,7 @@ pub fn foot(plan: &FleetPlan) -> String {
     let expected: u64 = changing.iter().flat_map(|m| &m.actions).filter_map(|p| p.expected).map(|m| m.0).sum();
     let about = if expected > 0 { format!(", about {}", Millis(expected)) } else { String::new() };
     let reused = changing.iter().filter(|m| m.version.is_some()).count();
-    format!(
-        "\nTraining: {}{about}.   Reused: {}.   Run `trimtab sync` to apply now.\n",
-        count(runs, "run", "runs"),
-        count(reused, "version", "versions")
-    )
+    format!("\nTraining: {}{about}.   Reused: {}.", count(runs, "run", "runs"), count(reused, "version", "versions"))
 }
 
 fn count(n: usize, one: &str, many: &str) -> String {

@@ -9,6 +9,7 @@ mod gc;
 mod lanes;
 mod look;
 mod meters;
+mod past;
 mod pause;
 mod pipeline;
 mod questions;
@@ -26,6 +27,7 @@ mod view;
 
 pub use approvals::Asks;
 pub use meters::Meters;
+pub use past::{Compared, Did, Past, Undoing};
 pub use source::SyncRequest;
 pub use steer::SteerError;
 pub use view::{ModelView, SourceView};
@@ -111,6 +113,7 @@ struct Inner {
     tasks: Tasks<Key, Cancel>,
     source: source::State,
     approvers: approvals::Approvers,
+    past: past::Known,
     gc: gc::Due,
     /// Held by a clean-up: one at a time.
     collecting: Mutex<()>,
@@ -164,6 +167,7 @@ impl Reconciler {
             tasks: Tasks::new(),
             source: state,
             approvers: approvals::Approvers::default(),
+            past: past::Known::default(),
             gc: gc::Due::new(),
             collecting: Mutex::default(),
             meters: Meters::new(),

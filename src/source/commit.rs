@@ -77,7 +77,7 @@ fn touches(folders: &Folders, repo: &Repository, old: Oid, new: Oid, path: &str)
 }
 
 /// Commits from `old` (exclusive) to `new`, newest first.
-fn walk<'r>(
+pub(super) fn walk<'r>(
     folders: &Folders,
     repo: &'r Repository,
     old: Option<&ObjectId>,
@@ -96,7 +96,7 @@ fn walk<'r>(
 }
 
 /// The trees that a commit came from: the empty one for the first.
-fn trees_before(repo: &Repository, commit: &git2::Commit) -> PortResult<Vec<Oid>> {
+pub(super) fn trees_before(repo: &Repository, commit: &git2::Commit) -> PortResult<Vec<Oid>> {
     let before: Vec<Oid> = commit.parents().map(|p| p.tree_id()).collect();
     if before.is_empty() {
         return Ok(vec![repo.treebuilder(None).and_then(|t| t.write()).map_err(|e| failed(&e))?]);

@@ -3,6 +3,7 @@
 mod backoff;
 mod branches;
 mod bring;
+mod change;
 mod checkout;
 mod commit;
 mod damage;

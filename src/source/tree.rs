@@ -28,7 +28,7 @@ pub(super) fn id(oid: Oid) -> ObjectId {
 }
 
 /// The tree of a folder, if there is one.
-fn folder(folders: &Folders, repo: &Repository, root: &ObjectId, path: &str) -> PortResult<Option<Oid>> {
+pub(super) fn folder(folders: &Folders, repo: &Repository, root: &ObjectId, path: &str) -> PortResult<Option<Oid>> {
     let root = oid(root)?;
     if path.is_empty() || path == "." {
         return Ok(Some(root));

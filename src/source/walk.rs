@@ -137,6 +137,19 @@ pub(super) fn walk(
     Ok(out)
 }
 
+/// Names of files and folders at which two trees differ, without what lies below them.
+pub(super) fn names(repo: &Repository, loose: &Loose, old: Option<Oid>, new: Option<Oid>) -> PortResult<Vec<String>> {
+    let odb = repo.odb().map_err(|e| failed(&e))?;
+    let side = |tree: Option<Oid>| Side::open(&odb, loose, tree.as_ref().map(Oid::as_bytes));
+    let mut level = Level { path: "".into(), old: side(old)?, new: side(new)? };
+    // A file that became a folder stands in two places.
+    let mut out = std::collections::BTreeSet::new();
+    while let Step::Pair { path, .. } = level.step()? {
+        out.insert(path);
+    }
+    Ok(out.into_iter().collect())
+}
+
 #[cfg(test)]
 mod tests {
     use super::{super::folder::Folders, *};
@@ -283,6 +296,9 @@ mod tests {
         fn any_two_trees_differ_where_libgit2_says_so(old in files(), new in files()) {
             let (_folder, repo) = repo();
             let (old, new) = (tree_of(&repo, &old), tree_of(&repo, &new));
+            let first = |path: &str| path.split('/').next().unwrap().to_owned();
+            let on_top: std::collections::BTreeSet<String> = oracle(&repo, old, new).iter().map(|(path, ..)| first(path)).collect();
+            prop_assert_eq!(names(&repo, &Loose::default(), Some(old), Some(new)).unwrap(), Vec::from_iter(on_top));
             prop_assert_eq!(paths(&walk(&repo, &Loose::default(), Some(old), Some(new), "").unwrap()), oracle(&repo, old, new));
         }
     }

@@ -53,6 +53,14 @@ pub fn event_of_model(model: &Name, seq: u64) -> Vec<u8> {
 pub fn events_of_model(model: &Name) -> Vec<u8> {
     format!("E/{model}/").into_bytes()
 }
+pub fn event_of_commit(commit: &ObjectId, seq: u64) -> Vec<u8> {
+    let mut key = events_of_commit(commit);
+    key.extend_from_slice(&seq.to_be_bytes());
+    key
+}
+pub fn events_of_commit(commit: &ObjectId) -> Vec<u8> {
+    format!("C/{commit}/").into_bytes()
+}
 pub fn fact(name: &str) -> Vec<u8> {
     format!("x/{name}").into_bytes()
 }

@@ -246,6 +246,25 @@ impl Store {
         let events: Result<Vec<Option<Event>>, _> = seqs.iter().map(|s| self.get(&key::event(*s))).collect();
         Ok(events?.into_iter().flatten().collect())
     }
+    /// The first events that a commit caused and the newest, oldest first, about `limit` of them; and whether there are others between. Both
+    /// ends count: how it began, and how it stands.
+    pub fn events_of_commit(&self, commit: &ObjectId, limit: usize) -> Result<(Vec<Event>, bool), StoreError> {
+        let (prefix, half) = (key::events_of_commit(commit), limit.div_ceil(2));
+        let mut items = self.0.records.prefix(&prefix);
+        let mut seqs: Vec<u64> = Vec::new();
+        while seqs.len() < half
+            && let Some((key, value)) = items.next()?
+        {
+            seqs.push(record::decode(&key, &value)?);
+        }
+        let first = seqs.last().copied().filter(|_| seqs.len() == half);
+        let newest: Vec<u64> = if first.is_some() { self.newest(&prefix, half + 1)? } else { vec![] };
+        // One more than is shown tells whether any was left out.
+        let cut = newest.len() > half && newest.first().zip(first).is_some_and(|(newest, first)| *newest > first);
+        seqs.extend(newest.into_iter().skip(usize::from(cut)).filter(|seq| first.is_some_and(|first| *seq > first)));
+        let events: Result<Vec<Option<Event>>, _> = seqs.iter().map(|s| self.get(&key::event(*s))).collect();
+        Ok((events?.into_iter().flatten().collect(), cut))
+    }
     /// The sequence number of the newest event; 0 before the first.
     pub fn last_event(&self) -> Result<u64, StoreError> {
         Ok(self.newest_events(1)?.first().map_or(0, |e| e.seq))

@@ -34,6 +34,24 @@ fn what_was_committed_is_there_after_opening_again() {
 }
 
 #[test]
+fn a_commit_has_its_first_events_and_its_newest() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    let of = |commit: &str, n: u64| NewEvent { commit: Some(ObjectId(commit.into())), ..event(&n.to_string()) };
+    let batch = (1..=10).fold(Batch::new(), |b, n| b.event(of("ab", n)).event(of("abc", n)));
+    store.commit(batch).unwrap();
+    let told = |commit: &str, limit| {
+        let (events, cut) = store.events_of_commit(&ObjectId(commit.into()), limit).unwrap();
+        (events.iter().map(|e| e.message.clone()).collect::<Vec<_>>().join(" "), cut)
+    };
+    assert_eq!(told("ab", 100), ("1 2 3 4 5 6 7 8 9 10".into(), false));
+    assert_eq!(told("ab", 10), ("1 2 3 4 5 6 7 8 9 10".into(), false));
+    assert_eq!(told("abc", 8), ("1 2 3 4 7 8 9 10".into(), true));
+    assert_eq!(told("abc", 2), ("1 10".into(), true));
+    assert_eq!(told("none", 10), (String::new(), false));
+}
+
+#[test]
 fn a_second_daemon_is_refused_by_name() {
     let dir = tempfile::tempdir().unwrap();
     let _first = Store::open(dir.path()).unwrap();

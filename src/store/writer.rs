@@ -262,6 +262,9 @@ impl State {
             if let Some(model) = &event.model {
                 encoded.push((key::event_of_model(model, event.seq), Some(record::encode(&event.seq)?)));
             }
+            if let Some(commit) = &event.commit {
+                encoded.push((key::event_of_commit(commit, event.seq), Some(record::encode(&event.seq)?)));
+            }
             committed.events.push(event);
         }
         *next_event += committed.events.len() as u64;

@@ -5,6 +5,7 @@
 mod api;
 mod artifacts;
 mod cli;
+mod commits;
 mod data;
 mod delivery;
 mod demo;

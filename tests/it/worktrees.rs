@@ -15,7 +15,7 @@ use trimtab::{
     source::{Credentials, GitSource, SourceConfig},
 };
 
-fn git(at: &Path, args: &[&str]) {
+pub fn git(at: &Path, args: &[&str]) {
     let who = ["-c", "user.name=Ada", "-c", "user.email=ada@example.com"];
     let out = Command::new("git").args(who).args(args).current_dir(at).output().unwrap();
     assert!(out.status.success(), "{args:?}: {}", String::from_utf8_lossy(&out.stderr));
