@@ -114,6 +114,7 @@ fn alone(state: &mut State, word: &str) -> Vec<Command> {
         "sync" => vec![Command::Sync],
         "fleet" | "models" => state.open(Screen::Fleet),
         "runs" | "experiments" => state.open(Screen::Experiments),
+        "timeline" => state.open(Screen::TimeLine),
         "events" => state.open(Screen::Events),
         "plan" => state.open(Screen::Plan),
         "help" => state.open(Screen::Help),

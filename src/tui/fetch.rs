@@ -3,6 +3,7 @@
 use super::{
     log::{Flowed, Follow, Output},
     state::{Command, Difference, Message},
+    timeline::{LISTED, Lately},
     tracked,
 };
 use crate::{
@@ -52,7 +53,7 @@ impl Hands {
                     before.abort();
                 }
             }
-            Command::Sync | Command::Post { .. } => {
+            Command::Sync | Command::Post { .. } | Command::Revert { .. } => {
                 tokio::spawn(async move { tell(&send, answer(&client, command).await) });
             }
             fetch => self.fetch(fetch),
@@ -114,6 +115,25 @@ async fn answer(client: &Client, command: Command) -> Result<Message, ClientErro
             Message::Version(Box::new(client.get(&format!("/api/v1/models/{m}/versions/{v}")).await?))
         }
         Command::FetchEvents => Message::Events(client.get("/api/v1/events?limit=500").await?),
+        Command::FetchCommits => {
+            Message::Lately(Lately::Commits(client.get(&format!("/api/v1/commits?limit={LISTED}")).await?))
+        }
+        Command::FetchCommit(id) => {
+            Message::Lately(Lately::Page(Box::new(client.get(&format!("/api/v1/commits/{id}")).await?)))
+        }
+        Command::FetchRevert(id) => {
+            let body = RevertBody { commit: id.to_string(), dry_run: true, on: None };
+            let undo = match client.post("/api/v1/revert", &body).await {
+                // Why it cannot be done is what the screen is to show.
+                Err(ClientError::Refused(why)) => Err(why),
+                other => Ok(Box::new(other?)),
+            };
+            Message::Lately(Lately::Undo(id, undo))
+        }
+        Command::Revert { commit, on } => {
+            let body = RevertBody { commit: commit.to_string(), dry_run: false, on: Some(on) };
+            Message::Said(client.post::<Reverted>("/api/v1/revert", &body).await?.message)
+        }
         Command::FetchPlan => Message::Plan(Box::new(client.get("/api/v1/plan").await?)),
         Command::FetchDiff(m) => Message::Diff(Box::new(Difference {
             fields: client.get(&format!("/api/v1/models/{m}/diff")).await?,

@@ -16,7 +16,7 @@ pub enum Act {
     Diff,
     Rollout,
     Runs,
-    Events,
+    TimeLine,
     Plan,
     Help,
     Back,
@@ -52,7 +52,7 @@ pub type Key = (&'static str, &'static [KeyCode], Act, &'static str);
 
 /// Keys that mean the same everywhere.
 pub const KEYS: &[Key] = &[
-    ("enter", &[KeyCode::Enter], Act::Open, "open the model; on the plan: fold it"),
+    ("enter", &[KeyCode::Enter], Act::Open, "open the model, the commit; on the plan: fold it"),
     ("esc", &[KeyCode::Esc], Act::Back, "back; on the fleet: clear the filter"),
     (
         "j k ↓ ↑",
@@ -77,12 +77,12 @@ pub const KEYS: &[Key] = &[
     ("o", &[KeyCode::Char('o')], Act::Rollout, "its rollout: shares over the steps, analyses with their curves"),
     ("r", &[KeyCode::Char('r')], Act::Runs, "tracked runs of the model; with none selected: all experiments"),
     ("p", &[KeyCode::Char('p')], Act::Plan, "plan of the whole fleet"),
-    ("t", &[KeyCode::Char('t')], Act::Events, "time line"),
+    ("t", &[KeyCode::Char('t')], Act::TimeLine, "time line: commits, and what came of each"),
     ("s", &[KeyCode::Char('s')], Act::Sync, "fetch and reconcile now"),
     ("P H A", &[KeyCode::Char('P')], Act::Promote, "rollout: promote, hold or go on, abort"),
     ("", &[KeyCode::Char('H')], Act::Hold, ""),
     ("", &[KeyCode::Char('A')], Act::Abort, ""),
-    ("R", &[KeyCode::Char('R')], Act::Rollback, "push a commit that undoes the newest change"),
+    ("R", &[KeyCode::Char('R')], Act::Rollback, "push a revert: of the newest change, on the time line of a commit"),
     (
         "/",
         &[KeyCode::Char('/')],
@@ -127,7 +127,8 @@ pub const COMMANDS: &[(&str, &str, &str)] = &[
     ("diff", "NAME", "what Git asks for against what is live"),
     ("rollout", "NAME", "its rollout: steps, shares, analyses"),
     ("plan", "", "plan of the whole fleet"),
-    ("events", "", "time line"),
+    ("timeline", "", "commits, and what came of each"),
+    ("events", "", "all that happened, newest first"),
     ("experiments", "", "what runs are tracked of, models or not"),
     ("sync", "", "fetch and reconcile now"),
     ("refresh", "NAME", "new snapshots of its data"),

@@ -7,6 +7,7 @@ use super::{
     log::{Flow, Flowed, Follow, Log, LogView, Output},
     outline::Outline,
     ranking::Ranking,
+    timeline::{self, Lately, Timeline},
     tracked::{Told, Tracked, Want, Wish},
 };
 use crate::{api::types::*, model::*};
@@ -30,6 +31,11 @@ pub enum Screen {
     Run(String, RunId),
     /// Runs of an experiment beside each other.
     Compare(String, Vec<RunId>),
+    /// Commits, with what each caused.
+    TimeLine,
+    Commit(ObjectId),
+    /// What undoing a commit would do.
+    Revert(ObjectId),
     Events,
     Plan,
     Help,
@@ -59,6 +65,9 @@ pub enum Command {
     FetchVersion(Name, VersionNumber),
     FetchDiff(Name),
     FetchEvents,
+    FetchCommits,
+    FetchCommit(ObjectId),
+    FetchRevert(ObjectId),
     FetchPlan,
     FetchExperiments,
     /// A page of tracked runs.
@@ -79,6 +88,11 @@ pub enum Command {
     Post {
         model: Name,
         verb: String,
+    },
+    /// Undoes a commit, as was decided on another.
+    Revert {
+        commit: ObjectId,
+        on: ObjectId,
     },
     Quit,
 }
@@ -104,6 +118,7 @@ pub enum Message {
         flowed: Flowed,
     },
     Tracked(Told),
+    Lately(Lately),
     /// An event of the daemon; `None`: look at everything again.
     Happened(Option<Event>),
     Said(String),
@@ -190,6 +205,7 @@ pub struct State {
     /// The version that is chosen on the model's page, once it was fetched.
     pub version: Option<Version>,
     pub events: Vec<Event>,
+    pub timeline: Timeline,
     pub plan: Option<FleetPlan>,
     pub outline: Outline,
     pub diff: Option<Difference>,
@@ -234,6 +250,7 @@ impl State {
             page: Page::default(),
             version: None,
             events: vec![],
+            timeline: Timeline::default(),
             plan: None,
             outline: Outline::default(),
             diff: None,
@@ -294,6 +311,7 @@ impl State {
                 shown.get(self.place_among(&shown)).map(|m| m.name.clone())
             }
             Screen::Plan => self.plan.as_ref().and_then(|p| self.outline.subject(p)),
+            Screen::TimeLine | Screen::Commit(_) | Screen::Revert(_) => None,
             Screen::Experiments | Screen::Events | Screen::Help => None,
         }
     }
@@ -377,6 +395,7 @@ impl State {
             Screen::Experiments | Screen::Runs(_) | Screen::Run(..) | Screen::Compare(..) => {
                 self.tracked.needed(&self.screen)
             }
+            Screen::TimeLine | Screen::Commit(_) | Screen::Revert(_) => timeline::needed(self),
             Screen::Events => vec![Command::FetchEvents],
             Screen::Plan => vec![Command::FetchPlan],
         }
@@ -434,7 +453,10 @@ impl State {
 
     /// The question before a command is done.
     fn question_of(&self, command: &Command) -> Option<String> {
-        let Command::Post { model, verb } = command else { return None };
+        let Command::Post { model, verb } = command else {
+            let Command::Revert { commit, .. } = command else { return None };
+            return timeline::question(self, commit);
+        };
         Some(match verb.as_str() {
             "rollback" => {
                 // What broke a spec is newer than what is in force.

@@ -12,6 +12,7 @@ mod model;
 mod plan;
 mod rollout;
 mod steer;
+mod timeline;
 mod tracked;
 
 fn revision() -> Revision {
@@ -346,7 +347,7 @@ fn help_events_and_the_empty_fleet() {
     let mut state = filled();
     key(&mut state, KeyCode::Char('?'));
     insta::assert_snapshot!("help_80", screen(&state, 80, 24));
-    key(&mut state, KeyCode::Char('t'));
+    type_line(&mut state, ":events");
     update(
         &mut state,
         Message::Events(vec![
@@ -380,7 +381,7 @@ fn back_leads_to_where_one_came_from_and_q_leaves_only_from_the_fleet() {
     key(&mut state, KeyCode::Char('t'));
     key(&mut state, KeyCode::Char('?'));
     key(&mut state, KeyCode::Char('?'));
-    assert_eq!(state.screen, Screen::Events);
+    assert_eq!(state.screen, Screen::TimeLine);
     assert_eq!(key(&mut state, KeyCode::Esc), [Command::FetchModel(first.clone())]);
     key(&mut state, KeyCode::Char('l'));
     key(&mut state, KeyCode::Enter);
@@ -498,6 +499,7 @@ proptest! {
         update(&mut state, Message::Model(Box::new(detail())));
         for code in keys {
             let commands = key(&mut state, code);
+            timeline::serve(&mut state, &commands);
             tracked::serve(&mut state, commands);
             seen(&mut state, width, height);
         }

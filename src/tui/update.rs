@@ -7,7 +7,7 @@ use super::{
     outline::Outline,
     output,
     state::{Command, Message, Mode, Part, Screen, State, held},
-    tracked,
+    timeline, tracked,
 };
 use crate::{
     api::types::{Fleet, ModelSummary},
@@ -49,6 +49,7 @@ pub fn update(state: &mut State, message: Message) -> Vec<Command> {
         Message::Log { turn, flowed } if turn == state.log.turn => return on_output(state, flowed),
         Message::Log { .. } => {}
         Message::Tracked(told) => return tracked::take(state, told),
+        Message::Lately(told) => return timeline::take(state, told),
         Message::Happened(event) => return on_event(state, event),
         Message::Said(text) => state.note = text,
         Message::Reachable(up) => {
@@ -170,6 +171,9 @@ fn on_event(state: &mut State, event: Option<Event>) -> Vec<Command> {
         Screen::Plan if event.as_ref().is_none_or(|e| e.seq > 0 || e.model.is_some()) => {
             commands.push(Command::FetchPlan);
         }
+        Screen::TimeLine | Screen::Commit(_) if event.as_ref().is_none_or(|e| e.seq > 0) => {
+            commands.extend(timeline::on_event(state));
+        }
         Screen::Model(m) | Screen::Rollout(m) if about(m) => commands.push(Command::FetchModel(m.clone())),
         Screen::Diff(m) if about(m) => commands.push(Command::FetchDiff(m.clone())),
         // The next stage of the pipeline may have begun.
@@ -209,6 +213,7 @@ fn on_key(state: &mut State, key: KeyEvent) -> Vec<Command> {
         return vec![Command::Quit];
     }
     match state.mode.clone() {
+        Mode::Confirm(command @ Command::Revert { .. }) => timeline::answered(state, command, key),
         Mode::Confirm(command) => {
             state.mode = Mode::Normal;
             if key.code == KeyCode::Char('y') { vec![command] } else { vec![] }
@@ -271,9 +276,14 @@ fn is_tracked(screen: &Screen) -> bool {
     matches!(screen, Screen::Runs(_) | Screen::Run(..) | Screen::Compare(..))
 }
 
+/// What the open screen has a meaning of its own for.
+fn own(state: &mut State, act: Act) -> Option<Vec<Command>> {
+    tracked::on_act(state, act).or_else(|| output::on_act(state, act)).or_else(|| timeline::on_act(state, act))
+}
+
 fn on_act(state: &mut State, act: Act) -> Vec<Command> {
     state.note.clear();
-    if let Some(commands) = tracked::on_act(state, act).or_else(|| output::on_act(state, act)) {
+    if let Some(commands) = own(state, act) {
         return commands;
     }
     let subject = state.subject();
@@ -311,7 +321,7 @@ fn on_act(state: &mut State, act: Act) -> Vec<Command> {
         Act::Rollout => return subject.map_or(vec![], |m| state.open(Screen::Rollout(m))),
         Act::Diff => return subject.map_or(vec![], |m| state.open(Screen::Diff(m))),
         Act::Runs => return state.open(subject.map_or(Screen::Experiments, |m| Screen::Runs(m.to_string()))),
-        Act::Events => return state.open(Screen::Events),
+        Act::TimeLine => return state.open(Screen::TimeLine),
         Act::Plan => return state.open(Screen::Plan),
         Act::Help if state.screen == Screen::Help => return state.back(),
         Act::Help => return state.open(Screen::Help),
@@ -362,7 +372,7 @@ fn on_act(state: &mut State, act: Act) -> Vec<Command> {
 }
 
 /// How far an act moves.
-fn steps(act: Act, page: isize) -> Option<isize> {
+pub(super) fn steps(act: Act, page: isize) -> Option<isize> {
     Some(match act {
         Act::Up => -1,
         Act::Down => 1,
@@ -374,7 +384,7 @@ fn steps(act: Act, page: isize) -> Option<isize> {
     })
 }
 
-fn moved(state: &mut State, by: isize) {
+pub(super) fn moved(state: &mut State, by: isize) {
     match state.screen {
         // What is told of a version follows the choice of another.
         Screen::Model(_) if matches!(state.page.part, Part::Versions | Part::Metrics) => {

@@ -98,7 +98,7 @@ fn columns_stand_below_each_other_in_every_script() {
     // In a test's buffer a wide character takes one cell, and an empty one follows.
     assert!(text.contains("山田太郎"), "{text}");
     let mut state = filled();
-    key(&mut state, KeyCode::Char('t'));
+    type_line(&mut state, ":events");
     let by = |author: &str| Event { author: Some(author.into()), ..event(EventKind::RunStarted, "train") };
     let mut terminal = Terminal::new(TestBackend::new(80, 6)).unwrap();
     update(&mut state, Message::Events(vec![by("山田太郎"), by("Ada"), by("山田太郎と仲間たち")]));

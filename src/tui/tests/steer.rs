@@ -55,10 +55,13 @@ fn a_rollout_is_held_and_goes_on_by_the_same_key() {
 
 #[test]
 fn what_is_not_seen_is_not_acted_on() {
-    for place in "t?".chars() {
+    for place in [":events", "p", "?"] {
         let mut state = filled();
         type_line(&mut state, "/fraud");
-        key(&mut state, KeyCode::Char(place));
+        match place.strip_prefix(':') {
+            Some(_) => drop(type_line(&mut state, place)),
+            None => place.chars().for_each(|c| drop(key(&mut state, KeyCode::Char(c)))),
+        }
         let open = state.screen.clone();
         for code in "HARPld".chars().map(KeyCode::Char).chain([KeyCode::Enter]) {
             assert_eq!(key(&mut state, code), [], "{code:?} on {place}");
@@ -80,12 +83,12 @@ fn what_is_not_seen_is_not_acted_on() {
 #[test]
 fn a_daemon_that_is_back_is_asked_for_all_that_is_shown() {
     let wanted = [
-        ("", None),
-        ("\n", Some(Command::FetchModel(name("pricing")))),
-        ("d", Some(Command::FetchDiff(name("pricing")))),
-        ("t", Some(Command::FetchEvents)),
-        ("p", Some(Command::FetchPlan)),
-        ("?", None),
+        ("", vec![]),
+        ("\n", vec![Command::FetchModel(name("pricing"))]),
+        ("d", vec![Command::FetchDiff(name("pricing"))]),
+        ("t", vec![Command::FetchCommits, Command::FetchEvents]),
+        ("p", vec![Command::FetchPlan]),
+        ("?", vec![]),
     ];
     for (at, also) in wanted {
         let mut state = filled();
@@ -97,9 +100,9 @@ fn a_daemon_that_is_back_is_asked_for_all_that_is_shown() {
 }
 
 #[test]
-fn the_time_line_has_each_event_once_and_in_order() {
+fn events_are_listed_once_each_and_in_order() {
     let mut state = filled();
-    key(&mut state, KeyCode::Char('t'));
+    type_line(&mut state, ":events");
     let numbered = |seq: u64| Event { seq, ..event(EventKind::RunStarted, "train") };
     let told = |state: &mut State, seq| drop(update(state, Message::Happened(Some(numbered(seq)))));
     update(&mut state, Message::Events(vec![numbered(1), numbered(2)]));

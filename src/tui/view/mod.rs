@@ -11,6 +11,7 @@ mod rollout;
 mod scale;
 mod simple;
 mod spark;
+mod timeline;
 mod tracked;
 
 use super::{
@@ -39,7 +40,7 @@ use ratatui::{
 pub fn draw(frame: &mut Frame, state: &State) -> Extent {
     let width = frame.area().width.into();
     let below = match state.question() {
-        Some(question) => confirmation(&question, width),
+        Some(question) => confirmation(&question, answers(state), width),
         None => vec![footer(state, width)],
     };
     let rows = u16::try_from(below.len()).unwrap_or(1);
@@ -57,6 +58,9 @@ pub fn draw(frame: &mut Frame, state: &State) -> Extent {
         Screen::Runs(_) => tracked::list(frame, body, state),
         Screen::Run(experiment, _) => tracked::run(frame, body, state, experiment),
         Screen::Compare(experiment, _) => tracked::compare(frame, body, state, experiment),
+        Screen::TimeLine => timeline::draw(frame, body, state),
+        Screen::Commit(id) => timeline::commit(frame, body, state, id),
+        Screen::Revert(id) => timeline::revert(frame, body, state, id),
         Screen::Events => simple::events(frame, body, state),
         Screen::Plan => plan::draw(frame, body, state),
         Screen::Help => {
@@ -76,6 +80,15 @@ pub fn ages(state: &State) -> String {
     let mut texts: Vec<String> = match &state.screen {
         Screen::Fleet => models().filter_map(|m| m.changed_by.as_ref()).map(|r| ago(r.time)).collect(),
         Screen::Events => state.events.iter().rev().take(SEEN + state.scroll).map(|e| ago(e.at)).collect(),
+        Screen::TimeLine => {
+            let commits = state.timeline.known().iter().map(|c| c.revision.time);
+            commits.chain(state.events.iter().rev().take(SEEN).map(|e| e.at)).map(ago).collect()
+        }
+        Screen::Commit(id) => {
+            let page = state.timeline.page_of(id);
+            let events = page.into_iter().flat_map(|p| p.events.iter().map(|e| e.at));
+            events.chain(page.map(|p| p.commit.revision.time)).map(ago).collect()
+        }
         Screen::Model(_) => {
             let page = state.model.iter();
             // Stages that run are counted in seconds.
@@ -96,7 +109,7 @@ pub fn ages(state: &State) -> String {
             let moving = state.model.iter().filter_map(|m| rollout::moving(&m.summary));
             moving.map(|(_, r)| format!("{} {}", fleet::stage(r, now), ago(r.started))).collect()
         }
-        Screen::Diff(_) | Screen::Log(..) | Screen::Help => vec![],
+        Screen::Diff(_) | Screen::Log(..) | Screen::Revert(_) | Screen::Help => vec![],
     };
     if matches!(state.screen, Screen::Fleet | Screen::Model(_)) {
         let rollouts = models().flat_map(|m| &m.environments).filter_map(|e| e.rollout.as_ref());
@@ -248,6 +261,15 @@ fn hints(state: &State) -> Vec<Hint> {
             out.extend(chosen.then_some(("d", "diff")));
             out.extend([("s", "sync"), (":", "command")]);
         }
+        Screen::TimeLine => {
+            out.push(("esc", "back"));
+            if !state.timeline.known().is_empty() {
+                out.extend([("enter", "open"), ("R", "revert"), ("j k", "choose")]);
+            }
+            out.extend([("s", "sync"), (":", "command")]);
+        }
+        Screen::Commit(_) => out.extend([("esc", "back"), ("R", "revert"), ("j k", "scroll"), (":", "command")]),
+        Screen::Revert(_) => out.extend([("esc", "back"), ("j k", "scroll"), (":", "command")]),
         Screen::Events => {
             out.extend([("esc", "back"), ("j k", "scroll"), ("g G", "top, end"), ("s", "sync"), (":", "command")]);
         }
@@ -273,15 +295,19 @@ fn laid_out(hints: Vec<Hint>, width: usize) -> Vec<Span<'static>> {
     out
 }
 
+/// Which keys answer no: where a plan is read before, its keys move in it.
+fn answers(state: &State) -> &'static str {
+    if matches!(state.screen, Screen::Revert(_)) { "j k scroll, any other key no" } else { "any other key no" }
+}
+
 /// A question in as many rows as it needs, and the keys that answer it.
-fn confirmation(question: &str, width: usize) -> Vec<Line<'static>> {
-    const KEYS: &str = "  y yes, any other key no";
+fn confirmation(question: &str, answers: &str, width: usize) -> Vec<Line<'static>> {
     let mut rows = paint::told(&visible(question), width.saturating_sub(1), 0);
     let last = rows.pop().unwrap_or_default();
     let mut out: Vec<Line> = rows.iter().map(|r| Line::from(warn(&format!(" {r}")))).collect();
-    let keys = [strong("  y"), Span::raw(&KEYS[3..])];
+    let keys = [strong("  y"), Span::raw(format!(" yes, {answers}"))];
     let last = warn(&format!(" {last}"));
-    if last.width() + KEYS.len() <= width {
+    if last.width() + keys.iter().map(Span::width).sum::<usize>() <= width {
         out.push(Line::from([vec![last], keys.to_vec()].concat()));
     } else {
         out.extend([Line::from(last), clip(Line::from(keys.to_vec()), width)]);

@@ -1,4 +1,4 @@
-//! Screens that are lists of lines: time line, help.
+//! Screens that are lists of lines: events, help.
 
 use super::paint::{accent, age, bad, clip, dim, fold, good, pad, strong, visible, warn};
 use crate::{
@@ -36,8 +36,23 @@ pub fn events(frame: &mut Frame, area: Rect, state: &State) -> Extent {
     let now = state.now();
     let all: Vec<Line> = state.events.iter().rev().map(|e| event(e, now, true)).collect();
     let all = if all.is_empty() { vec![Line::from(dim(" nothing happened yet"))] } else { all };
-    let title = Line::from(vec![strong(" time line"), dim("  newest first")]);
+    let title = Line::from(vec![strong(" events"), dim("  newest first")]);
     lines(frame, area, state.scroll, Some(title), all)
+}
+
+/// A message in the colour of what it tells.
+pub fn toned(kind: EventKind, message: &str) -> Span<'static> {
+    match kind {
+        EventKind::RunFailed
+        | EventKind::GateFailed
+        | EventKind::RolloutAborted
+        | EventKind::RevertCommitted
+        | EventKind::SpecBroken
+        | EventKind::SourceUnreachable => bad(message),
+        EventKind::Promoted | EventKind::VersionRegistered | EventKind::RolledBack => good(message),
+        EventKind::RetireHeld | EventKind::ReplicaDied => warn(message),
+        _ => Span::raw(message.to_owned()),
+    }
 }
 
 /// One event; on a model's own page without its name.
@@ -45,18 +60,7 @@ pub fn event(e: &Event, now: Now, named: bool) -> Line<'static> {
     let commit = e.commit.as_ref().map_or("       ".to_owned(), |c| c.short().to_owned());
     let author = e.author.as_deref().map(visible).unwrap_or_default();
     let model = e.model.as_ref().map_or("", Name::as_str);
-    let message = super::paint::gist(&e.message);
-    let message = match e.kind {
-        EventKind::RunFailed
-        | EventKind::GateFailed
-        | EventKind::RolloutAborted
-        | EventKind::RevertCommitted
-        | EventKind::SpecBroken
-        | EventKind::SourceUnreachable => bad(&message),
-        EventKind::Promoted | EventKind::VersionRegistered | EventKind::RolledBack => good(&message),
-        EventKind::RetireHeld | EventKind::ReplicaDied => warn(&message),
-        _ => Span::raw(message),
-    };
+    let message = toned(e.kind, &super::paint::gist(&e.message));
     let mut spans =
         vec![dim(&format!(" {commit} {:>4}  ", age(now.wall.0 - e.at.0))), Span::raw(format!("{} ", pad(&author, 9)))];
     if named {
