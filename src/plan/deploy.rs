@@ -64,7 +64,7 @@ fn cool(input: &Input, desired: &DesiredModel, environment: &Name, deployment: &
         let why = reasons::asked(desired, &format!("environment.{environment}.keep_warm"), None, over);
         draft.act(Action::Cool { environment: environment.clone(), release: warm.release }, vec![why]);
     } else {
-        draft.look_again = [draft.look_again, Some(warm.until)].into_iter().flatten().min();
+        draft.look_at(warm.until);
     }
 }
 
@@ -140,7 +140,7 @@ impl Environment<'_> {
         if now >= watch.until {
             return;
         }
-        draft.look_again = [draft.look_again, Some(now.plus(EVERY_MS).min(watch.until))].into_iter().flatten().min();
+        draft.look_at(now.plus(EVERY_MS).min(watch.until));
         let served = self.input.served.get(&self.deploy.environment);
         let burns = served.and_then(|served| rollout::burning(slo, served));
         // What nobody is there to answer is counted for no release.

@@ -71,7 +71,11 @@ impl Draft {
     }
     fn wait(&mut self, waiting: Waiting, until: Option<SteadyMs>) {
         self.waiting.push(waiting);
-        self.look_again = [self.look_again, until].into_iter().flatten().min();
+        until.into_iter().for_each(|at| self.look_at(at));
+    }
+    /// Has the model looked at again by then.
+    fn look_at(&mut self, at: SteadyMs) {
+        self.look_again = Some(self.look_again.map_or(at, |before| before.min(at)));
     }
 }
 
