@@ -69,7 +69,7 @@ pub fn needs_a_person(m: &ModelSummary) -> bool {
 }
 
 /// What needs a person comes first.
-pub(super) fn rank(m: &ModelSummary) -> u8 {
+fn rank(m: &ModelSummary) -> u8 {
     match (m.health, m.sync) {
         // It was retired.
         (Health::Missing, SyncStatus::Synced) => 5,
