@@ -1,5 +1,5 @@
 use super::*;
-use crate::plan::tests::{World, watched, world};
+use crate::plan::tests::{World, name, spec, world};
 
 fn production() -> Name {
     Name::new("production").unwrap()
@@ -71,4 +71,68 @@ fn a_new_release_that_does_not_stay_up_is_taken_back_though_nothing_of_it_is_mea
     assert_eq!((*release, &**reason), (second, "its replica died 8 times in a row after it was ready: exit 3"));
     w.execute(&plan);
     assert!(w.plan(Some(&w.desired)).actions.iter().any(|p| matches!(p.action, Action::FinishRollout { .. })));
+}
+
+/// Production moved from v1 to v2 a moment ago, and an objective is watched.
+fn watched() -> (World, Release, Release) {
+    let mut w = world();
+    w.settle();
+    let slo = SloSpec { objectives: vec![Objective::Availability(0.999)], burn_rate: 14.4, watch: Millis(60_000) };
+    spec(&mut w.desired).slo = Some(Box::new(slo));
+    let first = w.observed.deployments["production"].stable.unwrap();
+    spec(&mut w.desired).stages[0].params.insert("depth".into(), 8.into());
+    w.settle();
+    let second = w.observed.deployments["production"].stable.unwrap();
+    assert_ne!(first, second);
+    let until = w.now.steady.plus(60_000);
+    w.observed.deployments.get_mut("production").unwrap().watch = Some(Watch { back: first, until });
+    (w, first, second)
+}
+
+#[test]
+fn a_new_release_that_burns_an_objective_is_taken_back_and_then_git_is_told() {
+    let (mut w, first, second) = watched();
+    let plan = w.plan(Some(&w.desired));
+    assert_eq!((plan.actions.len(), plan.look_again), (0, Some(w.now.steady.plus(1_000))));
+    let bad = TrafficStats { requests: 100, errors: 50, ..TrafficStats::default() };
+    w.served.insert(name("production"), Served { since: bad.clone(), recent: bad });
+    let plan = w.plan(Some(&w.desired));
+    let [Planned { action: Action::Reject { release, reason, .. }, .. }] = &plan.actions[..] else {
+        panic!("{plan:?}")
+    };
+    assert_eq!(
+        (*release, reason.as_str()),
+        (second, "availability 0.999 is broken: 50.00 % of 100 requests, 500 × its budget")
+    );
+    w.execute(&plan);
+    // Its warm replica takes over in the very next plan, and no commit is made before.
+    spec(&mut w.desired).deploy[1].on_failure = OnFailure::Revert;
+    w.may_push = true;
+    let plan = w.plan(Some(&w.desired));
+    let moves: Vec<&Action> =
+        plan.actions.iter().map(|p| &p.action).filter(|a| !matches!(a, Action::WriteLock { .. })).collect();
+    assert!(matches!(moves[..], [Action::FinishRollout { release, .. }] if *release == first), "{moves:?}");
+    w.execute(&plan);
+    let plan = w.plan(Some(&w.desired));
+    let reverts = |a: &Action| matches!(a, Action::Revert { rejected, .. } if *rejected == second);
+    assert!(plan.actions.iter().any(|p| reverts(&p.action)), "{plan:?}");
+    assert_eq!(plan.health, Health::Degraded);
+}
+
+#[test]
+fn what_goes_back_to_a_release_that_is_not_warm_waits_for_it_and_nothing_burns_once_the_watch_is_over() {
+    let (mut w, first, second) = watched();
+    let bad = TrafficStats { requests: 100, errors: 50, ..TrafficStats::default() };
+    w.served.insert(name("production"), Served { since: bad.clone(), recent: bad });
+    let mut later = w.clone();
+    w.execute(&w.plan(Some(&w.desired)));
+    w.replicas.get_mut("production").unwrap().retain(|r| r.release == second);
+    let plan = w.plan(Some(&w.desired));
+    let goes =
+        |a: &Action| matches!(a, Action::SetRollout { rollout: Some(r), .. } if (r.to, r.steps.len()) == (first, 0));
+    assert!(plan.actions.iter().any(|p| goes(&p.action)), "{plan:?}");
+
+    later.now.steady = later.now.steady.plus(60_000);
+    let plan = later.plan(Some(&later.desired));
+    assert!(plan.actions.is_empty() && plan.look_again.is_none(), "{plan:?}");
 }
