@@ -2,10 +2,12 @@
 
 use crate::{model::*, ports::*};
 use serde::Deserialize;
-use std::time::Duration;
+use std::{io::Read, time::Duration};
 
 /// A server that has not answered by then has a trouble of its own.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// Bytes of an answer: a query for one figure has a few hundred, one that gives every series of a server has no end.
+const LARGEST: u64 = 1024 * 1024;
 
 #[derive(Deserialize)]
 #[serde(tag = "status", rename_all = "snake_case")]
@@ -50,7 +52,14 @@ fn one(address: &str, query: &str) -> Result<Option<f64>, String> {
     let answer = client.post(&url).form(&[("query", query)]).send();
     let answer = answer.map_err(|e| format!("{address} does not answer: {}", root(&e)))?;
     let status = answer.status();
-    let bytes = answer.bytes().map_err(|e| format!("{address} broke off: {}", root(&e)))?;
+    let mut bytes = Vec::new();
+    let read = answer.take(LARGEST + 1).read_to_end(&mut bytes);
+    read.map_err(|e| format!("{address} broke off: {}", root(&e)))?;
+    if bytes.len() as u64 > LARGEST {
+        return Err(format!(
+            "{address} answers with more than {LARGEST} bytes: the query is to give one figure: {query}"
+        ));
+    }
     let reply: Reply = serde_json::from_slice(&bytes)
         .map_err(|_| format!("{address} answers {status}, and not as Prometheus does"))?;
     value(reply, query)
@@ -75,8 +84,8 @@ fn value(reply: Reply, query: &str) -> Result<Option<f64>, String> {
 }
 
 /// What is behind an error of the client.
-fn root(e: &reqwest::Error) -> String {
-    let mut found: &dyn std::error::Error = e;
+fn root(e: &dyn std::error::Error) -> String {
+    let mut found = e;
     while let Some(deeper) = found.source() {
         found = deeper;
     }
@@ -106,5 +115,22 @@ mod tests {
         assert!(read(matrix).unwrap_err().contains("no single figure"));
         let refused = r#"{"status":"error","errorType":"bad_data","error":"parse error"}"#;
         assert_eq!(read(refused), Err("the query is refused: parse error".into()));
+    }
+
+    #[test]
+    fn an_answer_without_end_is_given_up() {
+        use std::io::Write;
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = format!("http://{}", listener.local_addr().unwrap());
+        let served = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            assert!(stream.read(&mut [0; 4096]).unwrap() > 0);
+            stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").unwrap();
+            // Until nobody reads any more.
+            while stream.write_all(&[b' '; 65536]).is_ok() {}
+        });
+        let error = one(&address, "up").unwrap_err();
+        assert!(error.contains("more than 1048576 bytes") && error.ends_with(": up"), "{error}");
+        served.join().unwrap();
     }
 }
