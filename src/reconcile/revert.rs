@@ -1,6 +1,11 @@
 //! The commit by which Git says again what serves, after a rollout was given up (`on_failure = "revert"`).
 
-use super::{Reconciler, queue::backoff, rollback::Goal};
+use super::{
+    Reconciler,
+    past::joined,
+    queue::backoff,
+    rollback::{Goal, folder},
+};
 use crate::{
     model::*,
     plan::{fingerprint, pins, release},
@@ -77,12 +82,14 @@ impl Reconciler {
         stable: Release,
     ) -> PortResult<Goal> {
         let source = &self.0.ports.source;
+        let (now, folders) = (self.loaded(), self.folders_of(desired));
         let mut undone = Vec::new();
         for commit in source.log(None, &head.commit, &self.paths(desired), LOOKED_AT)? {
             let before = source.resolve(&format!("{}^", commit.commit.0)).ok();
             undone.push(commit);
             let Some(before) = before else { break };
-            let loaded = self.load_revision(&before.commit.0)?;
+            // Of a hundred revisions of ten thousand models, one model is asked about.
+            let (loaded, _) = self.load_below(&now, &folders, &before)?;
             let then = loaded.state().models.get(&desired.spec.name).filter(|m| m.file == desired.file);
             let Some(then) = then else { continue };
             if self.release_of(then, observed)? == Some(stable) {
@@ -92,6 +99,13 @@ impl Reconciler {
         }
         // Data may have been pinned otherwise then; the version itself knows its commit.
         self.as_of_version(desired, head, stable.version)
+    }
+
+    /// Where that which a release is made from lies.
+    fn folders_of(&self, desired: &DesiredModel) -> Vec<String> {
+        let specs = self.source_status().path;
+        let shared = ["datasets", "environments", "analyses"].map(|name| joined(&specs, name));
+        [folder(desired).to_owned(), desired.code_path.clone()].into_iter().chain(shared).collect()
     }
 
     /// The release that a state asked for, where its version is known.
