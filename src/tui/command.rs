@@ -4,6 +4,7 @@ use super::{
     keymap::candidates,
     log::Output,
     state::{Command, Screen, State},
+    theme::Theme,
 };
 use crate::model::Name;
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
@@ -50,11 +51,14 @@ impl Line {
     /// Names that what stands after the command may become, in their order.
     pub fn names<'a>(&self, state: &'a State) -> BTreeSet<&'a str> {
         let Some((word, rest)) = self.stem().split_once(' ') else { return BTreeSet::new() };
-        let takes = candidates(word).any(|(name, takes, _)| *name == word && !takes.is_empty());
+        let rest = rest.to_lowercase();
+        let takes = candidates(word).find(|(name, ..)| *name == word).map_or("", |(_, takes, _)| takes);
+        if takes == "THEME" {
+            return Theme::names().filter(|n| n.starts_with(&rest)).collect();
+        }
         let models = state.fleet.iter().flat_map(|f| &f.models).map(|m| m.name.as_str());
         let experiments = state.tracked.experiments.known().iter().filter(|_| word == "runs").map(|e| e.name.as_str());
-        let rest = rest.to_lowercase();
-        models.chain(experiments).filter(|n| takes && n.to_lowercase().starts_with(&rest)).collect()
+        models.chain(experiments).filter(|n| !takes.is_empty() && n.to_lowercase().starts_with(&rest)).collect()
     }
 
     /// What tab makes of it: the first command that it may become, or the next name.
@@ -79,6 +83,9 @@ impl Line {
 pub(super) fn run_line(state: &mut State, line: &str) -> Vec<Command> {
     let (word, rest) = line.trim().split_once(' ').unwrap_or((line.trim(), ""));
     let rest = rest.trim();
+    if word == "theme" {
+        return change_theme(state, rest);
+    }
     // Clients make experiments that are no models.
     if word == "runs" && !rest.is_empty() {
         return state.open(Screen::Runs(rest.to_owned()));
@@ -104,6 +111,19 @@ pub(super) fn run_line(state: &mut State, line: &str) -> Vec<Command> {
         "continue" => state.ask(post("rollout/resume".to_owned())),
         _ => alone(state, word),
     }
+}
+
+fn change_theme(state: &mut State, name: &str) -> Vec<Command> {
+    if name.is_empty() {
+        let all = Theme::names().collect::<Vec<_>>().join(", ");
+        state.note = format!("the theme is {}; there are: {all}", state.look.theme.name());
+        return vec![];
+    }
+    match name.parse() {
+        Ok(theme) => state.look = state.look.with(theme),
+        Err(why) => state.note = why,
+    }
+    vec![]
 }
 
 /// Words that are about no model.

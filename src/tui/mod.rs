@@ -12,14 +12,16 @@ mod log;
 mod ranking;
 mod run;
 mod state;
+mod theme;
 mod tracked;
 mod update;
 mod view;
 
 pub use log::{Flow, Flowed, Follow, Log, Output};
 pub use ranking::Ranking;
-pub use run::{End, run};
+pub use run::{End, Options, run};
 pub use state::{Command, Difference, Extent, Message, Mode, Screen, State};
+pub use theme::{Depth, Look, Theme};
 pub use tracked::{Told, Tracked, Want, Wish};
 pub use update::update;
 pub use view::draw;

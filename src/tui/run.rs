@@ -4,6 +4,7 @@ use super::{
     fetch::{Hands, Sender},
     guard::Guard,
     state::{Command, Extent, Message, State},
+    theme::{Depth, Look, Theme},
     update::update,
     view,
 };
@@ -29,9 +30,17 @@ pub enum End {
     Signal(i32),
 }
 
+/// What a person may choose before the UI opens.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    pub theme: Theme,
+}
+
 /// Opens the UI on this terminal until the person leaves or a signal asks for the end. The terminal is then as it was, also
 /// after an error or a panic.
-pub async fn run(client: Client) -> io::Result<End> {
+pub async fn run(client: Client, options: Options) -> io::Result<End> {
+    let mut state = State::new();
+    state.look = Look::new(options.theme, depth());
     // Before the terminal is taken: a signal that comes first ends the process as ever.
     let mut term = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -40,7 +49,7 @@ pub async fn run(client: Client) -> io::Result<End> {
     let (send, receive) = mpsc::unbounded_channel();
     // All in one task: a panic anywhere in it unwinds through the guard.
     tokio::select! {
-        done = show(client.clone(), send.clone(), receive) => done.map(|()| End::Left),
+        done = show(client.clone(), state, send.clone(), receive) => done.map(|()| End::Left),
         () = type_in(send.clone()) => Ok(End::Left),
         () = listen(client, send.clone()) => Ok(End::Left),
         () = tick(send) => Ok(End::Left),
@@ -50,11 +59,21 @@ pub async fn run(client: Client) -> io::Result<End> {
     }
 }
 
+/// How many colours this terminal shows.
+fn depth() -> Depth {
+    let of = |name| std::env::var(name).unwrap_or_default();
+    Depth::of(&of("NO_COLOR"), &of("COLORTERM"), &of("TERM"))
+}
+
 /// Draws what messages change, and does what they ask for.
-async fn show(client: Client, send: Sender, mut receive: mpsc::UnboundedReceiver<Message>) -> io::Result<()> {
+async fn show(
+    client: Client,
+    mut state: State,
+    send: Sender,
+    mut receive: mpsc::UnboundedReceiver<Message>,
+) -> io::Result<()> {
     let mut terminal: Terminal<CrosstermBackend<Stdout>> = Terminal::new(CrosstermBackend::new(io::stdout()))?;
     let mut hands = Hands::new(client, send);
-    let mut state = State::new();
     let mut shown = String::new();
     picture(&mut terminal, &mut state)?;
     while let Some(first) = receive.recv().await {

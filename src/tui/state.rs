@@ -5,6 +5,7 @@ use super::{
     filter::{Filter, Names},
     log::{Flow, Flowed, Follow, Log, Output},
     ranking::Ranking,
+    theme::Look,
     tracked::{Told, Tracked, Want, Wish},
 };
 use crate::{api::types::*, model::*};
@@ -136,6 +137,7 @@ pub struct State {
     pub reachable: bool,
     /// Seconds since the fleet was fetched, for ages.
     pub seconds: u64,
+    pub look: Look,
 }
 
 impl Default for State {
@@ -166,6 +168,7 @@ impl State {
             note: String::new(),
             reachable: true,
             seconds: 0,
+            look: Look::default(),
         }
     }
 

@@ -11,6 +11,7 @@ mod log;
 mod model;
 mod rollout;
 mod steer;
+mod theme;
 mod tracked;
 
 fn revision() -> Revision {

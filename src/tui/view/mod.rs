@@ -41,7 +41,7 @@ pub fn draw(frame: &mut Frame, state: &State) -> Extent {
         Layout::vertical([Constraint::Length(1), Constraint::Min(0), Constraint::Length(rows)]).areas(frame.area());
     frame.render_widget(Paragraph::new(header(state, width)), head);
     frame.render_widget(Paragraph::new(below), foot);
-    match &state.screen {
+    let extent = match &state.screen {
         Screen::Fleet => fleet::draw(frame, body, state),
         Screen::Model(_) => model::draw(frame, body, state),
         Screen::Rollout(name) => rollout::draw(frame, body, state, name),
@@ -57,7 +57,9 @@ pub fn draw(frame: &mut Frame, state: &State) -> Extent {
             let title = Line::from(strong(" keys"));
             simple::lines(frame, body, state.scroll, Some(title), help())
         }
-    }
+    };
+    state.look.dress(frame.buffer_mut());
+    extent
 }
 
 /// The texts that change by time alone.
@@ -327,9 +329,9 @@ fn help() -> Vec<Line<'static>> {
     ]));
     out.push(Line::from(vec![
         Span::raw("  traffic: "),
-        paint::accent("━━━"),
+        paint::stable("━━━"),
         Span::raw(" stable  "),
-        warn("╌╌╌"),
+        paint::new("╌╌╌"),
         Span::raw(" the new version"),
     ]));
     out.push(Line::raw(""));

@@ -1,40 +1,34 @@
-//! Colours and small words. With `NO_COLOR`, and on terminals that have none, everything is told by symbols and words alone.
+//! Text in roles, whose colours are the theme's, and small words. Nothing hangs on colour alone.
 
-use crate::{model::*, plan::render};
+use crate::{model::*, plan::render, tui::theme::Role};
 use ratatui::{
     style::{Color, Modifier, Style},
     text::{Line, Span},
 };
-use std::sync::LazyLock;
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
-static COLOUR: LazyLock<bool> = LazyLock::new(|| {
-    let of = |name| std::env::var(name).unwrap_or_default();
-    has_colours(&of("NO_COLOR"), &of("TERM"))
-});
-
-/// Whether colours are wanted, and the terminal has them.
-fn has_colours(no_color: &str, term: &str) -> bool {
-    // The DEC terminals up to the VT420 have none; names such as `vt100-am` are theirs too.
-    let plain = ["dumb", "vt1", "vt2", "vt3", "vt4"].iter().any(|t| term.starts_with(t)) || term.ends_with("-mono");
-    no_color.is_empty() && !plain
-}
-
-fn ink(text: &str, colour: Color) -> Span<'static> {
-    let style = if *COLOUR { Style::new().fg(colour) } else { Style::new() };
-    Span::styled(text.to_owned(), style)
+fn ink(text: &str, role: Role) -> Span<'static> {
+    Span::styled(text.to_owned(), Style::new().fg(role.colour()))
 }
 pub fn good(text: &str) -> Span<'static> {
-    ink(text, Color::Green)
+    ink(text, Role::Good)
 }
 pub fn bad(text: &str) -> Span<'static> {
-    ink(text, Color::Red)
+    ink(text, Role::Bad)
 }
 pub fn warn(text: &str) -> Span<'static> {
-    ink(text, Color::Yellow)
+    ink(text, Role::Warn)
 }
 pub fn accent(text: &str) -> Span<'static> {
-    ink(text, Color::Cyan)
+    ink(text, Role::Accent)
+}
+/// The stable release's share of a bar.
+pub fn stable(text: &str) -> Span<'static> {
+    ink(text, Role::Stable)
+}
+/// The new one's.
+pub fn new(text: &str) -> Span<'static> {
+    ink(text, Role::New)
 }
 pub fn dim(text: &str) -> Span<'static> {
     Span::styled(text.to_owned(), Style::new().add_modifier(Modifier::DIM))
@@ -45,9 +39,7 @@ pub fn strong(text: &str) -> Span<'static> {
 
 /// The colour of the n-th curve of a chart.
 pub fn curve_colour(n: usize) -> Color {
-    const COLOURS: [Color; 6] =
-        [Color::Cyan, Color::Yellow, Color::Magenta, Color::Green, Color::Blue, Color::LightRed];
-    if *COLOUR { COLOURS[n % COLOURS.len()] } else { Color::Reset }
+    Role::Curve(n).colour()
 }
 
 /// The letter of the n-th of some runs: curves are told apart by it as well.
@@ -97,32 +89,23 @@ pub fn age(ms: i64) -> String {
 
 /// `━━━━━━╌╌` : stable and new share of `width` cells, told apart by form and by colour.
 pub fn bar(new_share: f64, width: usize) -> [Span<'static>; 2] {
-    let new = ((new_share / 100.0) * width as f64).round() as usize;
-    let new = if new_share > 0.0 { new.clamp(1, width) } else { 0 };
-    [accent(&"━".repeat(width - new)), warn(&"╌".repeat(new))]
+    let cells = ((new_share / 100.0) * width as f64).round() as usize;
+    let cells = if new_share > 0.0 { cells.clamp(1, width) } else { 0 };
+    [stable(&"━".repeat(width - cells)), new(&"╌".repeat(cells))]
 }
 
-/// Cells of a column in which the new release has `new` cells from the bottom: below 0 none, above 1 all.
-pub fn share(new: f64, cells: usize) -> Span<'static> {
+/// Cells of a column in which the new release has `part` cells from the bottom: below 0 none, above 1 all.
+pub fn share(part: f64, cells: usize) -> Span<'static> {
     const EIGHTHS: [char; 7] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇'];
-    let eighths = (new * 8.0).round();
-    // Without colours an eighth would look like all of it, and two forms tell them apart.
-    if !*COLOUR {
-        return Span::raw(if new >= 0.5 { new_sign() } else { "█" }.repeat(cells));
-    }
+    let eighths = (part * 8.0).round();
     if eighths >= 8.0 {
-        return warn(&new_sign().repeat(cells));
+        return new(&"█".repeat(cells));
     }
     if eighths < 1.0 {
-        return accent(&"█".repeat(cells));
+        return stable(&"█".repeat(cells));
     }
     let text = EIGHTHS[(eighths as usize).clamp(1, 7) - 1].to_string().repeat(cells);
-    Span::styled(text, Style::new().fg(Color::Yellow).bg(Color::Cyan))
-}
-
-/// A cell of the new release.
-pub fn new_sign() -> &'static str {
-    if *COLOUR { "█" } else { "▒" }
+    Span::styled(text, Style::new().fg(Role::New.colour()).bg(Role::Stable.colour()))
 }
 
 /// The line in at most `width` cells; `…` says that it was longer.
@@ -213,21 +196,6 @@ pub fn wrap(text: &str, width: usize) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn terminals_without_colours_get_none() {
-        for (no_color, term, has) in [
-            ("", "xterm-256color", true),
-            ("", "", true),
-            ("", "screen", true),
-            ("", "dumb", false),
-            ("", "vt100", false),
-            ("", "vt220", false),
-            ("1", "xterm-256color", false),
-        ] {
-            assert_eq!(has_colours(no_color, term), has, "NO_COLOR={no_color} TERM={term}");
-        }
-    }
 
     #[test]
     fn text_is_folded_between_words_and_nothing_is_lost() {
