@@ -1,7 +1,5 @@
 //! Keys and commands, as k9s users expect them. The help screen is drawn from these tables.
 
-use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
-
 /// What a key asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Act {
@@ -41,52 +39,68 @@ pub enum Act {
     PageBefore,
 }
 
-/// A key as it is shown, its codes, and what it is for.
-pub type Key = (&'static str, &'static [KeyCode], Act, &'static str);
+/// What keys do by themselves, how the settings call it, and what it is for. Without words, it is told with the one before.
+pub struct Entry {
+    pub act: Act,
+    pub name: &'static str,
+    keys: &'static [&'static str],
+    pub what: &'static str,
+}
 
-/// Keys that mean the same everywhere.
-pub const KEYS: &[Key] = &[
-    ("enter", &[KeyCode::Enter], Act::Open, "open the model"),
-    ("esc", &[KeyCode::Esc], Act::Back, "back; on the fleet: clear the filter"),
-    ("j k ↓ ↑", &[KeyCode::Char('j'), KeyCode::Down], Act::Down, "down, up; ctrl-f, ctrl-b: a page"),
-    ("", &[KeyCode::Char('k'), KeyCode::Up], Act::Up, ""),
-    ("g G", &[KeyCode::Char('g'), KeyCode::Home], Act::Top, "to the top, to the end"),
-    ("", &[KeyCode::Char('G'), KeyCode::End], Act::Bottom, ""),
-    ("", &[KeyCode::PageDown], Act::PageDown, ""),
-    ("", &[KeyCode::PageUp], Act::PageUp, ""),
-    ("l", &[KeyCode::Char('l')], Act::Log, "output of the newest run, live; again: of the replicas"),
-    ("d", &[KeyCode::Char('d')], Act::Diff, "what Git asks for against what is live, and why"),
-    ("o", &[KeyCode::Char('o')], Act::Rollout, "its rollout: shares over the steps, analyses with their curves"),
-    ("r", &[KeyCode::Char('r')], Act::Runs, "tracked runs of the model; with none selected: all experiments"),
-    ("p", &[KeyCode::Char('p')], Act::Plan, "plan of the whole fleet"),
-    ("t", &[KeyCode::Char('t')], Act::Events, "time line"),
-    ("s", &[KeyCode::Char('s')], Act::Sync, "fetch and reconcile now"),
-    ("P H A", &[KeyCode::Char('P')], Act::Promote, "rollout: promote, hold or go on, abort"),
-    ("", &[KeyCode::Char('H')], Act::Hold, ""),
-    ("", &[KeyCode::Char('A')], Act::Abort, ""),
-    ("R", &[KeyCode::Char('R')], Act::Rollback, "push a commit that undoes the newest change"),
-    ("/", &[KeyCode::Char('/')], Act::Filter, "filter: words of name, health, sync; !word: not; owner: env: by:"),
-    ("S", &[KeyCode::Char('S')], Act::Order, "order: problems first, name, requests, p99, errors, newest change"),
-    (":", &[KeyCode::Char(':')], Act::Command, "a command; tab completes it, and names"),
-    ("?", &[KeyCode::Char('?')], Act::Help, "this help"),
-    ("q", &[KeyCode::Char('q')], Act::Quit, "back; on the fleet: leave, the daemon goes on (ctrl-c: at once)"),
+impl Entry {
+    /// The keys that it has by itself.
+    pub fn keys(&self) -> impl Iterator<Item = &'static str> + use<> {
+        self.keys.iter().copied()
+    }
+}
+
+const fn entry(act: Act, name: &'static str, keys: &'static [&'static str], what: &'static str) -> Entry {
+    Entry { act, name, keys, what }
+}
+
+/// What means the same everywhere.
+pub const KEYS: &[Entry] = &[
+    entry(Act::Open, "open", &["enter"], "open the model"),
+    entry(Act::Back, "back", &["esc"], "back; on the fleet: clear the filter"),
+    entry(Act::Down, "down", &["j", "down"], "down, up"),
+    entry(Act::Up, "up", &["k", "up"], ""),
+    entry(Act::PageDown, "page_down", &["ctrl-f", "pgdn", "ctrl-d"], "a page down"),
+    entry(Act::PageUp, "page_up", &["ctrl-b", "pgup", "ctrl-u"], "a page up"),
+    entry(Act::Top, "top", &["g", "home"], "to the top, to the end"),
+    entry(Act::Bottom, "bottom", &["G", "end"], ""),
+    entry(Act::Log, "logs", &["l"], "output of the newest run, live; again: of the replicas"),
+    entry(Act::Diff, "diff", &["d"], "what Git asks for against what is live, and why"),
+    entry(Act::Rollout, "rollout", &["o"], "its rollout: shares over the steps, analyses with their curves"),
+    entry(Act::Runs, "runs", &["r"], "tracked runs of the model; with none selected: all experiments"),
+    entry(Act::Plan, "plan", &["p"], "plan of the whole fleet"),
+    entry(Act::Events, "events", &["t"], "time line"),
+    entry(Act::Sync, "sync", &["s"], "fetch and reconcile now"),
+    entry(Act::Promote, "promote", &["P"], "rollout: promote, hold or go on, abort"),
+    entry(Act::Hold, "hold", &["H"], ""),
+    entry(Act::Abort, "abort", &["A"], ""),
+    entry(Act::Rollback, "rollback", &["R"], "push a commit that undoes the newest change"),
+    entry(Act::Filter, "filter", &["/"], "filter: words of name, health, sync; !word: not; owner: env: by:"),
+    entry(Act::Order, "order", &["S"], "order: problems first, name, requests, p99, errors, newest change"),
+    entry(Act::Command, "command", &[":"], "a command; tab completes it, and names"),
+    entry(Act::Help, "help", &["?"], "this help"),
+    entry(Act::Quit, "quit", &["q"], "back; on the fleet: leave, the daemon goes on (ctrl-c: at once)"),
 ];
 
-/// Keys that mean something else on the screens of tracked runs.
-pub const RUN_KEYS: &[Key] = &[
-    ("enter", &[KeyCode::Enter], Act::Open, "open the run; on a run: its chart alone, and back"),
-    ("space", &[KeyCode::Char(' ')], Act::Mark, "mark the run, or take its mark off"),
-    ("c", &[KeyCode::Char('c')], Act::Compare, "compare the marked runs"),
-    ("← →", &[KeyCode::Left], Act::Left, "compared runs that had no room"),
-    ("", &[KeyCode::Right], Act::Right, ""),
-    ("r", &[KeyCode::Char('r')], Act::Runs, "on a run: the list that it is of; on a list: all experiments"),
-    ("m M", &[KeyCode::Char('m')], Act::Metric, "choose the next metric, the one before"),
-    ("", &[KeyCode::Char('M')], Act::MetricBack, ""),
-    ("s", &[KeyCode::Char('s')], Act::Sort, "order: newest first, best of the metric, worst of it"),
-    ("/", &[KeyCode::Char('/')], Act::Filter, "filter as MLflow does: metrics.auc > 0.9 AND params.depth = '6'"),
-    ("n N", &[KeyCode::Char('n')], Act::NextPage, "the next 1,000 runs, those before"),
-    ("", &[KeyCode::Char('N')], Act::PageBefore, ""),
-    ("x", &[KeyCode::Char('x')], Act::Axis, "curves by step, or by time since the run's start"),
+/// What means something else on the screens of tracked runs, or something there alone.
+pub const RUN_KEYS: &[Entry] = &[
+    entry(Act::Open, "open", &["enter"], "open the run; on a run: its chart alone, and back"),
+    entry(Act::Mark, "mark", &["space"], "mark the run, or take its mark off"),
+    entry(Act::Compare, "compare", &["c"], "compare the marked runs"),
+    entry(Act::Left, "left", &["left"], "compared runs that had no room"),
+    entry(Act::Right, "right", &["right"], ""),
+    entry(Act::Runs, "runs", &["r"], "on a run: the list that it is of; on a list: all experiments"),
+    entry(Act::Metric, "metric", &["m"], "choose the next metric, the one before"),
+    entry(Act::MetricBack, "metric_back", &["M"], ""),
+    entry(Act::Sort, "sort", &["s"], "order: newest first, best of the metric, worst of it"),
+    entry(Act::Filter, "filter", &["/"], "filter as MLflow does: metrics.auc > 0.9 AND params.depth = '6'"),
+    entry(Act::NextPage, "next_page", &["n"], "the next 1,000 runs, those before"),
+    entry(Act::PageBefore, "page_before", &["N"], ""),
+    entry(Act::Axis, "axis", &["x"], "curves by step, or by time since the run's start"),
 ];
 
 /// A word after `:`, what it takes, and what it does.
@@ -114,19 +128,6 @@ pub const COMMANDS: &[(&str, &str, &str)] = &[
     ("help", "", "keys and commands"),
     ("quit", "", "leave; the daemon goes on"),
 ];
-
-/// What a key asks for; on screens of tracked runs their own keys come first.
-pub fn act_of(key: KeyEvent, on_runs: bool) -> Option<Act> {
-    if key.modifiers.contains(KeyModifiers::CONTROL) {
-        return match key.code {
-            KeyCode::Char('f' | 'd') => Some(Act::PageDown),
-            KeyCode::Char('b' | 'u') => Some(Act::PageUp),
-            _ => None,
-        };
-    }
-    let own = if on_runs { RUN_KEYS } else { &[] };
-    own.iter().chain(KEYS).find(|(_, codes, ..)| codes.contains(&key.code)).map(|(_, _, act, _)| *act)
-}
 
 /// The commands that a line may still become.
 pub fn candidates(line: &str) -> impl Iterator<Item = &'static (&'static str, &'static str, &'static str)> {

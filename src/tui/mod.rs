@@ -3,7 +3,9 @@
 //! Live from the daemon's events, and a frame is drawn only when something changed. Nothing is polled but tracked runs that go on
 //! while their screen is open: what clients of MLflow log has no events.
 
+mod bindings;
 mod command;
+mod config;
 mod fetch;
 mod filter;
 mod guard;
@@ -17,9 +19,10 @@ mod tracked;
 mod update;
 mod view;
 
+pub use config::{Bell, Config};
 pub use log::{Flow, Flowed, Follow, Log, Output};
 pub use ranking::Ranking;
-pub use run::{End, Options, run};
+pub use run::{End, run};
 pub use state::{Command, Difference, Extent, Message, Mode, Screen, State};
 pub use theme::{Depth, Look, Theme};
 pub use tracked::{Told, Tracked, Want, Wish};

@@ -1,12 +1,13 @@
 //! The terminal and the loop.
 
 use super::{
+    config::{Bell, Config},
     fetch::{Hands, Sender},
     guard::Guard,
     state::{Command, Extent, Message, State},
-    theme::{Depth, Look, Theme},
+    theme::{Depth, Look},
     update::update,
-    view,
+    view::{self, gist},
 };
 use crate::api::client::Client;
 use crossterm::event::{Event as Input, EventStream, KeyEventKind};
@@ -30,17 +31,12 @@ pub enum End {
     Signal(i32),
 }
 
-/// What a person may choose before the UI opens.
-#[derive(Debug, Clone, Default)]
-pub struct Options {
-    pub theme: Theme,
-}
-
 /// Opens the UI on this terminal until the person leaves or a signal asks for the end. The terminal is then as it was, also
 /// after an error or a panic.
-pub async fn run(client: Client, options: Options) -> io::Result<End> {
+pub async fn run(client: Client, config: Config) -> io::Result<End> {
     let mut state = State::new();
-    state.look = Look::new(options.theme, depth());
+    state.look = Look::new(config.theme, depth());
+    state.bindings = config.bindings;
     // Before the terminal is taken: a signal that comes first ends the process as ever.
     let mut term = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -49,7 +45,7 @@ pub async fn run(client: Client, options: Options) -> io::Result<End> {
     let (send, receive) = mpsc::unbounded_channel();
     // All in one task: a panic anywhere in it unwinds through the guard.
     tokio::select! {
-        done = show(client.clone(), state, send.clone(), receive) => done.map(|()| End::Left),
+        done = show(client.clone(), state, config.bell, send.clone(), receive) => done.map(|()| End::Left),
         () = type_in(send.clone()) => Ok(End::Left),
         () = listen(client, send.clone()) => Ok(End::Left),
         () = tick(send) => Ok(End::Left),
@@ -69,6 +65,7 @@ fn depth() -> Depth {
 async fn show(
     client: Client,
     mut state: State,
+    bell: Bell,
     send: Sender,
     mut receive: mpsc::UnboundedReceiver<Message>,
 ) -> io::Result<()> {
@@ -88,7 +85,7 @@ async fn show(
         }
         if commands.contains(&Command::Ring) {
             // Here, between two frames: nothing else is half written.
-            io::stdout().write_all(b"\x07").and_then(|()| io::stdout().flush())?;
+            io::stdout().write_all(rung(bell, &state.note).as_bytes()).and_then(|()| io::stdout().flush())?;
         }
         commands.into_iter().for_each(|c| hands.carry_out(c));
         // A second that changes no text is no reason to draw, nor is an answer that tells what is known.
@@ -99,6 +96,15 @@ async fn show(
         }
     }
     Ok(())
+}
+
+/// What a terminal is sent for its bell.
+fn rung(bell: Bell, note: &str) -> String {
+    match bell {
+        Bell::Silent => String::new(),
+        Bell::Ring => "\x07".to_owned(),
+        Bell::Osc9 => format!("\x1b]9;{}\x07", gist(note)),
+    }
 }
 
 /// Whether a message may change nothing: then it is no reason to draw by itself.
@@ -161,5 +167,18 @@ async fn tick(send: Sender) {
                 return;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_bell_is_as_it_was_settled() {
+        let note = "fraud: production: v6 → v7\u{1b}]0;x\u{7}";
+        assert_eq!(rung(Bell::Silent, note), "");
+        assert_eq!(rung(Bell::Ring, note), "\x07");
+        assert_eq!(rung(Bell::Osc9, note), "\x1b]9;fraud: production: v6 → v7\\u{1b}]0;x\\u{7}\x07");
     }
 }

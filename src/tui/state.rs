@@ -1,6 +1,7 @@
 //! What the screen is a function of. Pure.
 
 use super::{
+    bindings::Bindings,
     command::Line,
     filter::{Filter, Names},
     log::{Flow, Flowed, Follow, Log, Output},
@@ -138,6 +139,7 @@ pub struct State {
     /// Seconds since the fleet was fetched, for ages.
     pub seconds: u64,
     pub look: Look,
+    pub(super) bindings: Bindings,
 }
 
 impl Default for State {
@@ -169,6 +171,7 @@ impl State {
             reachable: true,
             seconds: 0,
             look: Look::default(),
+            bindings: Bindings::default(),
         }
     }
 

@@ -7,6 +7,7 @@ use ratatui::{Terminal, backend::TestBackend};
 
 mod burst;
 mod fleet;
+mod keys;
 mod log;
 mod model;
 mod rollout;

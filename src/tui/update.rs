@@ -2,7 +2,7 @@
 
 use super::{
     command::{Line, run_line, typed},
-    keymap::{Act, act_of},
+    keymap::Act,
     log::{Flowed, Output},
     state::{Command, Message, Mode, Screen, State, held},
     tracked,
@@ -166,7 +166,7 @@ fn on_key(state: &mut State, key: KeyEvent) -> Vec<Command> {
             state.select(place);
             vec![]
         }
-        Mode::Normal => act_of(key, is_tracked(&state.screen)).map_or(vec![], |act| on_act(state, act)),
+        Mode::Normal => state.bindings.act(key, is_tracked(&state.screen)).map_or(vec![], |act| on_act(state, act)),
     }
 }
 

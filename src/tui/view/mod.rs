@@ -11,11 +11,13 @@ mod spark;
 mod tracked;
 
 use super::{
-    keymap::{COMMANDS, KEYS, Key, RUN_KEYS, candidates},
+    bindings::Bindings,
+    keymap::{Act, COMMANDS, candidates},
     log::Output,
     state::{Extent, Mode, Screen, State, held},
 };
 use crate::{api::types::Counts, model::*};
+pub(super) use paint::gist;
 use paint::{bad, clip, dim, good, strong, visible, warn};
 use ratatui::{
     Frame,
@@ -23,6 +25,7 @@ use ratatui::{
     text::{Line, Span},
     widgets::Paragraph,
 };
+use unicode_width::UnicodeWidthStr;
 
 /// Draws the whole screen:
 /// ```text
@@ -55,7 +58,7 @@ pub fn draw(frame: &mut Frame, state: &State) -> Extent {
         Screen::Plan => simple::plan(frame, body, state),
         Screen::Help => {
             let title = Line::from(strong(" keys"));
-            simple::lines(frame, body, state.scroll, Some(title), help())
+            simple::lines(frame, body, state.scroll, Some(title), help(&state.bindings))
         }
     };
     state.look.dress(frame.buffer_mut());
@@ -137,7 +140,20 @@ fn header(state: &State, width: usize) -> Line<'static> {
     clip(Line::from(left), width)
 }
 
-type Hint = (&'static str, &'static str);
+/// What can be done, by one key or by a pair of them.
+struct Hint {
+    act: Act,
+    other: Option<Act>,
+    what: &'static str,
+}
+
+fn one(act: Act, what: &'static str) -> Hint {
+    Hint { act, other: None, what }
+}
+
+fn two(act: Act, other: Act, what: &'static str) -> Hint {
+    Hint { act, other: Some(other), what }
+}
 
 /// What can be done here, the most useful first.
 fn hints(state: &State) -> Vec<Hint> {
@@ -147,106 +163,134 @@ fn hints(state: &State) -> Vec<Hint> {
     let mut out: Vec<Hint> = vec![];
     let steer = |out: &mut Vec<Hint>| {
         if let Some(held) = rollout {
-            out.extend([("P", "promote"), ("H", if held { "go on" } else { "hold" }), ("A", "abort")]);
+            out.extend([
+                one(Act::Promote, "promote"),
+                one(Act::Hold, if held { "go on" } else { "hold" }),
+                one(Act::Abort, "abort"),
+            ]);
         }
         if wrong {
-            out.push(("R", "revert"));
+            out.push(one(Act::Rollback, "revert"));
         }
     };
     match state.screen {
         Screen::Fleet => {
             if subject.is_some() {
-                out.extend([("enter", "open"), ("d", "diff"), ("l", "logs")]);
+                out.extend([one(Act::Open, "open"), one(Act::Diff, "diff"), one(Act::Log, "logs")]);
             }
             steer(&mut out);
-            out.extend(rollout.is_some().then_some(("o", "rollout")));
-            out.push(("r", if subject.is_some() { "runs" } else { "experiments" }));
+            out.extend(rollout.is_some().then_some(one(Act::Rollout, "rollout")));
+            out.push(one(Act::Runs, if subject.is_some() { "runs" } else { "experiments" }));
             out.extend([
-                ("/", "filter"),
-                (":", "command"),
-                ("S", "order"),
-                ("p", "plan"),
-                ("t", "time line"),
-                ("s", "sync"),
-                ("q", "quit"),
+                one(Act::Filter, "filter"),
+                one(Act::Command, "command"),
+                one(Act::Order, "order"),
+                one(Act::Plan, "plan"),
+                one(Act::Events, "time line"),
+                one(Act::Sync, "sync"),
+                one(Act::Quit, "quit"),
             ]);
         }
         Screen::Rollout(_) => {
-            out.push(("esc", "back"));
+            out.push(one(Act::Back, "back"));
             steer(&mut out);
             out.extend([
-                ("j k", "choose an analysis"),
-                ("enter", "model"),
-                ("l", "logs"),
-                ("d", "diff"),
-                (":", "command"),
+                two(Act::Down, Act::Up, "choose an analysis"),
+                one(Act::Open, "model"),
+                one(Act::Log, "logs"),
+                one(Act::Diff, "diff"),
+                one(Act::Command, "command"),
             ]);
         }
         Screen::Model(_) | Screen::Diff(_) => {
-            out.push(("esc", "back"));
-            out.extend(rollout.is_some().then_some(("o", "rollout")));
+            out.push(one(Act::Back, "back"));
+            out.extend(rollout.is_some().then_some(one(Act::Rollout, "rollout")));
             steer(&mut out);
-            let other = if matches!(state.screen, Screen::Diff(_)) { ("enter", "open") } else { ("d", "diff") };
-            out.extend([other, ("l", "logs"), ("r", "runs"), ("j k", "scroll"), ("t", "time line"), (":", "command")]);
+            let other =
+                if matches!(state.screen, Screen::Diff(_)) { one(Act::Open, "open") } else { one(Act::Diff, "diff") };
+            out.extend([
+                other,
+                one(Act::Log, "logs"),
+                one(Act::Runs, "runs"),
+                two(Act::Down, Act::Up, "scroll"),
+                one(Act::Events, "time line"),
+                one(Act::Command, "command"),
+            ]);
         }
         Screen::Log(_, ref output) => {
             let other = if *output == Output::Runs { "replicas" } else { "next output" };
             out.extend([
-                ("esc", "back"),
-                ("l", other),
-                ("j k", "scroll"),
-                ("g", "top"),
-                ("G", "follow"),
-                ("enter", "model"),
+                one(Act::Back, "back"),
+                one(Act::Log, other),
+                two(Act::Down, Act::Up, "scroll"),
+                one(Act::Top, "top"),
+                one(Act::Bottom, "follow"),
+                one(Act::Open, "model"),
             ]);
         }
         Screen::Runs(_) => {
-            out.push(("esc", "back"));
+            out.push(one(Act::Back, "back"));
             if !state.tracked.list.runs.is_empty() {
                 let compare = state.tracked.list.marked.len() > 1;
-                out.extend([("enter", "open"), ("space", "mark")]);
-                out.extend(compare.then_some(("c", "compare")));
-                out.extend(state.tracked.list.next.is_some().then_some(("n", "next")));
-                out.extend((state.tracked.list.skipped() > 0).then_some(("N", "before")));
-                out.extend([("/", "filter"), ("s", "sort"), ("m", "metric")]);
+                out.extend([one(Act::Open, "open"), one(Act::Mark, "mark")]);
+                out.extend(compare.then_some(one(Act::Compare, "compare")));
+                out.extend(state.tracked.list.next.is_some().then_some(one(Act::NextPage, "next")));
+                out.extend((state.tracked.list.skipped() > 0).then_some(one(Act::PageBefore, "before")));
+                out.extend([one(Act::Filter, "filter"), one(Act::Sort, "sort"), one(Act::Metric, "metric")]);
             } else {
-                out.push(("/", "filter"));
+                out.push(one(Act::Filter, "filter"));
             }
-            out.extend([("r", "experiments"), (":", "command")]);
+            out.extend([one(Act::Runs, "experiments"), one(Act::Command, "command")]);
         }
         Screen::Experiments => {
-            out.extend([("esc", "back"), ("enter", "open"), ("/", "find"), ("j k", "choose"), (":", "command")]);
+            out.extend([
+                one(Act::Back, "back"),
+                one(Act::Open, "open"),
+                one(Act::Filter, "find"),
+                two(Act::Down, Act::Up, "choose"),
+                one(Act::Command, "command"),
+            ]);
         }
         Screen::Run(..) | Screen::Compare(..) => {
             let alone = if state.tracked.page.alone { "all" } else { "chart alone" };
-            out.push(("esc", "back"));
+            out.push(one(Act::Back, "back"));
             let cut = matches!(state.screen, Screen::Compare(..)) && state.extent.last > 0;
-            out.extend(cut.then_some(("← →", "other runs")));
-            out.extend([("j k", "choose"), ("enter", alone), ("m", "next metric")]);
-            out.extend([("x", "step or time"), (":", "command")]);
+            out.extend(cut.then_some(two(Act::Left, Act::Right, "other runs")));
+            out.extend([two(Act::Down, Act::Up, "choose"), one(Act::Open, alone), one(Act::Metric, "next metric")]);
+            out.extend([one(Act::Axis, "step or time"), one(Act::Command, "command")]);
         }
         Screen::Events | Screen::Plan => {
-            out.extend([("esc", "back"), ("j k", "scroll"), ("g G", "top, end"), ("s", "sync"), (":", "command")]);
+            out.extend([
+                one(Act::Back, "back"),
+                two(Act::Down, Act::Up, "scroll"),
+                two(Act::Top, Act::Bottom, "top, end"),
+                one(Act::Sync, "sync"),
+                one(Act::Command, "command"),
+            ]);
         }
-        Screen::Help => out.extend([("esc", "back"), ("j k", "scroll")]),
+        Screen::Help => out.extend([one(Act::Back, "back"), two(Act::Down, Act::Up, "scroll")]),
     }
     out
 }
 
-/// As many as fit whole; help is always among them.
-fn laid_out(hints: Vec<Hint>, width: usize) -> Vec<Span<'static>> {
-    const HELP: Hint = ("?", "help");
-    let size = |h: &Hint| h.0.chars().count() + h.1.chars().count() + 3;
+/// As many as fit whole; help is always among them. What has no key is no hint.
+fn laid_out(state: &State, width: usize) -> Vec<Span<'static>> {
+    let shown = |h: Hint| {
+        let other = h.other.and_then(|a| state.bindings.key(a)).map_or(String::new(), |k| format!(" {k}"));
+        Some((state.bindings.key(h.act)? + &other, h.what))
+    };
+    let size = |h: &(String, &str)| h.0.width() + h.1.width() + 3;
+    let help = shown(one(Act::Help, "help"));
     // The space before the first, and none after the last.
-    let mut room = (width + 1).saturating_sub(size(&HELP));
+    let mut room = (width + 1).saturating_sub(help.as_ref().map_or(0, size));
     let mut out = vec![Span::raw(" ")];
-    let fitting = hints.into_iter().take_while(|h| {
+    let fitting = hints(state).into_iter().filter_map(shown).take_while(|h| {
         let fits = size(h) <= room;
         room = room.saturating_sub(size(h));
         fits
     });
-    out.extend(fitting.flat_map(|(key, what)| [strong(key), dim(&format!(" {what}  "))]));
-    out.extend([strong(HELP.0), dim(&format!(" {}", HELP.1))]);
+    out.extend(fitting.flat_map(|(key, what)| [strong(&key), dim(&format!(" {what}  "))]));
+    out.extend(help.iter().flat_map(|(key, what)| [strong(key), dim(&format!(" {what}"))]));
     out
 }
 
@@ -294,14 +338,14 @@ fn footer(state: &State, width: usize) -> Line<'static> {
             let found = format!("  {} of {all}   enter keeps, esc clears", state.shown().len());
             vec![strong(" /"), Span::raw(visible(text)), Span::raw("▏"), dim(&found)]
         }
-        Mode::Normal if !state.note.is_empty() => vec![warn(&format!(" {}", paint::gist(&state.note)))],
+        Mode::Normal if !state.note.is_empty() => vec![warn(&format!(" {}", gist(&state.note)))],
         Mode::Normal | Mode::Confirm(_) => {
             let mut line = vec![];
             if state.screen == Screen::Fleet && !state.filter.is_empty() {
                 line.extend([strong(&format!(" /{}", visible(&state.filter))), dim(" esc clears ")]);
             }
             let used: usize = line.iter().map(Span::width).sum();
-            line.extend(laid_out(hints(state), width.saturating_sub(used)));
+            line.extend(laid_out(state, width.saturating_sub(used)));
             line
         }
     };
@@ -313,12 +357,16 @@ type Listed = (&'static str, &'static str, &'static str);
 /// ```text
 ///   enter     open the model
 /// ```
-fn help() -> Vec<Line<'static>> {
-    let pair = |name: &str, what: &'static str| Line::from(vec![strong(&format!("  {name:<12}")), Span::raw(what)]);
-    let keys = |all: &'static [Key]| all.iter().filter(|k| !k.0.is_empty()).map(|(name, _, _, what)| pair(name, what));
-    let mut out: Vec<Line> = keys(KEYS).collect();
+fn help(bindings: &Bindings) -> Vec<Line<'static>> {
+    const LONGEST: usize = 13;
+    let pair = |name: &str, what: &'static str| {
+        let gap = " ".repeat(LONGEST.saturating_sub(name.width()));
+        Line::from(vec![strong(&format!("  {name}{gap}  ")), Span::raw(what)])
+    };
+    let keys = |on_runs| bindings.told(on_runs).into_iter().map(move |(keys, what)| pair(&keys, what));
+    let mut out: Vec<Line> = keys(false).collect();
     out.extend([Line::raw(""), Line::from(strong(" on screens of tracked runs"))]);
-    out.extend(keys(RUN_KEYS));
+    out.extend(keys(true));
     out.push(Line::raw(""));
     out.push(Line::from(vec![
         good("  ✓ healthy   "),

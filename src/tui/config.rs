@@ -1,0 +1,131 @@
+//! What a person settled for the terminal UI in a file of theirs:
+//! ```toml
+//! theme = "dark"
+//! bell = "osc9"          # or true, or false
+//!
+//! [keys]
+//! plan = "p"
+//! page_down = ["ctrl-f", "pgdn"]
+//! ```
+//! Pure: the file is read by whoever opens the UI.
+
+use super::{
+    bindings::{Bindings, Stroke},
+    keymap::{KEYS, RUN_KEYS},
+    theme::Theme,
+};
+use crate::{
+    model::Diagnostic,
+    spec::decode::{File, Table},
+};
+
+/// How the end of a rollout is told beside the note.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Bell {
+    Silent,
+    #[default]
+    Ring,
+    /// A notification of the desktop, where the terminal makes one of it.
+    Osc9,
+}
+
+/// What was settled; the rest is as ever.
+#[derive(Debug, Clone, Default)]
+pub struct Config {
+    pub theme: Theme,
+    pub bell: Bell,
+    pub(super) bindings: Bindings,
+}
+
+impl Config {
+    /// Reads a file, or says all that is wrong with it.
+    pub fn read(path: &str, bytes: &[u8]) -> Result<Self, Vec<Diagnostic>> {
+        File::read_bare(path, bytes, |root| Self {
+            theme: root.parsed("theme", str::parse).unwrap_or_default(),
+            bell: root.flag_or("bell", |on| if on { Bell::Ring } else { Bell::Silent }, bell).unwrap_or_default(),
+            bindings: root.table("keys").map(bindings).unwrap_or_default(),
+        })
+        .map(|(config, _)| config)
+    }
+}
+
+fn bell(text: &str) -> Result<Bell, String> {
+    if text == "osc9" { Ok(Bell::Osc9) } else { Err("write true, false or \"osc9\"".into()) }
+}
+
+fn bindings(mut table: Table<'_>) -> Bindings {
+    let mut bindings = Bindings::default();
+    let mut chosen: Vec<&'static str> = vec![];
+    for name in KEYS.iter().chain(RUN_KEYS).map(|e| e.name) {
+        if chosen.contains(&name) {
+            continue;
+        }
+        if let Some(strokes) = table.each(name, str::parse::<Stroke>) {
+            bindings.bind(name, &strokes);
+            chosen.push(name);
+        }
+    }
+    for name in chosen {
+        if let Some((stroke, other)) = bindings.conflict(name) {
+            let label = format!("give `{other}` another key as well, or this one another");
+            table.error_at(name, format!("`{stroke}` is the key of `{other}` already"), label);
+        }
+    }
+    table.finish();
+    bindings
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{spec::render, tui::keymap::Act};
+    use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
+
+    #[test]
+    fn what_is_settled_is_read() {
+        let text =
+            "theme = \"light\"\nbell = false\n[keys]\nplan = \"ctrl-p\"\npage_down = [\"pgdn\", \"z\"]\nsync = []\n";
+        let config = Config::read("tui.toml", text.as_bytes()).unwrap();
+        assert_eq!((config.theme, config.bell), (Theme::Light, Bell::Silent));
+        let act = |code, with| config.bindings.act(KeyEvent::new(code, with), false);
+        assert_eq!(act(KeyCode::Char('p'), KeyModifiers::CONTROL), Some(Act::Plan));
+        assert_eq!(act(KeyCode::Char('p'), KeyModifiers::NONE), None);
+        assert_eq!(act(KeyCode::Char('z'), KeyModifiers::NONE), Some(Act::PageDown));
+        assert_eq!(act(KeyCode::Char('f'), KeyModifiers::CONTROL), None, "instead of what it had");
+        assert_eq!(act(KeyCode::Char('s'), KeyModifiers::NONE), None, "without any key");
+        assert_eq!(act(KeyCode::Char('d'), KeyModifiers::NONE), Some(Act::Diff), "the others are as ever");
+        for (text, is) in [("", Bell::Ring), ("bell = true", Bell::Ring), ("bell = \"osc9\"", Bell::Osc9)] {
+            assert_eq!(Config::read("tui.toml", text.as_bytes()).unwrap().bell, is);
+        }
+    }
+
+    #[test]
+    fn keys_may_change_places() {
+        for text in
+            ["[keys]\nplan = \"t\"\nevents = \"p\"", "[keys]\nsort = \"s\"", "[keys]\nopen = [\"enter\", \"z\"]"]
+        {
+            Config::read("tui.toml", text.as_bytes()).unwrap();
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_is_told_with_its_place() {
+        for (text, place, said) in [
+            ("theme = \"drak\"", "tui.toml:1:9", "there is no theme `drak`; there are: default, dark"),
+            ("\nthem = \"dark\"", "tui.toml:2:1", "did you mean `theme`?"),
+            ("bell = \"osc\"", "tui.toml:1:8", "write true, false or \"osc9\""),
+            ("bell = 1", "tui.toml:1:8", "write true, false or \"osc9\""),
+            ("theme = \"dark", "tui.toml:1:", "not valid TOML"),
+            ("[keys]\nplam = \"p\"", "tui.toml:2:1", "did you mean `plan`?"),
+            ("[keys]\nplan = \"return\"", "tui.toml:2:8", "write a character, ctrl-f"),
+            ("[keys]\nplan = [\"p\", \"ctrl-c\"]", "tui.toml:2:14", "ctrl-c leaves at once"),
+            ("[keys]\nplan = 3", "tui.toml:2:8", "a string or a list of strings"),
+            ("[keys]\nplan = \"t\"", "tui.toml:2:8", "`t` is the key of `events` already"),
+            ("[keys]\nplan = \"x\"", "tui.toml:2:8", "`x` is the key of `axis` already"),
+            ("[keys]\nmark = \"j\"", "tui.toml:2:8", "`j` is the key of `down` already"),
+        ] {
+            let told = render::text(&Config::read("tui.toml", text.as_bytes()).unwrap_err());
+            assert!(told.contains(place) && told.contains(said), "{text}: {told}");
+        }
+    }
+}
