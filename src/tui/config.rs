@@ -1,6 +1,7 @@
 //! What a person settled for the terminal UI in a file of theirs:
 //! ```toml
 //! theme = "dark"
+//! mouse = false          # the terminal selects text then
 //! bell = "osc9"          # or true, or false
 //!
 //! [keys]
@@ -30,11 +31,19 @@ pub enum Bell {
 }
 
 /// What was settled; the rest is as ever.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Config {
     pub theme: Theme,
     pub bell: Bell,
+    /// Whether clicks and the wheel are heard. Text is then selected with shift.
+    pub mouse: bool,
     pub(super) bindings: Bindings,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self { theme: Theme::default(), bell: Bell::default(), mouse: true, bindings: Bindings::default() }
+    }
 }
 
 impl Config {
@@ -43,6 +52,7 @@ impl Config {
         File::read_bare(path, bytes, |root| Self {
             theme: root.parsed("theme", str::parse).unwrap_or_default(),
             bell: root.flag_or("bell", |on| if on { Bell::Ring } else { Bell::Silent }, bell).unwrap_or_default(),
+            mouse: root.flag("mouse").unwrap_or(true),
             bindings: root.table("keys").map(bindings).unwrap_or_default(),
         })
         .map(|(config, _)| config)
@@ -83,10 +93,9 @@ mod tests {
 
     #[test]
     fn what_is_settled_is_read() {
-        let text =
-            "theme = \"light\"\nbell = false\n[keys]\nplan = \"ctrl-p\"\npage_down = [\"pgdn\", \"z\"]\nsync = []\n";
+        let text = "theme = \"light\"\nbell = false\nmouse = false\n[keys]\nplan = \"ctrl-p\"\npage_down = [\"pgdn\", \"z\"]\nsync = []\n";
         let config = Config::read("tui.toml", text.as_bytes()).unwrap();
-        assert_eq!((config.theme, config.bell), (Theme::Light, Bell::Silent));
+        assert_eq!((config.theme, config.bell, config.mouse), (Theme::Light, Bell::Silent, false));
         let act = |code, with| config.bindings.act(KeyEvent::new(code, with), false);
         assert_eq!(act(KeyCode::Char('p'), KeyModifiers::CONTROL), Some(Act::Plan));
         assert_eq!(act(KeyCode::Char('p'), KeyModifiers::NONE), None);
@@ -95,7 +104,8 @@ mod tests {
         assert_eq!(act(KeyCode::Char('s'), KeyModifiers::NONE), None, "without any key");
         assert_eq!(act(KeyCode::Char('d'), KeyModifiers::NONE), Some(Act::Diff), "the others are as ever");
         for (text, is) in [("", Bell::Ring), ("bell = true", Bell::Ring), ("bell = \"osc9\"", Bell::Osc9)] {
-            assert_eq!(Config::read("tui.toml", text.as_bytes()).unwrap().bell, is);
+            let config = Config::read("tui.toml", text.as_bytes()).unwrap();
+            assert_eq!((config.bell, config.mouse), (is, true));
         }
     }
 

@@ -3,6 +3,7 @@
 use crossterm::{
     cursor::Show,
     execute,
+    style::Print,
     terminal::{EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode},
 };
 use std::{
@@ -20,6 +21,10 @@ type Hook = Arc<dyn Fn(&PanicHookInfo<'_>) + Send + Sync>;
 /// said since.
 static TAKEN: AtomicBool = AtomicBool::new(false);
 
+/// Buttons and the wheel are told, with places beyond the 223rd column. Not crossterm's own, which has every move told as well.
+const MOUSE: &str = "\x1b[?1000h\x1b[?1006h";
+const NO_MOUSE: &str = "\x1b[?1006l\x1b[?1000l";
+
 /// Holds the terminal raw and on its alternate screen; dropping it gives the terminal back as it was. A panic gives it back
 /// before its message is printed, so that the message can be read.
 pub(super) struct Guard {
@@ -28,7 +33,7 @@ pub(super) struct Guard {
 
 impl Guard {
     /// Takes the terminal. After an error it is as it was.
-    pub fn take() -> io::Result<Self> {
+    pub fn take(mouse: bool) -> io::Result<Self> {
         let before: Hook = std::panic::take_hook().into();
         let next = before.clone();
         std::panic::set_hook(Box::new(move |info| {
@@ -39,6 +44,9 @@ impl Guard {
         TAKEN.store(true, Ordering::SeqCst);
         enable_raw_mode()?;
         execute!(io::stdout(), EnterAlternateScreen)?;
+        if mouse {
+            execute!(io::stdout(), Print(MOUSE))?;
+        }
         Ok(guard)
     }
 }
@@ -57,7 +65,7 @@ impl Drop for Guard {
 fn give_back() {
     if TAKEN.swap(false, Ordering::SeqCst) {
         // A terminal that is gone cannot be given back, and there is nowhere to say so.
-        let _ = execute!(io::stdout(), LeaveAlternateScreen, Show);
+        let _ = execute!(io::stdout(), Print(NO_MOUSE), LeaveAlternateScreen, Show);
         let _ = disable_raw_mode();
     }
 }
@@ -120,7 +128,7 @@ mod tests {
     }
 
     fn end_in_this_way(ending: &str) -> io::Result<()> {
-        let _guard = Guard::take()?;
+        let _guard = Guard::take(true)?;
         print!("TAKEN");
         io::Write::flush(&mut io::stdout())?;
         // Until the other end has looked at the terminal.
@@ -147,6 +155,10 @@ mod tests {
             assert!(was_raw, "{ending}: it was never taken: {seen:?}");
             assert!(as_before, "{ending}: other attributes than before: {seen:?}");
             assert!(at("\x1b[?1049h") < at("TAKEN") && at("TAKEN") < at("\x1b[?1049l"), "{ending}: {seen:?}");
+            assert!(
+                at(MOUSE) < at("TAKEN") && at("TAKEN") < at(NO_MOUSE) && at(NO_MOUSE) < at("SAID"),
+                "{ending}: {seen:?}"
+            );
             assert!(at("\x1b[?1049l") < at("SAID") && at("\x1b[?25h") < at("SAID"), "{ending}: {seen:?}");
             assert_eq!(seen.matches("\x1b[?1049l").count(), 1, "{ending}: {seen:?}");
         }

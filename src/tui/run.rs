@@ -4,7 +4,7 @@ use super::{
     config::{Bell, Config},
     fetch::{Hands, Sender},
     guard::Guard,
-    state::{Command, Extent, Message, State},
+    state::{Command, Drawn, Message, State},
     theme::{Depth, Look},
     update::update,
     view::{self, gist},
@@ -41,7 +41,7 @@ pub async fn run(client: Client, config: Config) -> io::Result<End> {
     let mut term = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut hangup = signal(SignalKind::hangup())?;
-    let _guard = Guard::take()?;
+    let _guard = Guard::take(config.mouse)?;
     let (send, receive) = mpsc::unbounded_channel();
     // All in one task: a panic anywhere in it unwinds through the guard.
     tokio::select! {
@@ -118,11 +118,11 @@ fn is_quiet(message: &Message, state: &State) -> bool {
     }
 }
 
-/// Draws, and notes how far that can be scrolled.
+/// Draws, and notes what was drawn.
 fn picture(terminal: &mut Terminal<CrosstermBackend<Stdout>>, state: &mut State) -> io::Result<()> {
-    let mut extent = Extent::default();
-    terminal.draw(|f| extent = view::draw(f, state))?;
-    state.drawn(extent);
+    let mut drawn = Drawn::default();
+    terminal.draw(|f| drawn = view::draw(f, state))?;
+    state.drawn(drawn);
     Ok(())
 }
 
@@ -148,6 +148,7 @@ async fn type_in(send: Sender) {
     while let Some(Ok(event)) = input.next().await {
         let message = match event {
             Input::Key(key) if key.kind != KeyEventKind::Release => Message::Key(key),
+            Input::Mouse(event) => Message::Mouse(event),
             Input::Resize(..) => Message::Resized,
             _ => continue,
         };

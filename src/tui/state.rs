@@ -4,13 +4,15 @@ use super::{
     bindings::Bindings,
     command::Line,
     filter::{Filter, Names},
+    keymap::Act,
     log::{Flow, Flowed, Follow, Log, Output},
     ranking::Ranking,
     theme::Look,
     tracked::{Told, Tracked, Want, Wish},
 };
 use crate::{api::types::*, model::*};
-use crossterm::event::KeyEvent;
+use crossterm::event::{KeyEvent, MouseEvent};
+use ratatui::layout::Rect;
 
 /// Which screen is open.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -75,6 +77,7 @@ pub enum Command {
 #[derive(Debug, Clone)]
 pub enum Message {
     Key(KeyEvent),
+    Mouse(MouseEvent),
     Resized,
     Fleet(Box<Fleet>),
     Model(Box<ModelDetail>),
@@ -113,6 +116,22 @@ pub struct Extent {
     pub page: usize,
 }
 
+/// What a place on the screen stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Target {
+    /// So many rows down the list that is open, from its first.
+    Row(usize),
+    /// A hint of what can be done.
+    Hint(Act),
+}
+
+/// What was drawn.
+#[derive(Debug, Clone, Default)]
+pub struct Drawn {
+    pub extent: Extent,
+    pub targets: Vec<(Rect, Target)>,
+}
+
 /// Everything that is shown.
 #[derive(Debug, Clone)]
 pub struct State {
@@ -134,6 +153,8 @@ pub struct State {
     /// Lines scrolled down from the top.
     pub scroll: usize,
     pub extent: Extent,
+    /// What a click means, by where it is.
+    pub(super) targets: Vec<(Rect, Target)>,
     pub note: String,
     pub reachable: bool,
     /// Seconds since the fleet was fetched, for ages.
@@ -167,6 +188,7 @@ impl State {
             selected: None,
             scroll: 0,
             extent: Extent::default(),
+            targets: vec![],
             note: String::new(),
             reachable: true,
             seconds: 0,
@@ -390,10 +412,11 @@ impl State {
         Some(format!("{model} in {environment}: {what}?"))
     }
 
-    /// Notes what was drawn: how far it can be scrolled.
-    pub fn drawn(&mut self, extent: Extent) {
-        self.extent = extent;
-        self.scroll = self.scroll.min(extent.last);
+    /// Notes what was drawn: how far it can be scrolled, and what is where.
+    pub fn drawn(&mut self, drawn: Drawn) {
+        self.extent = drawn.extent;
+        self.targets = drawn.targets;
+        self.scroll = self.scroll.min(self.extent.last);
     }
 }
 

@@ -4,6 +4,7 @@ use super::{
     command::{Line, run_line, typed},
     keymap::Act,
     log::{Flowed, Output},
+    mouse::on_mouse,
     state::{Command, Message, Mode, Screen, State, held},
     tracked,
 };
@@ -17,6 +18,7 @@ const KEPT: usize = 5_000;
 pub fn update(state: &mut State, message: Message) -> Vec<Command> {
     match message {
         Message::Key(key) => return on_key(state, key),
+        Message::Mouse(event) => return on_mouse(state, event),
         Message::Fleet(mut fleet) => {
             state.ranking.sort(&mut fleet.models);
             state.fleet = Some(*fleet);
@@ -179,7 +181,7 @@ fn is_tracked(screen: &Screen) -> bool {
     matches!(screen, Screen::Runs(_) | Screen::Run(..) | Screen::Compare(..))
 }
 
-fn on_act(state: &mut State, act: Act) -> Vec<Command> {
+pub(super) fn on_act(state: &mut State, act: Act) -> Vec<Command> {
     state.note.clear();
     if let Some(commands) = tracked::on_act(state, act) {
         return commands;

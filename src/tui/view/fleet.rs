@@ -9,8 +9,9 @@
 //! ```
 
 use super::{
+    Targets,
     paint::{age, bad, bar, barred, clip, cut, dim, fold, gist, health, pad, strong, visible, warn},
-    symbol,
+    row_target, symbol,
 };
 use crate::{
     api::types::*,
@@ -29,7 +30,7 @@ use ratatui::{
 use unicode_width::UnicodeWidthStr;
 
 /// Draws the table; only rows that fit are built.
-pub fn draw(frame: &mut Frame, area: Rect, state: &State) -> Extent {
+pub fn draw(frame: &mut Frame, area: Rect, state: &State, targets: &mut Targets) -> Extent {
     let width = usize::from(area.width);
     let mut lines = banner(state, width);
     let shown = state.shown();
@@ -48,8 +49,10 @@ pub fn draw(frame: &mut Frame, area: Rect, state: &State) -> Extent {
         if lines.len() >= top + height {
             break;
         }
+        let from = lines.len();
         lines.push(columns.row(m, now, i == place));
         lines.extend(note(m, now).map(Line::from));
+        targets.push(row_target(area, from, lines.len(), i));
         rows += 1;
     }
     frame.render_widget(Paragraph::new(lines.into_iter().map(|l| clip(l, width)).collect::<Vec<_>>()), area);

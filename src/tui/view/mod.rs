@@ -14,14 +14,14 @@ use super::{
     bindings::Bindings,
     keymap::{Act, COMMANDS, candidates},
     log::Output,
-    state::{Extent, Mode, Screen, State, held},
+    state::{Drawn, Mode, Screen, State, Target, held},
 };
 use crate::{api::types::Counts, model::*};
 pub(super) use paint::gist;
 use paint::{bad, clip, dim, good, strong, visible, warn};
 use ratatui::{
     Frame,
-    layout::{Constraint, Layout},
+    layout::{Constraint, Layout, Rect},
     text::{Line, Span},
     widgets::Paragraph,
 };
@@ -33,25 +33,33 @@ use unicode_width::UnicodeWidthStr;
 ///  …the open screen…
 ///  enter open  d diff  l logs  p plan  t time line  s sync  / filter  : command  q quit  ? help
 /// ```
-pub fn draw(frame: &mut Frame, state: &State) -> Extent {
+pub fn draw(frame: &mut Frame, state: &State) -> Drawn {
     let width = frame.area().width.into();
-    let below = match state.question() {
-        Some(question) => confirmation(&question, width),
-        None => vec![footer(state, width)],
+    let (below, hints) = match state.question() {
+        Some(question) => (confirmation(&question, width), vec![]),
+        None => {
+            let (line, hints) = footer(state, width);
+            (vec![line], hints)
+        }
     };
     let rows = u16::try_from(below.len()).unwrap_or(1);
     let [head, body, foot] =
         Layout::vertical([Constraint::Length(1), Constraint::Min(0), Constraint::Length(rows)]).areas(frame.area());
     frame.render_widget(Paragraph::new(header(state, width)), head);
     frame.render_widget(Paragraph::new(below), foot);
+    let place = |(x, width, act): (usize, usize, Act)| {
+        let area = Rect::new(cells(x), foot.y, cells(width), foot.height);
+        (area.intersection(foot), Target::Hint(act))
+    };
+    let mut targets: Targets = hints.into_iter().map(place).collect();
     let extent = match &state.screen {
-        Screen::Fleet => fleet::draw(frame, body, state),
+        Screen::Fleet => fleet::draw(frame, body, state, &mut targets),
         Screen::Model(_) => model::draw(frame, body, state),
         Screen::Rollout(name) => rollout::draw(frame, body, state, name),
         Screen::Log(name, output) => simple::log(frame, body, state, name, output),
         Screen::Diff(name) => simple::diff(frame, body, state, name),
-        Screen::Experiments => tracked::experiments(frame, body, state),
-        Screen::Runs(_) => tracked::list(frame, body, state),
+        Screen::Experiments => tracked::experiments(frame, body, state, &mut targets),
+        Screen::Runs(_) => tracked::list(frame, body, state, &mut targets),
         Screen::Run(experiment, _) => tracked::run(frame, body, state, experiment),
         Screen::Compare(experiment, _) => tracked::compare(frame, body, state, experiment),
         Screen::Events => simple::events(frame, body, state),
@@ -62,7 +70,20 @@ pub fn draw(frame: &mut Frame, state: &State) -> Extent {
         }
     };
     state.look.dress(frame.buffer_mut());
-    extent
+    Drawn { extent, targets }
+}
+
+/// What is where.
+type Targets = Vec<(Rect, Target)>;
+
+/// The lines of a list from `from` up to `to` stand for one row of it.
+fn row_target(area: Rect, from: usize, to: usize, row: usize) -> (Rect, Target) {
+    let lines = Rect::new(area.x, area.y.saturating_add(cells(from)), area.width, cells(to.saturating_sub(from)));
+    (lines.intersection(area), Target::Row(row))
+}
+
+fn cells(n: usize) -> u16 {
+    u16::try_from(n).unwrap_or(u16::MAX)
 }
 
 /// The texts that change by time alone.
@@ -273,25 +294,32 @@ fn hints(state: &State) -> Vec<Hint> {
     out
 }
 
-/// As many as fit whole; help is always among them. What has no key is no hint.
-fn laid_out(state: &State, width: usize) -> Vec<Span<'static>> {
+/// Where hints are in their line: from which cell on, in how many, and what they do.
+type Hints = Vec<(usize, usize, Act)>;
+
+/// As many from cell `from` on as fit whole; help is always among them. What has no key is no hint.
+fn laid_out(state: &State, from: usize, width: usize) -> (Vec<Span<'static>>, Hints) {
     let shown = |h: Hint| {
         let other = h.other.and_then(|a| state.bindings.key(a)).map_or(String::new(), |k| format!(" {k}"));
-        Some((state.bindings.key(h.act)? + &other, h.what))
+        Some((state.bindings.key(h.act)? + &other, h.what, h.act))
     };
-    let size = |h: &(String, &str)| h.0.width() + h.1.width() + 3;
+    let size = |h: &(String, &str, Act)| h.0.width() + h.1.width() + 3;
     let help = shown(one(Act::Help, "help"));
     // The space before the first, and none after the last.
-    let mut room = (width + 1).saturating_sub(help.as_ref().map_or(0, size));
-    let mut out = vec![Span::raw(" ")];
+    let mut room = (width + 1).saturating_sub(from).saturating_sub(help.as_ref().map_or(0, size));
     let fitting = hints(state).into_iter().filter_map(shown).take_while(|h| {
         let fits = size(h) <= room;
         room = room.saturating_sub(size(h));
         fits
     });
-    out.extend(fitting.flat_map(|(key, what)| [strong(&key), dim(&format!(" {what}  "))]));
-    out.extend(help.iter().flat_map(|(key, what)| [strong(key), dim(&format!(" {what}"))]));
-    out
+    let (mut spans, mut hints, mut at) = (vec![Span::raw(" ")], vec![], from + 1);
+    for hint in fitting.collect::<Vec<_>>().into_iter().chain(help) {
+        hints.push((at, size(&hint) - 2, hint.2));
+        spans.extend((at > from + 1).then(|| Span::raw("  ")));
+        at += size(&hint);
+        spans.extend([strong(&hint.0), dim(&format!(" {}", hint.1))]);
+    }
+    (spans, hints)
 }
 
 /// A question in as many rows as it needs, and the keys that answer it.
@@ -310,7 +338,8 @@ fn confirmation(question: &str, width: usize) -> Vec<Line<'static>> {
     out
 }
 
-fn footer(state: &State, width: usize) -> Line<'static> {
+fn footer(state: &State, width: usize) -> (Line<'static>, Hints) {
+    let mut places = vec![];
     let line = match &state.mode {
         Mode::Command(typed) => {
             let mut line = vec![strong(" :"), Span::raw(visible(&typed.text)), Span::raw("▏")];
@@ -345,11 +374,13 @@ fn footer(state: &State, width: usize) -> Line<'static> {
                 line.extend([strong(&format!(" /{}", visible(&state.filter))), dim(" esc clears ")]);
             }
             let used: usize = line.iter().map(Span::width).sum();
-            line.extend(laid_out(state, width.saturating_sub(used)));
+            let (spans, hints) = laid_out(state, used, width);
+            places = hints;
+            line.extend(spans);
             line
         }
     };
-    clip(Line::from(line), width)
+    (clip(Line::from(line), width), places)
 }
 
 type Listed = (&'static str, &'static str, &'static str);
