@@ -6,6 +6,8 @@
 mod bindings;
 mod command;
 mod config;
+mod copy;
+mod escapes;
 mod fetch;
 mod filter;
 mod guard;

@@ -2,12 +2,13 @@
 
 use super::{
     config::{Bell, Config},
+    escapes,
     fetch::{Hands, Sender},
     guard::Guard,
     state::{Command, Drawn, Message, State},
     theme::{Depth, Look},
     update::update,
-    view::{self, gist},
+    view,
 };
 use crate::api::client::Client;
 use crossterm::event::{Event as Input, EventStream, KeyEventKind};
@@ -83,10 +84,9 @@ async fn show(
         if commands.contains(&Command::Quit) {
             return Ok(());
         }
-        if commands.contains(&Command::Ring) {
-            // Here, between two frames: nothing else is half written.
-            io::stdout().write_all(rung(bell, &state.note).as_bytes()).and_then(|()| io::stdout().flush())?;
-        }
+        // Here, between two frames: nothing else is half written.
+        let sent: String = commands.iter().filter_map(|c| escapes::of(c, bell, &state.note)).collect();
+        io::stdout().write_all(sent.as_bytes()).and_then(|()| io::stdout().flush())?;
         commands.into_iter().for_each(|c| hands.carry_out(c));
         // A second that changes no text is no reason to draw, nor is an answer that tells what is known.
         let ages = view::ages(&state);
@@ -96,15 +96,6 @@ async fn show(
         }
     }
     Ok(())
-}
-
-/// What a terminal is sent for its bell.
-fn rung(bell: Bell, note: &str) -> String {
-    match bell {
-        Bell::Silent => String::new(),
-        Bell::Ring => "\x07".to_owned(),
-        Bell::Osc9 => format!("\x1b]9;{}\x07", gist(note)),
-    }
 }
 
 /// Whether a message may change nothing: then it is no reason to draw by itself.
@@ -168,18 +159,5 @@ async fn tick(send: Sender) {
                 return;
             }
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_bell_is_as_it_was_settled() {
-        let note = "fraud: production: v6 → v7\u{1b}]0;x\u{7}";
-        assert_eq!(rung(Bell::Silent, note), "");
-        assert_eq!(rung(Bell::Ring, note), "\x07");
-        assert_eq!(rung(Bell::Osc9, note), "\x1b]9;fraud: production: v6 → v7\\u{1b}]0;x\\u{7}\x07");
     }
 }

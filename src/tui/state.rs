@@ -67,6 +67,8 @@ pub enum Command {
     Sync,
     /// The terminal's bell.
     Ring,
+    /// To the clipboard of whoever sits at the terminal.
+    Copy(String),
     Post {
         model: Name,
         verb: String,

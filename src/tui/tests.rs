@@ -6,6 +6,7 @@ use proptest::prelude::*;
 use ratatui::{Terminal, backend::TestBackend};
 
 mod burst;
+mod copy;
 mod fleet;
 mod keys;
 mod log;

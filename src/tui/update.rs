@@ -2,6 +2,7 @@
 
 use super::{
     command::{Line, run_line, typed},
+    copy::copied,
     keymap::Act,
     log::{Flowed, Output},
     mouse::on_mouse,
@@ -182,7 +183,7 @@ fn is_tracked(screen: &Screen) -> bool {
 }
 
 pub(super) fn on_act(state: &mut State, act: Act) -> Vec<Command> {
-    state.note.clear();
+    let note = std::mem::take(&mut state.note);
     if let Some(commands) = tracked::on_act(state, act) {
         return commands;
     }
@@ -220,6 +221,7 @@ pub(super) fn on_act(state: &mut State, act: Act) -> Vec<Command> {
         Act::Help => return state.open(Screen::Help),
         Act::Quit if state.screen == Screen::Fleet => return vec![Command::Quit],
         Act::Back | Act::Quit => return state.back(),
+        Act::Copy | Act::CopyCommit => return copied(state, act, &note),
         Act::Command => {
             state.mode = Mode::Command(Line::default());
             // What names may be completed to.
