@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     spec::render,
-    tui::{Config, End, Theme},
+    tui::{Access, Config, End, Theme},
 };
 use std::{
     io::{ErrorKind, IsTerminal},
@@ -23,6 +23,9 @@ pub struct Args {
     /// Colours, keys and the like, instead of ~/.config/trimtab/tui.toml
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
+    /// Change nothing: keys and commands that would say so instead
+    #[arg(long)]
+    pub read_only: bool,
 }
 
 pub fn run(global: &Global, args: &Args) -> Outcome {
@@ -31,11 +34,12 @@ pub fn run(global: &Global, args: &Args) -> Outcome {
     }
     let mut config = settled(args)?;
     config.theme = args.theme.unwrap_or(config.theme);
+    let access = if args.read_only { Access::ReadOnly } else { Access::Full };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     // A daemon that is not there is said before the screen is taken.
     let client = global.client();
     runtime.block_on(client.get::<crate::api::types::Fleet>("/api/v1/fleet"))?;
-    let done = runtime.block_on(crate::tui::run(client, config));
+    let done = runtime.block_on(crate::tui::run(client, config, access));
     runtime.shutdown_background();
     Ok(match done? {
         End::Left => ExitCode::SUCCESS,

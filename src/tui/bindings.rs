@@ -129,17 +129,20 @@ impl Bindings {
         self.all().find(|b| b.entry.act == act)?.strokes.first().map(Stroke::to_string)
     }
 
-    /// The rows of the help: keys, at most two of each act, and what they are for.
-    pub fn told(&self, on_runs: bool) -> Vec<(String, &'static str)> {
-        let mut rows: Vec<(Vec<String>, &'static str)> = vec![];
+    /// The rows of the help: keys, at most two of each act, what they are for, and whether that changes something.
+    pub fn told(&self, on_runs: bool) -> Vec<(String, &'static str, bool)> {
+        let mut rows: Vec<(Vec<String>, &'static Entry)> = vec![];
         for b in if on_runs { &self.on_runs } else { &self.everywhere } {
             let keys = b.strokes.iter().take(2).map(Stroke::to_string);
             match rows.last_mut().filter(|_| b.entry.what.is_empty()) {
                 Some((row, _)) => row.extend(keys),
-                None => rows.push((keys.collect(), b.entry.what)),
+                None => rows.push((keys.collect(), b.entry)),
             }
         }
-        rows.into_iter().filter(|(keys, _)| !keys.is_empty()).map(|(keys, what)| (keys.join(" "), what)).collect()
+        rows.into_iter()
+            .filter(|(keys, _)| !keys.is_empty())
+            .map(|(keys, e)| (keys.join(" "), e.what, e.act.changes()))
+            .collect()
     }
 
     /// Gives what is called so other keys than it has by itself.

@@ -131,7 +131,7 @@ fn alone(state: &mut State, word: &str) -> Vec<Command> {
     match word {
         "" => vec![],
         "q" | "q!" | "quit" => vec![Command::Quit],
-        "sync" => vec![Command::Sync],
+        "sync" => state.ask(Command::Sync),
         "fleet" | "models" => state.open(Screen::Fleet),
         "runs" | "experiments" => state.open(Screen::Experiments),
         "events" => state.open(Screen::Events),

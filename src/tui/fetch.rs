@@ -49,7 +49,12 @@ impl Hands {
                 }
             }
             Command::Sync | Command::Post { .. } => {
-                tokio::spawn(async move { tell(&send, answer(&client, command).await) });
+                tokio::spawn(async move {
+                    match answer(&client, command).await {
+                        Err(ClientError::Denied(why)) => drop(send.send(Message::Denied(why))),
+                        answer => tell(&send, answer),
+                    }
+                });
             }
             fetch => self.fetch(fetch),
         }

@@ -133,6 +133,14 @@ pub const COMMANDS: &[(&str, &str, &str)] = &[
     ("quit", "", "leave; the daemon goes on"),
 ];
 
+/// Whether a command changes something of the daemon's.
+pub fn changes(command: &str) -> bool {
+    matches!(
+        command,
+        "sync" | "refresh" | "suspend" | "resume" | "promote" | "pause" | "continue" | "abort" | "retry" | "rollback"
+    )
+}
+
 /// The commands that a line may still become.
 pub fn candidates(line: &str) -> impl Iterator<Item = &'static (&'static str, &'static str, &'static str)> {
     let (word, whole) = line.split_once(' ').map_or((line.to_owned(), false), |(w, _)| (w.to_owned(), true));

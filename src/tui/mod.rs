@@ -3,6 +3,7 @@
 //! Live from the daemon's events, and a frame is drawn only when something changed. Nothing is polled but tracked runs that go on
 //! while their screen is open: what clients of MLflow log has no events.
 
+mod access;
 mod bindings;
 mod command;
 mod config;
@@ -22,6 +23,7 @@ mod tracked;
 mod update;
 mod view;
 
+pub use access::Access;
 pub use config::{Bell, Config};
 pub use log::{Flow, Flowed, Follow, Log, Output};
 pub use ranking::Ranking;

@@ -1,6 +1,7 @@
 //! The terminal and the loop.
 
 use super::{
+    access::Access,
     config::{Bell, Config},
     escapes,
     fetch::{Hands, Sender},
@@ -13,6 +14,7 @@ use super::{
 use crate::api::client::Client;
 use crossterm::event::{Event as Input, EventStream, KeyEventKind};
 use futures::StreamExt;
+use jiff::tz::TimeZone;
 use ratatui::{Terminal, backend::CrosstermBackend};
 use std::{
     io::{self, Stdout, Write as _},
@@ -34,10 +36,12 @@ pub enum End {
 
 /// Opens the UI on this terminal until the person leaves or a signal asks for the end. The terminal is then as it was, also
 /// after an error or a panic.
-pub async fn run(client: Client, config: Config) -> io::Result<End> {
+pub async fn run(client: Client, config: Config, access: Access) -> io::Result<End> {
     let mut state = State::new();
     state.look = Look::new(config.theme, depth());
     state.bindings = config.bindings;
+    state.access = access;
+    state.zone = TimeZone::system();
     // Before the terminal is taken: a signal that comes first ends the process as ever.
     let mut term = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;

@@ -1,6 +1,7 @@
 //! What the screen is a function of. Pure.
 
 use super::{
+    access::Access,
     bindings::Bindings,
     command::Line,
     filter::{Filter, Names},
@@ -12,6 +13,7 @@ use super::{
 };
 use crate::{api::types::*, model::*};
 use crossterm::event::{KeyEvent, MouseEvent};
+use jiff::tz::TimeZone;
 use ratatui::layout::Rect;
 
 /// Which screen is open.
@@ -95,6 +97,8 @@ pub enum Message {
     /// An event of the daemon; `None`: look at everything again.
     Happened(Option<Event>),
     Said(String),
+    /// The daemon refused to change anything for this person.
+    Denied(String),
     /// The daemon is gone; or it is listened to, from now on.
     Reachable(bool),
     /// A second passed.
@@ -159,6 +163,11 @@ pub struct State {
     pub(super) targets: Vec<(Rect, Target)>,
     pub note: String,
     pub reachable: bool,
+    /// Of `seconds`, how many had passed when the daemon went away.
+    pub(super) lost: u64,
+    pub access: Access,
+    /// Where the person is, for times of day.
+    pub zone: TimeZone,
     /// Seconds since the fleet was fetched, for ages.
     pub seconds: u64,
     pub look: Look,
@@ -193,6 +202,9 @@ impl State {
             targets: vec![],
             note: String::new(),
             reachable: true,
+            lost: 0,
+            access: Access::default(),
+            zone: TimeZone::UTC,
             seconds: 0,
             look: Look::default(),
             bindings: Bindings::default(),
@@ -261,6 +273,15 @@ impl State {
         let base = self.fleet.as_ref().map(|f| f.now).unwrap_or_default();
         let ms = self.seconds * 1000;
         Now { wall: WallMs(base.wall.0 + ms as i64), steady: base.steady.plus(ms) }
+    }
+
+    /// How long the daemon has been gone, and the time of day when it went; nothing while it is there.
+    pub(super) fn stale(&self) -> Option<(u64, Option<String>)> {
+        let gone = self.seconds.saturating_sub(self.lost);
+        let then = self.now().wall.0 - gone as i64 * 1000;
+        let at = self.fleet.as_ref().and_then(|_| jiff::Timestamp::from_millisecond(then).ok());
+        let told = at.map(|at| at.to_zoned(self.zone.clone()).strftime("%H:%M:%S").to_string());
+        (!self.reachable).then_some((gone, told))
     }
 
     /// Opens a screen; the one before is where `back` leads.
@@ -350,11 +371,12 @@ impl State {
     }
 
     pub(super) fn ask(&mut self, command: Command) -> Vec<Command> {
-        if self.question_of(&command).is_some() {
-            self.mode = Mode::Confirm(command);
+        let allowed = self.allowed(command);
+        if allowed.iter().any(|c| self.question_of(c).is_some()) {
+            self.mode = allowed.into_iter().next().map_or(Mode::Normal, Mode::Confirm);
             return vec![];
         }
-        vec![command]
+        allowed
     }
 
     /// The question that waits for `y`.

@@ -5,6 +5,7 @@ use crossterm::event::{KeyCode, KeyEvent};
 use proptest::prelude::*;
 use ratatui::{Terminal, backend::TestBackend};
 
+mod access;
 mod burst;
 mod copy;
 mod fleet;

@@ -1,6 +1,7 @@
 //! How messages change the state. Pure.
 
 use super::{
+    access::Access,
     command::{Line, run_line, typed},
     copy::copied,
     keymap::Act,
@@ -50,9 +51,20 @@ pub fn update(state: &mut State, message: Message) -> Vec<Command> {
         Message::Tracked(told) => return tracked::take(state, told),
         Message::Happened(event) => return on_event(state, event),
         Message::Said(text) => state.note = text,
+        Message::Denied(why) => {
+            state.access = Access::Denied(why.clone());
+            state.note = why;
+        }
         Message::Reachable(up) => {
+            if state.reachable && !up {
+                state.lost = state.seconds;
+            }
             state.reachable = up;
             if up {
+                // It may be another one, or have another token.
+                if let Access::Denied(_) = state.access {
+                    state.access = Access::Full;
+                }
                 // What happened before it was listened to was not heard.
                 return [vec![Command::FetchFleet], state.needed()].concat();
             }
@@ -129,7 +141,7 @@ fn on_key(state: &mut State, key: KeyEvent) -> Vec<Command> {
     match state.mode.clone() {
         Mode::Confirm(command) => {
             state.mode = Mode::Normal;
-            if key.code == KeyCode::Char('y') { vec![command] } else { vec![] }
+            if key.code == KeyCode::Char('y') { state.allowed(command) } else { vec![] }
         }
         Mode::Command(line) if key.code == KeyCode::Tab => {
             state.mode = Mode::Command(line.completed(state));
@@ -238,7 +250,7 @@ pub(super) fn on_act(state: &mut State, act: Act) -> Vec<Command> {
             }
             state.note = format!("the fleet: {}", state.ranking.told());
         }
-        Act::Sync => return vec![Command::Sync],
+        Act::Sync => return state.ask(Command::Sync),
         Act::Promote => return post("rollout/promote").map_or(vec![], |c| state.ask(c)),
         Act::Hold => {
             return post(if rollout == Some(true) { "rollout/resume" } else { "rollout/pause" })

@@ -11,8 +11,9 @@ mod spark;
 mod tracked;
 
 use super::{
+    access::Access,
     bindings::Bindings,
-    keymap::{Act, COMMANDS, candidates},
+    keymap::{Act, COMMANDS, candidates, changes},
     log::Output,
     state::{Drawn, Mode, Screen, State, Target, held},
 };
@@ -66,7 +67,7 @@ pub fn draw(frame: &mut Frame, state: &State) -> Drawn {
         Screen::Plan => simple::plan(frame, body, state),
         Screen::Help => {
             let title = Line::from(strong(" keys"));
-            simple::lines(frame, body, state.scroll, Some(title), help(&state.bindings))
+            simple::lines(frame, body, state.scroll, Some(title), help(&state.bindings, state.forbidden().is_some()))
         }
     };
     state.look.dress(frame.buffer_mut());
@@ -117,6 +118,7 @@ pub fn ages(state: &State) -> String {
         let rollouts = models().flat_map(|m| &m.environments).filter_map(|e| e.rollout.as_ref());
         texts.extend(rollouts.map(|r| fleet::stage(r, now)));
     }
+    texts.extend(state.stale().map(gone));
     texts.join(" ")
 }
 
@@ -144,12 +146,13 @@ fn header(state: &State, width: usize) -> Line<'static> {
         let revision = fleet.source.revision.as_ref().map_or("no commit yet", |r| r.commit.short());
         left.push(Span::raw(visible(&format!("{name} @ {revision} {}  ", fleet.source.branch))));
     }
-    left.push(match (state.reachable, state.fleet.as_ref().map(|f| f.source.reason)) {
-        (false, _) => bad("○ daemon not reachable, retrying"),
-        (true, Some(Some(reason))) => bad(&format!("○ source: {reason}")),
-        (true, None) => dim("connecting"),
-        (true, Some(None)) => good("● watching"),
+    left.push(match (state.stale(), state.fleet.as_ref().map(|f| f.source.reason)) {
+        (Some(stale), _) => bad(&gone(stale)),
+        (None, Some(Some(reason))) => bad(&format!("○ source: {reason}")),
+        (None, None) => dim("connecting"),
+        (None, Some(None)) => good("● watching"),
     });
+    left.extend((state.access != Access::Full).then(|| warn("  read-only")));
     let used: usize = left.iter().map(Span::width).sum();
     let sized = |wide| state.fleet.as_ref().map(|f| counts(f.counts, wide)).unwrap_or_default();
     let fits = |right: &Vec<Span>| used + 1 + right.iter().map(Span::width).sum::<usize>() <= width;
@@ -159,6 +162,12 @@ fn header(state: &State, width: usize) -> Line<'static> {
         left.extend(right);
     }
     clip(Line::from(left), width)
+}
+
+/// `○ not reachable for 12s, as of 11:52:03`.
+fn gone((seconds, at): (u64, Option<String>)) -> String {
+    let at = at.map_or(String::new(), |at| format!(", as of {at}"));
+    format!("○ not reachable for {}{at}", paint::age(seconds as i64 * 1000))
 }
 
 /// What can be done, by one key or by a pair of them.
@@ -299,11 +308,13 @@ type Hints = Vec<(usize, usize, Act)>;
 
 /// As many from cell `from` on as fit whole; help is always among them. What has no key is no hint.
 fn laid_out(state: &State, from: usize, width: usize) -> (Vec<Span<'static>>, Hints) {
+    let closed = state.forbidden().is_some();
     let shown = |h: Hint| {
         let other = h.other.and_then(|a| state.bindings.key(a)).map_or(String::new(), |k| format!(" {k}"));
-        Some((state.bindings.key(h.act)? + &other, h.what, h.act))
+        let what = if closed && h.act.changes() { format!("✗ {}", h.what) } else { h.what.to_owned() };
+        Some((state.bindings.key(h.act)? + &other, what, h.act))
     };
-    let size = |h: &(String, &str, Act)| h.0.width() + h.1.width() + 3;
+    let size = |h: &(String, String, Act)| h.0.width() + h.1.width() + 3;
     let help = shown(one(Act::Help, "help"));
     // The space before the first, and none after the last.
     let mut room = (width + 1).saturating_sub(from).saturating_sub(help.as_ref().map_or(0, size));
@@ -317,7 +328,8 @@ fn laid_out(state: &State, from: usize, width: usize) -> (Vec<Span<'static>>, Hi
         hints.push((at, size(&hint) - 2, hint.2));
         spans.extend((at > from + 1).then(|| Span::raw("  ")));
         at += size(&hint);
-        spans.extend([strong(&hint.0), dim(&format!(" {}", hint.1))]);
+        let key = if closed && hint.2.changes() { dim(&hint.0) } else { strong(&hint.0) };
+        spans.extend([key, dim(&format!(" {}", hint.1))]);
     }
     (spans, hints)
 }
@@ -388,13 +400,17 @@ type Listed = (&'static str, &'static str, &'static str);
 /// ```text
 ///   enter     open the model
 /// ```
-fn help(bindings: &Bindings) -> Vec<Line<'static>> {
+fn help(bindings: &Bindings, closed: bool) -> Vec<Line<'static>> {
     const LONGEST: usize = 13;
-    let pair = |name: &str, what: &'static str| {
-        let gap = " ".repeat(LONGEST.saturating_sub(name.width()));
-        Line::from(vec![strong(&format!("  {name}{gap}  ")), Span::raw(what)])
+    let pair = |name: &str, what: &'static str, changes: bool| {
+        let name = format!("  {name}{}  ", " ".repeat(LONGEST.saturating_sub(name.width())));
+        Line::from(match changes && closed {
+            true => vec![dim(&name), dim(&format!("✗ {what}"))],
+            false => vec![strong(&name), Span::raw(what)],
+        })
     };
-    let keys = |on_runs| bindings.told(on_runs).into_iter().map(move |(keys, what)| pair(&keys, what));
+    let keys =
+        |on_runs| bindings.told(on_runs).into_iter().map(move |(keys, what, changes)| pair(&keys, what, changes));
     let mut out: Vec<Line> = keys(false).collect();
     out.extend([Line::raw(""), Line::from(strong(" on screens of tracked runs"))]);
     out.extend(keys(true));
@@ -415,7 +431,7 @@ fn help(bindings: &Bindings) -> Vec<Line<'static>> {
     ]));
     out.push(Line::raw(""));
     out.push(Line::from(vec![strong(" commands"), dim("  without NAME: the model that is open or selected")]));
-    out.extend(COMMANDS.iter().map(|(name, takes, what)| pair(&format!("{name} {takes}"), what)));
+    out.extend(COMMANDS.iter().map(|(name, takes, what)| pair(&format!("{name} {takes}"), what, changes(name))));
     out
 }
 
