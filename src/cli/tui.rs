@@ -5,8 +5,10 @@ use super::{
     global::Global,
 };
 use crate::{
+    ports::Clock,
+    process::SystemClock,
     spec::render,
-    tui::{Access, Config, End, Theme},
+    tui::{Access, Config, End, Reports, Setup, Theme},
 };
 use std::{
     io::{ErrorKind, IsTerminal},
@@ -39,13 +41,20 @@ pub fn run(global: &Global, args: &Args) -> Outcome {
     // A daemon that is not there is said before the screen is taken.
     let client = global.client();
     runtime.block_on(client.get::<crate::api::types::Fleet>("/api/v1/fleet"))?;
-    let done = runtime.block_on(crate::tui::run(client, config, access));
+    let done = runtime.block_on(crate::tui::run(client, Setup { config, access, reports: reports(global) }));
     runtime.shutdown_background();
     Ok(match done? {
         End::Left => ExitCode::SUCCESS,
         // As a shell shows a process that the signal ended.
         End::Signal(number) => ExitCode::from(u8::try_from(128 + number).unwrap_or(1)),
     })
+}
+
+/// Reports of panics go to the state folder, where there is one.
+fn reports(global: &Global) -> Reports {
+    let folder = Some(global.state.clone()).filter(|f| global.api.is_none() && f.is_dir());
+    let now = || SystemClock::continuing(None).now().wall.0 / 1000;
+    Reports { folder: folder.unwrap_or_else(std::env::temp_dir), now }
 }
 
 /// What the person settled in the file that was named, or in theirs where there is one.

@@ -1,5 +1,6 @@
 //! The terminal, taken and given back.
 
+use super::crash::Reports;
 use crossterm::{
     cursor::Show,
     execute,
@@ -33,12 +34,16 @@ pub(super) struct Guard {
 
 impl Guard {
     /// Takes the terminal. After an error it is as it was.
-    pub fn take(mouse: bool) -> io::Result<Self> {
+    pub fn take(mouse: bool, reports: Reports) -> io::Result<Self> {
         let before: Hook = std::panic::take_hook().into();
         let next = before.clone();
         std::panic::set_hook(Box::new(move |info| {
             give_back();
             next(info);
+            match reports.write(info) {
+                Ok(path) => eprintln!("trimtab: the terminal UI failed; what is known of it is in {}", path.display()),
+                Err(e) => eprintln!("trimtab: no report could be written to {}: {e}", reports.folder.display()),
+            }
         }));
         let guard = Self { before };
         TAKEN.store(true, Ordering::SeqCst);
@@ -73,6 +78,8 @@ fn give_back() {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tui::{Message, crash::note};
+    use crossterm::event::KeyCode;
     use nix::{
         pty::{Winsize, openpty},
         sys::termios::{LocalFlags, SetArg, Termios, tcgetattr, tcsetattr},
@@ -80,11 +87,15 @@ mod tests {
     use std::{
         fs::File,
         io::Read,
+        path::Path,
         process::{Command, Stdio},
     };
 
     /// Set in the copy of this test that runs in a pseudo terminal: how it is to end.
     const ENDING: &str = "TRIMTAB_TEST_ENDING";
+
+    /// Set there as well: where its report goes.
+    const FOLDER: &str = "TRIMTAB_TEST_FOLDER";
 
     fn attributes(t: &Termios) -> impl PartialEq + std::fmt::Debug + use<> {
         (t.input_flags, t.output_flags, t.control_flags, t.local_flags, t.control_chars)
@@ -92,7 +103,7 @@ mod tests {
 
     /// What a copy of this test that ends in this way wrote to its terminal, whether the terminal was raw meanwhile, and
     /// whether its attributes are again those of before.
-    fn ends(ending: &str) -> (String, bool, bool) {
+    fn ends(ending: &str, folder: &Path) -> (String, bool, bool) {
         let size = Winsize { ws_row: 24, ws_col: 80, ws_xpixel: 0, ws_ypixel: 0 };
         let pty = openpty(Some(&size), None).unwrap();
         let mut unusual = tcgetattr(&pty.slave).unwrap();
@@ -104,6 +115,7 @@ mod tests {
         let mut child = Command::new(std::env::current_exe().unwrap())
             .args(["--exact", "tui::guard::tests::however_it_ends_the_terminal_is_given_back", "--nocapture"])
             .env(ENDING, ending)
+            .env(FOLDER, folder)
             .stdin(end())
             .stdout(end())
             .stderr(end())
@@ -128,7 +140,9 @@ mod tests {
     }
 
     fn end_in_this_way(ending: &str) -> io::Result<()> {
-        let _guard = Guard::take(true)?;
+        let folder = std::env::var(FOLDER).unwrap().into();
+        let _guard = Guard::take(true, Reports { folder, now: || 1_700_000_000 })?;
+        [Message::Key(KeyCode::Enter.into()), Message::Tick].iter().for_each(note);
         print!("TAKEN");
         io::Write::flush(&mut io::stdout())?;
         // Until the other end has looked at the terminal.
@@ -150,7 +164,8 @@ mod tests {
             return end_in_this_way(&ending).unwrap();
         }
         for ending in ["error", "panic", "panic elsewhere"] {
-            let (seen, was_raw, as_before) = ends(ending);
+            let folder = tempfile::tempdir().unwrap();
+            let (seen, was_raw, as_before) = ends(ending, folder.path());
             let at = |what: &str| seen.find(what).unwrap_or_else(|| panic!("{ending}: no {what:?} in {seen:?}"));
             assert!(was_raw, "{ending}: it was never taken: {seen:?}");
             assert!(as_before, "{ending}: other attributes than before: {seen:?}");
@@ -161,6 +176,15 @@ mod tests {
             );
             assert!(at("\x1b[?1049l") < at("SAID") && at("\x1b[?25h") < at("SAID"), "{ending}: {seen:?}");
             assert_eq!(seen.matches("\x1b[?1049l").count(), 1, "{ending}: {seen:?}");
+            let report = std::fs::read_to_string(folder.path().join("trimtab-tui-panic-1700000000.txt"));
+            assert_eq!(report.is_ok(), ending != "error", "{ending}");
+            for told in report
+                .iter()
+                .flat_map(|_| ["message: SAID\n", "at: src/tui/guard.rs:", "terminal: 80×24\n", ": key tick\n"])
+            {
+                assert!(report.as_ref().unwrap().contains(told), "{ending}: no {told:?} in {report:?}");
+            }
+            assert_eq!(seen.contains("trimtab-tui-panic-1700000000.txt"), report.is_ok(), "{ending}: {seen:?}");
         }
     }
 }

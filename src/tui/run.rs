@@ -3,6 +3,7 @@
 use super::{
     access::Access,
     config::{Bell, Config},
+    crash::{self, Reports},
     escapes,
     fetch::{Hands, Sender},
     guard::Guard,
@@ -34,9 +35,18 @@ pub enum End {
     Signal(i32),
 }
 
+/// What the UI is opened with.
+#[derive(Debug)]
+pub struct Setup {
+    pub config: Config,
+    pub access: Access,
+    pub reports: Reports,
+}
+
 /// Opens the UI on this terminal until the person leaves or a signal asks for the end. The terminal is then as it was, also
 /// after an error or a panic.
-pub async fn run(client: Client, config: Config, access: Access) -> io::Result<End> {
+pub async fn run(client: Client, setup: Setup) -> io::Result<End> {
+    let Setup { config, access, reports } = setup;
     let mut state = State::new();
     state.look = Look::new(config.theme, depth());
     state.bindings = config.bindings;
@@ -46,7 +56,7 @@ pub async fn run(client: Client, config: Config, access: Access) -> io::Result<E
     let mut term = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut hangup = signal(SignalKind::hangup())?;
-    let _guard = Guard::take(config.mouse)?;
+    let _guard = Guard::take(config.mouse, reports)?;
     let (send, receive) = mpsc::unbounded_channel();
     // All in one task: a panic anywhere in it unwinds through the guard.
     tokio::select! {
@@ -83,6 +93,7 @@ async fn show(
         while let Ok(more) = receive.try_recv() {
             batch.push(more);
         }
+        batch.iter().for_each(crash::note);
         let (quiet, revision) = (batch.iter().all(|m| is_quiet(m, &state)), state.tracked.revision);
         let commands: Vec<Command> = batch.into_iter().flat_map(|m| update(&mut state, m)).collect();
         if commands.contains(&Command::Quit) {
