@@ -41,7 +41,7 @@ impl Hands {
     pub fn carry_out(&mut self, command: Command) {
         let (client, send) = (self.client.clone(), self.send.clone());
         match command {
-            Command::Quit | Command::Ring | Command::Copy(_) => {}
+            Command::Quit | Command::Ring | Command::Copy(_) | Command::Outside(_) => {}
             Command::Follow(follow) => {
                 let task = tokio::spawn(async move { followed(&client, &send, follow).await });
                 if let Some(before) = self.log.replace(task.abort_handle()) {
@@ -110,7 +110,9 @@ async fn answer(client: &Client, command: Command) -> Result<Message, ClientErro
             Message::Said(client.post::<Done>(&format!("/api/v1/models/{model}/{verb}"), &body).await?.message)
         }
         // They have answers of their own.
-        Command::Follow(_) | Command::Quit | Command::Ring | Command::Copy(_) => Message::Said(String::new()),
+        Command::Follow(_) | Command::Quit | Command::Ring | Command::Copy(_) | Command::Outside(_) => {
+            Message::Said(String::new())
+        }
     })
 }
 

@@ -30,6 +30,7 @@ const NO_MOUSE: &str = "\x1b[?1006l\x1b[?1000l";
 /// before its message is printed, so that the message can be read.
 pub(super) struct Guard {
     before: Hook,
+    mouse: bool,
 }
 
 impl Guard {
@@ -45,14 +46,25 @@ impl Guard {
                 Err(e) => eprintln!("trimtab: no report could be written to {}: {e}", reports.folder.display()),
             }
         }));
-        let guard = Self { before };
+        let guard = Self { before, mouse };
+        guard.again()?;
+        Ok(guard)
+    }
+
+    /// Gives the terminal to another program, until it is taken again.
+    pub fn lend(&self) {
+        give_back();
+    }
+
+    /// Takes the terminal again.
+    pub fn again(&self) -> io::Result<()> {
         TAKEN.store(true, Ordering::SeqCst);
         enable_raw_mode()?;
         execute!(io::stdout(), EnterAlternateScreen)?;
-        if mouse {
+        if self.mouse {
             execute!(io::stdout(), Print(MOUSE))?;
         }
-        Ok(guard)
+        Ok(())
     }
 }
 
@@ -141,7 +153,7 @@ mod tests {
 
     fn end_in_this_way(ending: &str) -> io::Result<()> {
         let folder = std::env::var(FOLDER).unwrap().into();
-        let _guard = Guard::take(true, Reports { folder, now: || 1_700_000_000 })?;
+        let guard = Guard::take(true, Reports { folder, now: || 1_700_000_000 })?;
         [Message::Key(KeyCode::Enter.into()), Message::Tick].iter().for_each(note);
         print!("TAKEN");
         io::Write::flush(&mut io::stdout())?;
@@ -150,6 +162,12 @@ mod tests {
         match ending {
             "error" => Err(io::Error::other("SAID")),
             "panic" => panic!("SAID"),
+            "lent" => {
+                guard.lend();
+                println!("LENT");
+                guard.again()?;
+                Ok(())
+            }
             _ => {
                 // A panic of another thread ends nothing by itself; its words must not be lost on the alternate screen.
                 std::thread::spawn(|| panic!("SAID")).join().unwrap_err();
@@ -185,6 +203,14 @@ mod tests {
                 assert!(report.as_ref().unwrap().contains(told), "{ending}: no {told:?} in {report:?}");
             }
             assert_eq!(seen.contains("trimtab-tui-panic-1700000000.txt"), report.is_ok(), "{ending}: {seen:?}");
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let (seen, _, as_before) = ends("lent", folder.path());
+        let (before, after) = seen.split_once("LENT").unwrap();
+        assert!(as_before, "{seen:?}");
+        for part in [before, after] {
+            let (_, taken) = part.split_once("\x1b[?1049h").unwrap();
+            assert!(taken.contains(NO_MOUSE) && taken.contains("\x1b[?1049l"), "{seen:?}");
         }
     }
 }

@@ -7,6 +7,7 @@ use super::{
     escapes,
     fetch::{Hands, Sender},
     guard::Guard,
+    outside::{self, Outside},
     state::{Command, Drawn, Message, State},
     theme::{Depth, Look},
     update::update,
@@ -16,14 +17,19 @@ use crate::api::client::Client;
 use crossterm::event::{Event as Input, EventStream, KeyEventKind};
 use futures::StreamExt;
 use jiff::tz::TimeZone;
-use ratatui::{Terminal, backend::CrosstermBackend};
+use ratatui::{
+    Terminal,
+    backend::CrosstermBackend,
+    layout::{Position, Rect},
+};
 use std::{
     io::{self, Stdout, Write as _},
+    sync::atomic::{AtomicBool, Ordering},
     time::Duration,
 };
 use tokio::{
-    signal::unix::{SignalKind, signal},
-    sync::mpsc,
+    signal::unix::{Signal, SignalKind, signal},
+    sync::{Mutex, Notify, mpsc},
 };
 
 /// Why the UI ended.
@@ -56,16 +62,17 @@ pub async fn run(client: Client, setup: Setup) -> io::Result<End> {
     let mut term = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut hangup = signal(SignalKind::hangup())?;
-    let _guard = Guard::take(config.mouse, reports)?;
+    let guard = Guard::take(config.mouse, reports)?;
     let (send, receive) = mpsc::unbounded_channel();
+    let (keyboard, hands) = (Keyboard::default(), Hands::new(client.clone(), send.clone()));
     // All in one task: a panic anywhere in it unwinds through the guard.
     tokio::select! {
-        done = show(client.clone(), state, config.bell, send.clone(), receive) => done.map(|()| End::Left),
-        () = type_in(send.clone()) => Ok(End::Left),
+        done = show(hands, Terminals { guard: &guard, keyboard: &keyboard, bell: config.bell }, state, receive) => done.map(|()| End::Left),
+        () = type_in(send.clone(), &keyboard) => Ok(End::Left),
         () = listen(client, send.clone()) => Ok(End::Left),
         () = tick(send) => Ok(End::Left),
         _ = term.recv() => Ok(End::Signal(libc::SIGTERM)),
-        _ = interrupt.recv() => Ok(End::Signal(libc::SIGINT)),
+        () = interrupted(&mut interrupt, &keyboard) => Ok(End::Signal(libc::SIGINT)),
         _ = hangup.recv() => Ok(End::Signal(libc::SIGHUP)),
     }
 }
@@ -76,16 +83,48 @@ fn depth() -> Depth {
     Depth::of(&of("NO_COLOR"), &of("COLORTERM"), &of("TERM"))
 }
 
+/// What is at the other end.
+struct Terminals<'a> {
+    guard: &'a Guard,
+    keyboard: &'a Keyboard,
+    bell: Bell,
+}
+
+impl Terminals<'_> {
+    /// Lets a program have terminal and keys until it ends, and draws all anew.
+    async fn lend(&self, terminal: &mut Screen, state: &mut State, outside: &Outside) -> io::Result<()> {
+        self.keyboard.wanted.notify_one();
+        let held = self.keyboard.held.lock().await;
+        self.keyboard.lent.store(true, Ordering::Relaxed);
+        self.guard.lend();
+        let done = outside::run(outside).await;
+        self.guard.again()?;
+        self.keyboard.lent.store(false, Ordering::Relaxed);
+        drop(held);
+        if let Err(why) = done {
+            state.note = why;
+        }
+        anew(terminal)?;
+        picture(terminal, state)
+    }
+}
+
+type Screen = Terminal<CrosstermBackend<Stdout>>;
+
+/// Has the next frame drawn whole. `clear` would ask the terminal where its cursor is, and wait for the answer.
+fn anew(terminal: &mut Screen) -> io::Result<()> {
+    let size = terminal.size()?;
+    terminal.resize(Rect::from((Position::ORIGIN, size)))
+}
+
 /// Draws what messages change, and does what they ask for.
 async fn show(
-    client: Client,
+    mut hands: Hands,
+    at: Terminals<'_>,
     mut state: State,
-    bell: Bell,
-    send: Sender,
     mut receive: mpsc::UnboundedReceiver<Message>,
 ) -> io::Result<()> {
-    let mut terminal: Terminal<CrosstermBackend<Stdout>> = Terminal::new(CrosstermBackend::new(io::stdout()))?;
-    let mut hands = Hands::new(client, send);
+    let mut terminal: Screen = Terminal::new(CrosstermBackend::new(io::stdout()))?;
     let mut shown = String::new();
     picture(&mut terminal, &mut state)?;
     while let Some(first) = receive.recv().await {
@@ -100,9 +139,14 @@ async fn show(
             return Ok(());
         }
         // Here, between two frames: nothing else is half written.
-        let sent: String = commands.iter().filter_map(|c| escapes::of(c, bell, &state.note)).collect();
+        let sent: String = commands.iter().filter_map(|c| escapes::of(c, at.bell, &state.note)).collect();
         io::stdout().write_all(sent.as_bytes()).and_then(|()| io::stdout().flush())?;
-        commands.into_iter().for_each(|c| hands.carry_out(c));
+        for command in commands {
+            match command {
+                Command::Outside(outside) => at.lend(&mut terminal, &mut state, &outside).await?,
+                command => hands.carry_out(command),
+            }
+        }
         // A second that changes no text is no reason to draw, nor is an answer that tells what is known.
         let ages = view::ages(&state);
         if !quiet || ages != shown || revision != state.tracked.revision {
@@ -125,7 +169,7 @@ fn is_quiet(message: &Message, state: &State) -> bool {
 }
 
 /// Draws, and notes what was drawn.
-fn picture(terminal: &mut Terminal<CrosstermBackend<Stdout>>, state: &mut State) -> io::Result<()> {
+fn picture(terminal: &mut Screen, state: &mut State) -> io::Result<()> {
     let mut drawn = Drawn::default();
     terminal.draw(|f| drawn = view::draw(f, state))?;
     state.drawn(drawn);
@@ -149,19 +193,45 @@ async fn listen(client: Client, send: Sender) {
     }
 }
 
-async fn type_in(send: Sender) {
-    let mut input = EventStream::new();
-    while let Some(Ok(event)) = input.next().await {
-        let message = match event {
-            Input::Key(key) if key.kind != KeyEventKind::Release => Message::Key(key),
-            Input::Mouse(event) => Message::Mouse(event),
-            Input::Resize(..) => Message::Resized,
-            _ => continue,
-        };
-        if send.send(message).is_err() {
-            return;
+/// Who hears the keys: this UI, or the program that has the terminal.
+#[derive(Default)]
+struct Keyboard {
+    held: Mutex<()>,
+    wanted: Notify,
+    lent: AtomicBool,
+}
+
+/// Hands on what is typed.
+async fn type_in(send: Sender, keyboard: &Keyboard) {
+    loop {
+        // Who waits for it longest has it first, so that what was asked for is given.
+        let held = keyboard.held.lock().await;
+        let mut input = EventStream::new();
+        loop {
+            let event = tokio::select! {
+                () = keyboard.wanted.notified() => break,
+                event = input.next() => event,
+            };
+            let message = match event {
+                Some(Ok(Input::Key(key))) if key.kind != KeyEventKind::Release => Message::Key(key),
+                Some(Ok(Input::Mouse(event))) => Message::Mouse(event),
+                Some(Ok(Input::Resize(..))) => Message::Resized,
+                Some(Ok(_)) => continue,
+                Some(Err(_)) | None => return,
+            };
+            if send.send(message).is_err() {
+                return;
+            }
         }
+        // It would take keys that are another's.
+        drop(input);
+        drop(held);
     }
+}
+
+/// Until somebody interrupts this UI: while another program has the terminal, it is meant.
+async fn interrupted(interrupt: &mut Signal, keyboard: &Keyboard) {
+    while interrupt.recv().await.is_some() && keyboard.lent.load(Ordering::Relaxed) {}
 }
 
 async fn tick(send: Sender) {

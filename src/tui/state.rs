@@ -7,6 +7,7 @@ use super::{
     filter::{Filter, Names},
     keymap::Act,
     log::{Flow, Flowed, Follow, Log, Output},
+    outside::Outside,
     ranking::Ranking,
     theme::Look,
     tracked::{Told, Tracked, Want, Wish},
@@ -71,6 +72,8 @@ pub enum Command {
     Ring,
     /// To the clipboard of whoever sits at the terminal.
     Copy(String),
+    /// A program of the person's, which has the terminal meanwhile.
+    Outside(Outside),
     Post {
         model: Name,
         verb: String,

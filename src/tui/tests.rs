@@ -13,6 +13,7 @@ mod keys;
 mod log;
 mod model;
 mod mouse;
+mod outside;
 mod rollout;
 mod steer;
 mod theme;

@@ -7,6 +7,7 @@ use super::{
     keymap::Act,
     log::{Flowed, Output},
     mouse::on_mouse,
+    outside,
     state::{Command, Message, Mode, Screen, State, held},
     tracked,
 };
@@ -186,8 +187,8 @@ fn on_key(state: &mut State, key: KeyEvent) -> Vec<Command> {
 }
 
 /// What is about one model.
-const OF_A_MODEL: [Act; 8] =
-    [Act::Open, Act::Rollout, Act::Log, Act::Diff, Act::Promote, Act::Hold, Act::Abort, Act::Rollback];
+const OF_A_MODEL: [Act; 9] =
+    [Act::Open, Act::Rollout, Act::Log, Act::Diff, Act::Promote, Act::Hold, Act::Abort, Act::Rollback, Act::Edit];
 
 /// Whether keys have the meanings of tracked runs' screens.
 fn is_tracked(screen: &Screen) -> bool {
@@ -234,6 +235,8 @@ pub(super) fn on_act(state: &mut State, act: Act) -> Vec<Command> {
         Act::Quit if state.screen == Screen::Fleet => return vec![Command::Quit],
         Act::Back | Act::Quit => return state.back(),
         Act::Copy | Act::CopyCommit => return copied(state, act, &note),
+        Act::Edit => return subject.map_or(vec![], |m| outside::edit(state, &m)),
+        Act::Pager => return outside::read(state),
         Act::Command => {
             state.mode = Mode::Command(Line::default());
             // What names may be completed to.
