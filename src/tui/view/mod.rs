@@ -19,6 +19,8 @@ use super::{
 };
 use crate::{api::types::Counts, model::*};
 pub(super) use paint::gist;
+#[cfg(test)]
+pub(super) use paint::tests::odd_text;
 use paint::{bad, clip, dim, good, strong, visible, warn};
 use ratatui::{
     Frame,

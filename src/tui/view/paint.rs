@@ -2,10 +2,11 @@
 
 use crate::{model::*, plan::render, tui::theme::Role};
 use ratatui::{
+    buffer::CellWidth,
     style::{Color, Modifier, Style},
     text::{Line, Span},
 };
-use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
+use unicode_segmentation::UnicodeSegmentation;
 
 fn ink(text: &str, role: Role) -> Span<'static> {
     Span::styled(text.to_owned(), Style::new().fg(role.colour()))
@@ -108,23 +109,43 @@ pub fn share(part: f64, cells: usize) -> Span<'static> {
     Span::styled(text, Style::new().fg(Role::New.colour()).bg(Role::Stable.colour()))
 }
 
+/// A text in what cannot be parted, each with its cells, as ratatui writes it: a letter with its marks, an emoji with its signs. A chain of
+/// letters that is wider than any sign is parted after all.
+fn clusters(text: &str) -> impl Iterator<Item = (&str, usize)> {
+    const WIDEST: usize = 2;
+    // Control characters are not written at all.
+    let width = |part: &str| if part.contains(char::is_control) { 0 } else { usize::from(part.cell_width()) };
+    let parts = text.graphemes(true).flat_map(move |g| {
+        let chain = width(g) > WIDEST;
+        g.split_inclusive(move |_: char| chain)
+    });
+    parts.map(move |part| (part, width(part)))
+}
+
+/// The cells that a text takes.
+fn cells(text: &str) -> usize {
+    if text.bytes().all(|b| (b' '..=b'~').contains(&b)) { text.len() } else { clusters(text).map(|(_, w)| w).sum() }
+}
+
 /// The line in at most `width` cells; `…` says that it was longer.
 pub fn clip(line: Line<'static>, width: usize) -> Line<'static> {
-    if line.width() <= width {
+    if line.spans.iter().map(|s| cells(&s.content)).sum::<usize>() <= width {
         return line;
+    }
+    if width == 0 {
+        return Line::default();
     }
     let mut room = width.saturating_sub(1);
     let mut spans = vec![];
     for span in line.spans {
         let mut kept = String::new();
-        for c in span.content.chars() {
-            let w = c.width().unwrap_or(0);
+        for (cluster, w) in clusters(&span.content) {
             if w > room {
                 spans.push(Span::styled(kept + "…", span.style));
                 return Line::from(spans).style(line.style);
             }
             room -= w;
-            kept.push(c);
+            kept.push_str(cluster);
         }
         spans.push(Span::styled(kept, span.style));
     }
@@ -134,7 +155,7 @@ pub fn clip(line: Line<'static>, width: usize) -> Line<'static> {
 /// The text in exactly `width` cells.
 pub fn pad(text: &str, width: usize) -> String {
     let text = cut(text, width);
-    let rest = width.saturating_sub(text.width());
+    let rest = width.saturating_sub(cells(&text));
     text + &" ".repeat(rest)
 }
 
@@ -148,11 +169,11 @@ pub fn fold(text: &str, width: usize, indent: usize) -> Vec<String> {
     let (width, indent) = (width.max(2), if width < 2 * indent + 8 { String::new() } else { " ".repeat(indent) });
     let (mut rows, mut row) = (vec![], String::new());
     for word in text.split_inclusive(' ') {
-        if !row.trim().is_empty() && row.width() + word.trim_end().width() > width {
+        if !row.trim().is_empty() && cells(&row) + cells(word.trim_end()) > width {
             rows.push(std::mem::replace(&mut row, indent.clone()).trim_end().to_owned());
         }
         row.push_str(word);
-        while row.trim_end().width() > width {
+        while cells(row.trim_end()) > width {
             let mut pieces = wrap(&row, width).into_iter();
             rows.extend(pieces.next());
             row = indent.clone() + &pieces.collect::<String>();
@@ -179,14 +200,13 @@ pub fn told(text: &str, width: usize, indent: usize) -> Vec<String> {
 pub fn wrap(text: &str, width: usize) -> Vec<String> {
     let mut rows = vec![String::new()];
     let mut used = 0;
-    for c in text.chars() {
-        let w = c.width().unwrap_or(0);
+    for (cluster, w) in clusters(text) {
         if used + w > width.max(2) {
             rows.push(String::new());
             used = 0;
         }
         if let Some(row) = rows.last_mut() {
-            row.push(c);
+            row.push_str(cluster);
         }
         used += w;
     }
@@ -194,8 +214,69 @@ pub fn wrap(text: &str, width: usize) -> Vec<String> {
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use super::*;
+    use proptest::{prelude::*, strategy::Strategy};
+    use ratatui::{
+        buffer::Buffer,
+        layout::Rect,
+        widgets::{Paragraph, Widget},
+    };
+    use unicode_width::UnicodeWidthStr;
+
+    /// Text as nobody should write it, and as many do.
+    pub fn odd_text() -> impl Strategy<Value = String> {
+        let piece = prop_oneof![
+            any::<char>().prop_map(String::from),
+            "[a-zA-Z0-9 _-]{1,12}",
+            proptest::sample::select(vec![
+                "\u{202e}",
+                "\u{2066}",
+                "\u{200d}",
+                "\u{200f}",
+                "\t",
+                "\x1b[2J",
+                "\r\n",
+                "\u{301}",
+                "\u{301}\u{302}\u{303}\u{304}\u{305}\u{306}\u{307}",
+                "👨\u{200d}👩\u{200d}👧",
+                "❤\u{fe0f}",
+                "👍🏽",
+                "🇩🇪",
+                "1\u{fe0f}\u{20e3}",
+                "漢字かな",
+                "ﷺ",
+                "لا",
+                "क्ष्म्य",
+                "ก็",
+                "각",
+                "ä",
+                "a\u{308}",
+            ])
+            .prop_map(str::to_owned),
+        ];
+        proptest::collection::vec(piece, 0..20).prop_map(|p| p.concat())
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_is_written_what_stands_after_it_stays_in_its_column(text in odd_text(), width in 0usize..40) {
+            let area = Rect::new(0, 0, width as u16 + 1, 1);
+            let mut buffer = Buffer::empty(area);
+            let line = Line::from(vec![Span::raw(pad(&visible(&text), width)), Span::raw("X")]);
+            Paragraph::new(line).render(area, &mut buffer);
+            prop_assert_eq!(buffer[(width as u16, 0)].symbol(), "X", "{:?}", buffer);
+        }
+
+        #[test]
+        fn whatever_is_written_rows_are_no_wider_than_they_may_be(text in odd_text(), width in 2usize..40) {
+            let text = visible(&text);
+            for row in wrap(&text, width).iter().chain(&fold(&text, width, 2)).chain(&told(&text, width, 2)) {
+                prop_assert!(cells(row) <= width, "{row:?}");
+            }
+            prop_assert_eq!(wrap(&text, width).concat(), text);
+        }
+    }
 
     #[test]
     fn text_is_folded_between_words_and_nothing_is_lost() {
