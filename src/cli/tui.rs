@@ -8,10 +8,10 @@ use crate::{
     ports::Clock,
     process::SystemClock,
     spec::render,
-    tui::{Access, Config, End, Reports, Setup, Theme},
+    tui::{Access, Config, End, Memory, Reports, Setup, Theme, View},
 };
 use std::{
-    io::{ErrorKind, IsTerminal},
+    io::{ErrorKind, IsTerminal, Write},
     path::{Path, PathBuf},
     process::ExitCode,
 };
@@ -30,19 +30,38 @@ pub struct Args {
     pub read_only: bool,
 }
 
+/// Opens the UI as it was left, and remembers how it is left.
 pub fn run(global: &Global, args: &Args) -> Outcome {
+    open(global, args, home("XDG_STATE_HOME", ".local/state").map(|h| h.join("trimtab/tui.toml")))
+}
+
+/// Opens the UI, with what is remembered in a file, if any is.
+pub fn open(global: &Global, args: &Args, remembered: Option<PathBuf>) -> Outcome {
     if !std::io::stdout().is_terminal() || !std::io::stdin().is_terminal() {
         return Err(Failure::with(64, "the terminal UI needs a terminal; `trimtab status` prints the same to a pipe"));
     }
     let mut config = settled(args)?;
     config.theme = args.theme.unwrap_or(config.theme);
+    let address = global.api.clone().unwrap_or_else(|| {
+        let state = global.state.canonicalize().unwrap_or_else(|_| global.state.clone());
+        state.to_string_lossy().into_owned()
+    });
+    let (memory, note) = remembered.as_deref().map(recall).unwrap_or_default();
+    let mut view = memory.of(&address);
     let access = if args.read_only { Access::ReadOnly } else { Access::Full };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     // A daemon that is not there is said before the screen is taken.
     let client = global.client();
     runtime.block_on(client.get::<crate::api::types::Fleet>("/api/v1/fleet"))?;
-    let done = runtime.block_on(crate::tui::run(client, Setup { config, access, reports: reports(global) }));
+    let done = runtime.block_on(crate::tui::run(
+        client,
+        Setup { config, access, reports: reports(global), themed: args.theme.is_some(), note },
+        &mut view,
+    ));
     runtime.shutdown_background();
+    if let Some(path) = remembered {
+        remember(&path, &address, view)?;
+    }
     Ok(match done? {
         End::Left => ExitCode::SUCCESS,
         // As a shell shows a process that the signal ended.
@@ -55,6 +74,27 @@ fn reports(global: &Global) -> Reports {
     let folder = Some(global.state.clone()).filter(|f| global.api.is_none() && f.is_dir());
     let now = || SystemClock::continuing(None).now().wall.0 / 1000;
     Reports { folder: folder.unwrap_or_else(std::env::temp_dir), now }
+}
+
+/// What is remembered; what is damaged is not, and that is said.
+fn recall(path: &Path) -> (Memory, String) {
+    let read = match std::fs::read_to_string(path) {
+        Err(e) if e.kind() == ErrorKind::NotFound => return Default::default(),
+        read => read.map_err(|e| e.to_string()).and_then(|text| Memory::read(&text)),
+    };
+    let lost = |e| format!("what was remembered is damaged and not used: {}: {e}", path.display());
+    read.map_or_else(|e| (Memory::default(), lost(e)), |memory| (memory, String::new()))
+}
+
+/// Notes how the UI was left: another one may have been, meanwhile, and a kill leaves the file whole.
+fn remember(path: &Path, address: &str, view: View) -> Result<(), Failure> {
+    let text = recall(path).0.with(address, view).text().map_err(Failure::new)?;
+    let folder = path.parent().unwrap_or(Path::new("."));
+    std::fs::create_dir_all(folder)?;
+    let mut file = tempfile::NamedTempFile::new_in(folder)?;
+    file.write_all(text.as_bytes())?;
+    file.persist(path).map_err(|e| e.error)?;
+    Ok(())
 }
 
 /// What the person settled in the file that was named, or in theirs where there is one.

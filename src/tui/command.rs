@@ -120,7 +120,10 @@ fn change_theme(state: &mut State, name: &str) -> Vec<Command> {
         return vec![];
     }
     match name.parse() {
-        Ok(theme) => state.look = state.look.with(theme),
+        Ok(theme) => {
+            state.look = state.look.with(theme);
+            state.theme = Some(theme);
+        }
         Err(why) => state.note = why,
     }
     vec![]
@@ -132,6 +135,10 @@ fn alone(state: &mut State, word: &str) -> Vec<Command> {
         "" => vec![],
         "q" | "q!" | "quit" => vec![Command::Quit],
         "sync" => state.ask(Command::Sync),
+        "bookmarks" => {
+            state.filter = "is:marked".to_owned();
+            state.open(Screen::Fleet)
+        }
         "fleet" | "models" => state.open(Screen::Fleet),
         "runs" | "experiments" => state.open(Screen::Experiments),
         "events" => state.open(Screen::Events),

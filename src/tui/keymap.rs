@@ -31,6 +31,7 @@ pub enum Act {
     CopyCommit,
     Edit,
     Pager,
+    Bookmark,
     Mark,
     Compare,
     Sort,
@@ -87,7 +88,8 @@ pub const KEYS: &[Entry] = &[
     entry(Act::CopyCommit, "copy_commit", &["Y"], ""),
     entry(Act::Edit, "edit", &["e"], "its spec in $EDITOR; v: output in $PAGER"),
     entry(Act::Pager, "pager", &["v"], ""),
-    entry(Act::Filter, "filter", &["/"], "filter: words of name, health, sync; !word: not; owner: env: by:"),
+    entry(Act::Bookmark, "bookmark", &["b"], "mark the model, or take its mark off; :bookmarks shows those"),
+    entry(Act::Filter, "filter", &["/"], "filter: words of name, health, sync; !word: not; owner: env: by: is:marked"),
     entry(Act::Order, "order", &["S"], "order: problems first, name, requests, p99, errors, newest change"),
     entry(Act::Command, "command", &[":"], "a command; tab completes it, and names"),
     entry(Act::Help, "help", &["?"], "this help"),
@@ -114,6 +116,7 @@ pub const RUN_KEYS: &[Entry] = &[
 /// A word after `:`, what it takes, and what it does.
 pub const COMMANDS: &[(&str, &str, &str)] = &[
     ("fleet", "", "all models"),
+    ("bookmarks", "", "models that you marked"),
     ("model", "NAME", "one model"),
     ("logs", "NAME", "output of its newest run"),
     ("runs", "NAME", "tracked runs of a model or of any experiment"),

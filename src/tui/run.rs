@@ -7,6 +7,7 @@ use super::{
     escapes,
     fetch::{Hands, Sender},
     guard::Guard,
+    memory::View,
     outside::{self, Outside},
     state::{Command, Drawn, Message, State},
     theme::{Depth, Look},
@@ -47,16 +48,22 @@ pub struct Setup {
     pub config: Config,
     pub access: Access,
     pub reports: Reports,
+    /// Whether its theme was asked for now.
+    pub themed: bool,
+    /// Said when it opens.
+    pub note: String,
 }
 
-/// Opens the UI on this terminal until the person leaves or a signal asks for the end. The terminal is then as it was, also
+/// Opens the UI on this terminal, with the view as it was left and is to be remembered, until the person leaves or a signal asks for the end. The terminal is then as it was, also
 /// after an error or a panic.
-pub async fn run(client: Client, setup: Setup) -> io::Result<End> {
-    let Setup { config, access, reports } = setup;
+pub async fn run(client: Client, setup: Setup, view: &mut View) -> io::Result<End> {
+    let Setup { config, access, reports, themed, note } = setup;
     let mut state = State::new();
     state.look = Look::new(config.theme, depth());
     state.bindings = config.bindings;
     state.access = access;
+    let first = view.clone().open(&mut state, themed);
+    state.note = note;
     state.zone = TimeZone::system();
     // Before the terminal is taken: a signal that comes first ends the process as ever.
     let mut term = signal(SignalKind::terminate())?;
@@ -66,15 +73,17 @@ pub async fn run(client: Client, setup: Setup) -> io::Result<End> {
     let (send, receive) = mpsc::unbounded_channel();
     let (keyboard, hands) = (Keyboard::default(), Hands::new(client.clone(), send.clone()));
     // All in one task: a panic anywhere in it unwinds through the guard.
-    tokio::select! {
-        done = show(hands, Terminals { guard: &guard, keyboard: &keyboard, bell: config.bell }, state, receive) => done.map(|()| End::Left),
+    let end = tokio::select! {
+        done = show(hands, Terminals { guard: &guard, keyboard: &keyboard, bell: config.bell }, &mut state, first, receive) => done.map(|()| End::Left),
         () = type_in(send.clone(), &keyboard) => Ok(End::Left),
         () = listen(client, send.clone()) => Ok(End::Left),
         () = tick(send) => Ok(End::Left),
         _ = term.recv() => Ok(End::Signal(libc::SIGTERM)),
         () = interrupted(&mut interrupt, &keyboard) => Ok(End::Signal(libc::SIGINT)),
         _ = hangup.recv() => Ok(End::Signal(libc::SIGHUP)),
-    }
+    };
+    *view = View::of(&state);
+    end
 }
 
 /// How many colours this terminal shows.
@@ -121,20 +130,22 @@ fn anew(terminal: &mut Screen) -> io::Result<()> {
 async fn show(
     mut hands: Hands,
     at: Terminals<'_>,
-    mut state: State,
+    state: &mut State,
+    first: Vec<Command>,
     mut receive: mpsc::UnboundedReceiver<Message>,
 ) -> io::Result<()> {
     let mut terminal: Screen = Terminal::new(CrosstermBackend::new(io::stdout()))?;
+    first.into_iter().for_each(|c| hands.carry_out(c));
     let mut shown = String::new();
-    picture(&mut terminal, &mut state)?;
+    picture(&mut terminal, state)?;
     while let Some(first) = receive.recv().await {
         let mut batch = vec![first];
         while let Ok(more) = receive.try_recv() {
             batch.push(more);
         }
         batch.iter().for_each(crash::note);
-        let (quiet, revision) = (batch.iter().all(|m| is_quiet(m, &state)), state.tracked.revision);
-        let commands: Vec<Command> = batch.into_iter().flat_map(|m| update(&mut state, m)).collect();
+        let (quiet, revision) = (batch.iter().all(|m| is_quiet(m, state)), state.tracked.revision);
+        let commands: Vec<Command> = batch.into_iter().flat_map(|m| update(state, m)).collect();
         if commands.contains(&Command::Quit) {
             return Ok(());
         }
@@ -143,14 +154,14 @@ async fn show(
         io::stdout().write_all(sent.as_bytes()).and_then(|()| io::stdout().flush())?;
         for command in commands {
             match command {
-                Command::Outside(outside) => at.lend(&mut terminal, &mut state, &outside).await?,
+                Command::Outside(outside) => at.lend(&mut terminal, state, &outside).await?,
                 command => hands.carry_out(command),
             }
         }
         // A second that changes no text is no reason to draw, nor is an answer that tells what is known.
-        let ages = view::ages(&state);
+        let ages = view::ages(state);
         if !quiet || ages != shown || revision != state.tracked.revision {
-            picture(&mut terminal, &mut state)?;
+            picture(&mut terminal, state)?;
             shown = ages;
         }
     }

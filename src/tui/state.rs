@@ -9,13 +9,14 @@ use super::{
     log::{Flow, Flowed, Follow, Log, Output},
     outside::Outside,
     ranking::Ranking,
-    theme::Look,
+    theme::{Look, Theme},
     tracked::{Told, Tracked, Want, Wish},
 };
 use crate::{api::types::*, model::*};
 use crossterm::event::{KeyEvent, MouseEvent};
 use jiff::tz::TimeZone;
 use ratatui::layout::Rect;
+use std::collections::BTreeSet;
 
 /// Which screen is open.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -174,6 +175,10 @@ pub struct State {
     /// Seconds since the fleet was fetched, for ages.
     pub seconds: u64,
     pub look: Look,
+    /// Chosen while it runs.
+    pub(super) theme: Option<Theme>,
+    /// Models that the person wants to find again.
+    pub(super) marked: BTreeSet<Name>,
     pub(super) bindings: Bindings,
 }
 
@@ -210,6 +215,8 @@ impl State {
             zone: TimeZone::UTC,
             seconds: 0,
             look: Look::default(),
+            theme: None,
+            marked: BTreeSet::new(),
             bindings: Bindings::default(),
         }
     }
@@ -221,7 +228,7 @@ impl State {
             return all().collect();
         }
         let filter = Filter::new(&self.filter);
-        let found = |names| all().filter(|m| filter.lets(m, names)).collect::<Vec<_>>();
+        let found = |names| all().filter(|m| filter.lets(m, names, self.marked.contains(&m.name))).collect::<Vec<_>>();
         let exact = found(Names::Part);
         if exact.is_empty() { found(Names::Letters) } else { exact }
     }

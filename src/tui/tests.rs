@@ -11,6 +11,7 @@ mod copy;
 mod fleet;
 mod keys;
 mod log;
+mod memory;
 mod model;
 mod mouse;
 mod outside;

@@ -187,8 +187,18 @@ fn on_key(state: &mut State, key: KeyEvent) -> Vec<Command> {
 }
 
 /// What is about one model.
-const OF_A_MODEL: [Act; 9] =
-    [Act::Open, Act::Rollout, Act::Log, Act::Diff, Act::Promote, Act::Hold, Act::Abort, Act::Rollback, Act::Edit];
+const OF_A_MODEL: [Act; 10] = [
+    Act::Open,
+    Act::Rollout,
+    Act::Log,
+    Act::Diff,
+    Act::Promote,
+    Act::Hold,
+    Act::Abort,
+    Act::Rollback,
+    Act::Edit,
+    Act::Bookmark,
+];
 
 /// Whether keys have the meanings of tracked runs' screens.
 fn is_tracked(screen: &Screen) -> bool {
@@ -236,6 +246,7 @@ pub(super) fn on_act(state: &mut State, act: Act) -> Vec<Command> {
         Act::Back | Act::Quit => return state.back(),
         Act::Copy | Act::CopyCommit => return copied(state, act, &note),
         Act::Edit => return subject.map_or(vec![], |m| outside::edit(state, &m)),
+        Act::Bookmark => subject.into_iter().for_each(|m| bookmark(state, m)),
         Act::Pager => return outside::read(state),
         Act::Command => {
             state.mode = Mode::Command(Line::default());
@@ -266,6 +277,16 @@ pub(super) fn on_act(state: &mut State, act: Act) -> Vec<Command> {
         Act::Axis | Act::Left | Act::Right | Act::NextPage | Act::PageBefore => {}
     }
     vec![]
+}
+
+/// Marks a model, or takes its mark off.
+fn bookmark(state: &mut State, model: Name) {
+    if state.marked.remove(&model) {
+        state.note = format!("{model} is marked no more");
+    } else {
+        state.note = format!("★ {model} is marked; :bookmarks shows what is");
+        state.marked.insert(model);
+    }
 }
 
 fn moved(state: &mut State, by: isize) {

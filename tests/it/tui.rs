@@ -18,6 +18,9 @@ use std::{
     time::{Duration, Instant},
 };
 
+/// Shows a file, and ends with what is typed.
+const PAGER: &str = "sh -c 'echo READS; cat \"$0\"; read x; echo got-$x'";
+
 struct Screen {
     child: Child,
     master: File,
@@ -38,7 +41,10 @@ impl Screen {
         let end = || Stdio::from(pty.slave.try_clone().unwrap());
         let mut command = Command::new(env!("CARGO_BIN_EXE_trimtab"));
         command.args(["tui", "--state"]).arg(w.state()).stdin(end()).stdout(end()).stderr(end());
-        let child = command.env("TERM", "xterm-256color").spawn().unwrap();
+        command.env("TERM", "xterm-256color").env("PAGER", PAGER);
+        // What whoever runs the tests settled for themselves is theirs.
+        command.env("XDG_CONFIG_HOME", w.path("config")).env("XDG_STATE_HOME", w.path("remembered"));
+        let child = command.spawn().unwrap();
         drop(command);
         Self { child, master: File::from(pty.master), slave: pty.slave, before, seen: String::new() }
     }
@@ -173,6 +179,52 @@ fn a_log_goes_on_when_the_daemon_comes_back() {
     screen.press("\x03");
     assert_eq!(screen.end(), Some(0));
     assert_eq!(w.trained("count").len(), 1);
+}
+
+#[test]
+fn output_is_read_in_a_pager_that_has_terminal_and_keys_and_the_view_is_remembered() {
+    let mut w = World::new();
+    let train = format!("print('QQQQ', flush=True)\n{TRAIN}");
+    let spec = model("fraud", &w.path("count"), ", seed = 1", SERVED);
+    let at = |f: &str| format!("specs/models/fraud/{f}");
+    let files = [(at("model.toml"), spec.as_str()), (at("train.py"), train.as_str()), (at("serve.py"), SERVE)];
+    w.commit("fraud", &files.each_ref().map(|(path, text)| (path.as_str(), Some(*text))));
+    w.start();
+    w.wait_for("fraud", "version=v1");
+    let mut screen = Screen::open(&w);
+    screen.until("fraud");
+    screen.press("l");
+    screen.until("QQQQ");
+    screen.press("v");
+    screen.until_all(&["\x1b[?1049l", "READS", "QQQQ"]);
+    assert_eq!(attributes(&tcgetattr(&screen.slave).unwrap()), attributes(&screen.before), "it is the pager's");
+    // `q` would end the UI.
+    screen.press("qqq\n");
+    screen.until_all(&["got-qqq", "\x1b[?1049h", "QQQQ"]);
+    screen.press("\x03");
+    assert_eq!(screen.end(), Some(0));
+    let mut again = Screen::open(&w);
+    again.until("QQQQ");
+    again.press("\x03");
+    assert_eq!(again.end(), Some(0));
+    let file = w.path("remembered").join("trimtab/tui.toml");
+    assert!(std::fs::read_to_string(&file).unwrap().contains("screen = \"logs fraud\""));
+    std::fs::write(&file, "[[daemon").unwrap();
+    let mut damaged = Screen::open(&w);
+    damaged.until("is damaged");
+    damaged.press("q");
+    assert_eq!(damaged.end(), Some(0));
+}
+
+#[test]
+fn settings_that_are_wrong_are_told_before_the_screen_is_taken() {
+    let w = World::new();
+    std::fs::create_dir_all(w.path("config").join("trimtab")).unwrap();
+    std::fs::write(w.path("config").join("trimtab/tui.toml"), "[keys]\nplan = \"t\"\n").unwrap();
+    let mut screen = Screen::open(&w);
+    screen.until_all(&["`t` is the key of `events` already", "tui.toml:2:8"]);
+    assert_eq!(screen.child.wait().unwrap().code(), Some(64));
+    assert!(!screen.seen.contains("\x1b[?1049h"), "{:?}", screen.seen);
 }
 
 #[test]

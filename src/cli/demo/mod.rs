@@ -99,7 +99,7 @@ pub fn run(global: &Global, args: &Args) -> Outcome {
     if tui {
         drop(listening);
         let global = Global { state: stage.state.clone(), api: None, json: false };
-        super::tui::run(&global, &super::tui::Args::default())?;
+        super::tui::open(&global, &super::tui::Args::default(), None)?;
     }
     drop(stage);
     Ok(ExitCode::SUCCESS)

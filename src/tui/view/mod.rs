@@ -192,6 +192,7 @@ fn hints(state: &State) -> Vec<Hint> {
     let subject = state.subject_summary();
     let rollout = subject.and_then(held);
     let wrong = subject.is_some_and(|m| m.health != Health::Missing && (m.health == Health::Degraded || m.spec_broken));
+    let marked = subject.is_some_and(|m| state.marked.contains(&m.name));
     let mut out: Vec<Hint> = vec![];
     let steer = |out: &mut Vec<Hint>| {
         if let Some(held) = rollout {
@@ -221,6 +222,7 @@ fn hints(state: &State) -> Vec<Hint> {
                 one(Act::Events, "time line"),
                 one(Act::Sync, "sync"),
                 one(Act::Quit, "quit"),
+                one(Act::Bookmark, if marked { "★ take the mark off" } else { "mark" }),
             ]);
         }
         Screen::Rollout(_) => {
