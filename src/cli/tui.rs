@@ -5,10 +5,11 @@ use super::{
     global::Global,
 };
 use crate::{
+    api::client::{Client, Endpoint},
     ports::Clock,
     process::SystemClock,
     spec::render,
-    tui::{Access, Config, End, Memory, Reports, Setup, Theme, View},
+    tui::{Access, Config, Context, End, Memory, Place, Reports, Setup, Theme},
 };
 use std::{
     io::{ErrorKind, IsTerminal, Write},
@@ -28,6 +29,9 @@ pub struct Args {
     /// Change nothing: keys and commands that would say so instead
     #[arg(long)]
     pub read_only: bool,
+    /// A daemon that tui.toml names under [contexts], instead of --state and --api
+    #[arg(long, value_name = "NAME")]
+    pub context: Option<String>,
 }
 
 /// Opens the UI as it was left, and remembers how it is left.
@@ -42,25 +46,20 @@ pub fn open(global: &Global, args: &Args, remembered: Option<PathBuf>) -> Outcom
     }
     let mut config = settled(args)?;
     config.theme = args.theme.unwrap_or(config.theme);
-    let address = global.api.clone().unwrap_or_else(|| {
-        let state = global.state.canonicalize().unwrap_or_else(|_| global.state.clone());
-        state.to_string_lossy().into_owned()
-    });
-    let (memory, note) = remembered.as_deref().map(recall).unwrap_or_default();
-    let mut view = memory.of(&address);
+    let places = places(global, args, &config)?;
+    let (mut memory, note) = remembered.as_deref().map(recall).unwrap_or_default();
     let access = if args.read_only { Access::ReadOnly } else { Access::Full };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     // A daemon that is not there is said before the screen is taken.
-    let client = global.client();
-    runtime.block_on(client.get::<crate::api::types::Fleet>("/api/v1/fleet"))?;
-    let done = runtime.block_on(crate::tui::run(
-        client,
-        Setup { config, access, reports: reports(global), themed: args.theme.is_some(), note },
-        &mut view,
-    ));
+    if let Some(place) = places.first() {
+        runtime.block_on(place.client.get::<crate::api::types::Fleet>("/api/v1/fleet"))?;
+    }
+    let setup = Setup { config, access, reports: reports(global), themed: args.theme.is_some(), note, places };
+    let done = runtime.block_on(crate::tui::run(setup, &mut memory));
     runtime.shutdown_background();
     if let Some(path) = remembered {
-        remember(&path, &address, view)?;
+        // The person left in good order: it is said, and no more.
+        remember(&path, &memory).unwrap_or_else(|e| eprintln!("trimtab: {} is not written: {e}", path.display()));
     }
     Ok(match done? {
         End::Left => ExitCode::SUCCESS,
@@ -86,15 +85,45 @@ fn recall(path: &Path) -> (Memory, String) {
     read.map_or_else(|e| (Memory::default(), lost(e)), |memory| (memory, String::new()))
 }
 
-/// Notes how the UI was left: another one may have been, meanwhile, and a kill leaves the file whole.
-fn remember(path: &Path, address: &str, view: View) -> Result<(), Failure> {
-    let text = recall(path).0.with(address, view).text().map_err(Failure::new)?;
+/// Notes how the UI was left: a kill leaves the file whole.
+fn remember(path: &Path, memory: &Memory) -> std::io::Result<()> {
+    let text = memory.text().map_err(std::io::Error::other)?;
     let folder = path.parent().unwrap_or(Path::new("."));
     std::fs::create_dir_all(folder)?;
     let mut file = tempfile::NamedTempFile::new_in(folder)?;
     file.write_all(text.as_bytes())?;
     file.persist(path).map_err(|e| e.error)?;
     Ok(())
+}
+
+/// The daemon that is opened, before those that the person named.
+fn places(global: &Global, args: &Args, config: &Config) -> Result<Vec<Place>, Failure> {
+    let of_state = |folder: &Path| {
+        let address = folder.canonicalize().unwrap_or_else(|_| folder.to_owned());
+        (address.to_string_lossy().into_owned(), Client::new(Endpoint::Socket(folder.join("trimtab.sock"))))
+    };
+    let named = |(name, context): &(String, Context)| {
+        let (address, client) = match context {
+            Context::State(folder) => of_state(Path::new(folder)),
+            Context::Api { url, token_env } => {
+                let token = token_env.as_ref().and_then(|name| std::env::var(name).ok());
+                (url.clone(), Client::new(Endpoint::Http { url: url.clone(), token }))
+            }
+        };
+        Place { name: Some(name.clone()), address, client }
+    };
+    let mut places: Vec<Place> = config.contexts.iter().map(named).collect();
+    let Some(wanted) = &args.context else {
+        let address = global.api.clone().unwrap_or_else(|| of_state(&global.state).0);
+        places.insert(0, Place { name: None, address, client: global.client() });
+        return Ok(places);
+    };
+    let Some(at) = places.iter().position(|p| p.name.as_ref() == Some(wanted)) else {
+        let all = config.contexts.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(", ");
+        return Err(Failure::with(64, format!("there is no context `{wanted}` in tui.toml; there are: {all}")));
+    };
+    places[..=at].rotate_right(1);
+    Ok(places)
 }
 
 /// What the person settled in the file that was named, or in theirs where there is one.

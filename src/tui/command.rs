@@ -53,6 +53,9 @@ impl Line {
         let Some((word, rest)) = self.stem().split_once(' ') else { return BTreeSet::new() };
         let rest = rest.to_lowercase();
         let takes = candidates(word).find(|(name, ..)| *name == word).map_or("", |(_, takes, _)| takes);
+        if takes == "CONTEXT" {
+            return state.contexts.iter().map(String::as_str).filter(|n| n.to_lowercase().starts_with(&rest)).collect();
+        }
         if takes == "THEME" {
             return Theme::names().filter(|n| n.starts_with(&rest)).collect();
         }
@@ -83,6 +86,9 @@ impl Line {
 pub(super) fn run_line(state: &mut State, line: &str) -> Vec<Command> {
     let (word, rest) = line.trim().split_once(' ').unwrap_or((line.trim(), ""));
     let rest = rest.trim();
+    if word == "context" {
+        return change_context(state, rest);
+    }
     if word == "theme" {
         return change_theme(state, rest);
     }
@@ -111,6 +117,19 @@ pub(super) fn run_line(state: &mut State, line: &str) -> Vec<Command> {
         "continue" => state.ask(post("rollout/resume".to_owned())),
         _ => alone(state, word),
     }
+}
+
+fn change_context(state: &mut State, name: &str) -> Vec<Command> {
+    if state.contexts.iter().any(|n| n == name) {
+        return vec![Command::Switch(name.to_owned())];
+    }
+    let all = state.contexts.join(", ");
+    state.note = match (name, all.as_str()) {
+        (_, "") => "no context is named in tui.toml: [contexts] names daemons".to_owned(),
+        ("", _) => format!("this is {}; there are: {all}", state.context.as_deref().unwrap_or("no context")),
+        _ => format!("there is no context `{name}`; there are: {all}"),
+    };
+    vec![]
 }
 
 fn change_theme(state: &mut State, name: &str) -> Vec<Command> {

@@ -7,6 +7,10 @@
 //! [keys]
 //! plan = "p"
 //! page_down = ["ctrl-f", "pgdn"]
+//!
+//! [contexts]
+//! prod = { api = "https://models.example.com", token_env = "PROD_TOKEN" }
+//! local = { state = "/srv/trimtab/state" }
 //! ```
 //! Pure: the file is read by whoever opens the UI.
 
@@ -30,6 +34,15 @@ pub enum Bell {
     Osc9,
 }
 
+/// Where a daemon is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Context {
+    /// An address, and the variable that holds its token.
+    Api { url: String, token_env: Option<String> },
+    /// The state folder of a daemon of this machine.
+    State(String),
+}
+
 /// What was settled; the rest is as ever.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -38,11 +51,19 @@ pub struct Config {
     /// Whether clicks and the wheel are heard. Text is then selected with shift.
     pub mouse: bool,
     pub(super) bindings: Bindings,
+    /// Daemons by the names that the person gave them.
+    pub contexts: Vec<(String, Context)>,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { theme: Theme::default(), bell: Bell::default(), mouse: true, bindings: Bindings::default() }
+        Self {
+            theme: Theme::default(),
+            bell: Bell::default(),
+            mouse: true,
+            bindings: Bindings::default(),
+            contexts: vec![],
+        }
     }
 }
 
@@ -54,9 +75,28 @@ impl Config {
             bell: root.flag_or("bell", |on| if on { Bell::Ring } else { Bell::Silent }, bell).unwrap_or_default(),
             mouse: root.flag("mouse").unwrap_or(true),
             bindings: root.table("keys").map(bindings).unwrap_or_default(),
+            contexts: root.table("contexts").map(|t| contexts(&t)).unwrap_or_default(),
         })
         .map(|(config, _)| config)
     }
+}
+
+fn contexts(all: &Table<'_>) -> Vec<(String, Context)> {
+    let one = |(name, mut t): (String, Table<'_>)| {
+        let (url, token_env, state) = (t.text("api"), t.text("token_env"), t.text("state"));
+        let context = match (url, state, token_env) {
+            (Some(url), None, token_env) => Some(Context::Api { url, token_env }),
+            (None, Some(state), None) => Some(Context::State(state)),
+            _ => None,
+        };
+        if context.is_none() {
+            let label = "write { api = \"https://…\", token_env = \"NAME\" } or { state = \"FOLDER\" }".to_owned();
+            all.error_at(&name, format!("context `{name}` says no place"), label);
+        }
+        t.finish();
+        context.map(|c| (name, c))
+    };
+    all.named_tables().into_iter().filter_map(one).collect()
 }
 
 fn bell(text: &str) -> Result<Bell, String> {
@@ -110,6 +150,16 @@ mod tests {
     }
 
     #[test]
+    fn contexts_are_read() {
+        let text = "[contexts]\nprod = { api = \"https://x\", token_env = \"T\" }\n[contexts.local]\nstate = \"s\"\n";
+        let api = Context::Api { url: "https://x".into(), token_env: Some("T".into()) };
+        let is = vec![("prod".to_owned(), api), ("local".to_owned(), Context::State("s".into()))];
+        let mut read = Config::read("tui.toml", text.as_bytes()).unwrap().contexts;
+        read.sort_by_key(|(name, _)| std::cmp::Reverse(name.clone()));
+        assert_eq!(read, is);
+    }
+
+    #[test]
     fn keys_may_change_places() {
         for text in
             ["[keys]\nplan = \"t\"\nevents = \"p\"", "[keys]\nsort = \"s\"", "[keys]\nopen = [\"enter\", \"z\"]"]
@@ -129,6 +179,9 @@ mod tests {
             ("[keys]\nplam = \"p\"", "tui.toml:2:1", "did you mean `plan`?"),
             ("[keys]\nplan = \"return\"", "tui.toml:2:8", "write a character, ctrl-f"),
             ("[keys]\nplan = [\"p\", \"ctrl-c\"]", "tui.toml:2:14", "ctrl-c leaves at once"),
+            ("[contexts]\nprod = {}", "tui.toml:2:8", "context `prod` says no place"),
+            ("[contexts]\nprod = { api = \"x\", state = \"y\" }", "tui.toml:2:8", "write { api ="),
+            ("[contexts]\nprod = { state = \"y\", tok = 1 }", "tui.toml:2:23", "unknown key `tok`"),
             ("[keys]\nplan = 3", "tui.toml:2:8", "a string or a list of strings"),
             ("[keys]\nplan = \"t\"", "tui.toml:2:8", "`t` is the key of `events` already"),
             ("[keys]\nplan = \"x\"", "tui.toml:2:8", "`x` is the key of `axis` already"),

@@ -41,7 +41,7 @@ impl Hands {
     pub fn carry_out(&mut self, command: Command) {
         let (client, send) = (self.client.clone(), self.send.clone());
         match command {
-            Command::Quit | Command::Ring | Command::Copy(_) | Command::Outside(_) => {}
+            Command::Quit | Command::Ring | Command::Copy(_) | Command::Outside(_) | Command::Switch(_) => {}
             Command::Follow(follow) => {
                 let task = tokio::spawn(async move { followed(&client, &send, follow).await });
                 if let Some(before) = self.log.replace(task.abort_handle()) {
@@ -81,6 +81,13 @@ impl Hands {
     }
 }
 
+impl Drop for Hands {
+    /// The others end with what they were asked by.
+    fn drop(&mut self) {
+        self.log.iter().for_each(AbortHandle::abort);
+    }
+}
+
 fn tell(send: &Sender, answer: Result<Message, ClientError>) {
     let _ = send.send(answer.unwrap_or_else(|e| match e {
         ClientError::Unreachable(_) => Message::Reachable(false),
@@ -110,9 +117,12 @@ async fn answer(client: &Client, command: Command) -> Result<Message, ClientErro
             Message::Said(client.post::<Done>(&format!("/api/v1/models/{model}/{verb}"), &body).await?.message)
         }
         // They have answers of their own.
-        Command::Follow(_) | Command::Quit | Command::Ring | Command::Copy(_) | Command::Outside(_) => {
-            Message::Said(String::new())
-        }
+        Command::Follow(_)
+        | Command::Quit
+        | Command::Ring
+        | Command::Copy(_)
+        | Command::Outside(_)
+        | Command::Switch(_) => Message::Said(String::new()),
     })
 }
 

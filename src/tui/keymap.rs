@@ -135,6 +135,7 @@ pub const COMMANDS: &[(&str, &str, &str)] = &[
     ("abort", "NAME", "all traffic back"),
     ("retry", "NAME", "try what was rejected again"),
     ("rollback", "NAME", "push a commit that undoes the newest change"),
+    ("context", "CONTEXT", "another daemon, of those in tui.toml"),
     ("theme", "THEME", "other colours"),
     ("help", "", "keys and commands"),
     ("quit", "", "leave; the daemon goes on"),

@@ -12,7 +12,7 @@ use std::collections::BTreeSet;
 /// How one daemon was looked at.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct View {
+pub(super) struct View {
     filter: String,
     order: Ranking,
     /// Only where another one than is settled was chosen.
@@ -52,12 +52,12 @@ impl Memory {
     }
 
     /// How the daemon at this address was looked at.
-    pub fn of(&self, address: &str) -> View {
+    pub(super) fn of(&self, address: &str) -> View {
         self.daemon.iter().find(|s| s.address == address).map(|s| s.view.clone()).unwrap_or_default()
     }
 
     /// The same, with a newer view of one.
-    pub fn with(mut self, address: &str, view: View) -> Self {
+    pub(super) fn with(mut self, address: &str, view: View) -> Self {
         self.daemon.retain(|s| s.address != address);
         self.daemon.insert(0, Seen { address: address.to_owned(), view });
         self.daemon.truncate(MOST);

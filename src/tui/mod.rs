@@ -27,13 +27,13 @@ mod update;
 mod view;
 
 pub use access::Access;
-pub use config::{Bell, Config};
+pub use config::{Bell, Config, Context};
 pub use crash::Reports;
 pub use log::{Flow, Flowed, Follow, Log, Output};
-pub use memory::{Memory, View};
+pub use memory::Memory;
 pub use outside::Outside;
 pub use ranking::Ranking;
-pub use run::{End, Setup, run};
+pub use run::{End, Place, Setup, run};
 pub use state::{Command, Difference, Drawn, Extent, Message, Mode, Screen, State, Target};
 pub use theme::{Depth, Look, Theme};
 pub use tracked::{Told, Tracked, Want, Wish};

@@ -7,7 +7,7 @@ use super::{
     escapes,
     fetch::{Hands, Sender},
     guard::Guard,
-    memory::View,
+    memory::{Memory, View},
     outside::{self, Outside},
     state::{Command, Drawn, Message, State},
     theme::{Depth, Look},
@@ -42,6 +42,16 @@ pub enum End {
     Signal(i32),
 }
 
+/// A daemon.
+#[derive(Debug)]
+pub struct Place {
+    /// What the person calls it.
+    pub name: Option<String>,
+    /// What it is remembered by.
+    pub address: String,
+    pub client: Client,
+}
+
 /// What the UI is opened with.
 #[derive(Debug)]
 pub struct Setup {
@@ -52,38 +62,81 @@ pub struct Setup {
     pub themed: bool,
     /// Said when it opens.
     pub note: String,
+    /// The daemon that is opened, before those that can be gone to.
+    pub places: Vec<Place>,
 }
 
-/// Opens the UI on this terminal, with the view as it was left and is to be remembered, until the person leaves or a signal asks for the end. The terminal is then as it was, also
-/// after an error or a panic.
-pub async fn run(client: Client, setup: Setup, view: &mut View) -> io::Result<End> {
-    let Setup { config, access, reports, themed, note } = setup;
+/// What comes after a daemon.
+enum Next {
+    End(End),
+    /// Another one, by its name.
+    Place(String),
+}
+
+/// Opens the UI on this terminal until the person leaves or a signal asks for the end, with each daemon as it was left. The
+/// terminal is then as it was, also after an error or a panic.
+pub async fn run(setup: Setup, memory: &mut Memory) -> io::Result<End> {
+    let Setup { config, access, reports, themed, note, places } = setup;
     let mut state = State::new();
     state.look = Look::new(config.theme, depth());
     state.bindings = config.bindings;
-    state.access = access;
-    let first = view.clone().open(&mut state, themed);
-    state.note = note;
+    state.access = access.clone();
     state.zone = TimeZone::system();
+    state.contexts = places.iter().filter_map(|p| p.name.clone()).collect();
     // Before the terminal is taken: a signal that comes first ends the process as ever.
-    let mut term = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut hangup = signal(SignalKind::hangup())?;
-    let guard = Guard::take(config.mouse, reports)?;
-    let (send, receive) = mpsc::unbounded_channel();
-    let (keyboard, hands) = (Keyboard::default(), Hands::new(client.clone(), send.clone()));
-    // All in one task: a panic anywhere in it unwinds through the guard.
-    let end = tokio::select! {
-        done = show(hands, Terminals { guard: &guard, keyboard: &keyboard, bell: config.bell }, &mut state, first, receive) => done.map(|()| End::Left),
-        () = type_in(send.clone(), &keyboard) => Ok(End::Left),
-        () = listen(client, send.clone()) => Ok(End::Left),
-        () = tick(send) => Ok(End::Left),
-        _ = term.recv() => Ok(End::Signal(libc::SIGTERM)),
-        () = interrupted(&mut interrupt, &keyboard) => Ok(End::Signal(libc::SIGINT)),
-        _ = hangup.recv() => Ok(End::Signal(libc::SIGHUP)),
+    let mut signals = Signals {
+        term: signal(SignalKind::terminate())?,
+        interrupt: signal(SignalKind::interrupt())?,
+        hangup: signal(SignalKind::hangup())?,
     };
-    *view = View::of(&state);
-    end
+    let guard = Guard::take(config.mouse, reports)?;
+    let keyboard = Keyboard::default();
+    let at = Terminals { guard: &guard, keyboard: &keyboard, bell: config.bell };
+    let mut place = places.first();
+    let mut note = Some(note);
+    while let Some(here) = place {
+        state.context.clone_from(&here.name);
+        let first = memory.of(&here.address).open(&mut state, themed);
+        state.note = note.take().unwrap_or_default();
+        let next = stay(here, &at, &mut state, first, &mut signals).await;
+        *memory = std::mem::take(memory).with(&here.address, View::of(&state));
+        match next? {
+            Next::End(end) => return Ok(end),
+            Next::Place(name) => place = places.iter().find(|p| p.name.as_ref() == Some(&name)),
+        }
+        state = state.elsewhere(access.clone());
+    }
+    Ok(End::Left)
+}
+
+struct Signals {
+    term: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+/// Shows one daemon.
+async fn stay(
+    here: &Place,
+    at: &Terminals<'_>,
+    state: &mut State,
+    first: Vec<Command>,
+    signals: &mut Signals,
+) -> io::Result<Next> {
+    let (send, receive) = mpsc::unbounded_channel();
+    let hands = Hands::new(here.client.clone(), send.clone());
+    let left = Next::End(End::Left);
+    let signalled = |number| Ok(Next::End(End::Signal(number)));
+    // All in one task: a panic anywhere in it unwinds through the guard.
+    tokio::select! {
+        done = show(hands, at, state, first, receive) => done,
+        () = type_in(send.clone(), at.keyboard) => Ok(left),
+        () = listen(here.client.clone(), send.clone()) => Ok(left),
+        () = tick(send) => Ok(left),
+        _ = signals.term.recv() => signalled(libc::SIGTERM),
+        () = interrupted(&mut signals.interrupt, at.keyboard) => signalled(libc::SIGINT),
+        _ = signals.hangup.recv() => signalled(libc::SIGHUP),
+    }
 }
 
 /// How many colours this terminal shows.
@@ -129,12 +182,14 @@ fn anew(terminal: &mut Screen) -> io::Result<()> {
 /// Draws what messages change, and does what they ask for.
 async fn show(
     mut hands: Hands,
-    at: Terminals<'_>,
+    at: &Terminals<'_>,
     state: &mut State,
     first: Vec<Command>,
     mut receive: mpsc::UnboundedReceiver<Message>,
-) -> io::Result<()> {
+) -> io::Result<Next> {
     let mut terminal: Screen = Terminal::new(CrosstermBackend::new(io::stdout()))?;
+    // Another daemon may have been shown before.
+    anew(&mut terminal)?;
     first.into_iter().for_each(|c| hands.carry_out(c));
     let mut shown = String::new();
     picture(&mut terminal, state)?;
@@ -147,13 +202,14 @@ async fn show(
         let (quiet, revision) = (batch.iter().all(|m| is_quiet(m, state)), state.tracked.revision);
         let commands: Vec<Command> = batch.into_iter().flat_map(|m| update(state, m)).collect();
         if commands.contains(&Command::Quit) {
-            return Ok(());
+            return Ok(Next::End(End::Left));
         }
         // Here, between two frames: nothing else is half written.
         let sent: String = commands.iter().filter_map(|c| escapes::of(c, at.bell, &state.note)).collect();
         io::stdout().write_all(sent.as_bytes()).and_then(|()| io::stdout().flush())?;
         for command in commands {
             match command {
+                Command::Switch(name) => return Ok(Next::Place(name)),
                 Command::Outside(outside) => at.lend(&mut terminal, state, &outside).await?,
                 command => hands.carry_out(command),
             }
@@ -165,7 +221,7 @@ async fn show(
             shown = ages;
         }
     }
-    Ok(())
+    Ok(Next::End(End::Left))
 }
 
 /// Whether a message may change nothing: then it is no reason to draw by itself.

@@ -75,6 +75,8 @@ pub enum Command {
     Copy(String),
     /// A program of the person's, which has the terminal meanwhile.
     Outside(Outside),
+    /// Another daemon, by its name.
+    Switch(String),
     Post {
         model: Name,
         verb: String,
@@ -175,6 +177,9 @@ pub struct State {
     /// Seconds since the fleet was fetched, for ages.
     pub seconds: u64,
     pub look: Look,
+    /// What the person calls this daemon, and those that they named.
+    pub(super) context: Option<String>,
+    pub(super) contexts: Vec<String>,
     /// Chosen while it runs.
     pub(super) theme: Option<Theme>,
     /// Models that the person wants to find again.
@@ -215,10 +220,18 @@ impl State {
             zone: TimeZone::UTC,
             seconds: 0,
             look: Look::default(),
+            context: None,
+            contexts: vec![],
             theme: None,
             marked: BTreeSet::new(),
             bindings: Bindings::default(),
         }
+    }
+
+    /// Before anything was fetched from another daemon: what is the person's stays.
+    pub(super) fn elsewhere(self, access: Access) -> Self {
+        let Self { look, theme, bindings, zone, contexts, .. } = self;
+        Self { look, theme, bindings, zone, contexts, access, ..Self::new() }
     }
 
     /// Models that the filter lets through, in the chosen order.

@@ -7,6 +7,7 @@ use ratatui::{Terminal, backend::TestBackend};
 
 mod access;
 mod burst;
+mod context;
 mod copy;
 mod fleet;
 mod keys;

@@ -143,6 +143,7 @@ fn counts(c: Counts, wide: bool) -> Vec<Span<'static>> {
 
 fn header(state: &State, width: usize) -> Line<'static> {
     let mut left = vec![strong(" trimtab  ")];
+    left.extend(state.context.iter().map(|c| paint::accent(&format!("{}  ", visible(c)))));
     if let Some(fleet) = &state.fleet {
         let name = fleet.source.url.rsplit('/').next().unwrap_or_default().trim_end_matches(".git");
         let revision = fleet.source.revision.as_ref().map_or("no commit yet", |r| r.commit.short());
