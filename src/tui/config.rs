@@ -160,6 +160,16 @@ mod tests {
     }
 
     #[test]
+    fn the_example_of_the_docs_is_read_and_names_every_action() {
+        let docs = include_str!("../../docs/tui.md");
+        let (_, example) = docs.split_once("```toml\n").unwrap();
+        Config::read("tui.toml", example.split_once("```").unwrap().0.as_bytes()).unwrap();
+        for e in KEYS.iter().chain(RUN_KEYS) {
+            assert!(docs.contains(&format!("`{}`", e.name)), "{}", e.name);
+        }
+    }
+
+    #[test]
     fn keys_may_change_places() {
         for text in
             ["[keys]\nplan = \"t\"\nevents = \"p\"", "[keys]\nsort = \"s\"", "[keys]\nopen = [\"enter\", \"z\"]"]
