@@ -15,7 +15,7 @@ use std::{
 use trimtab::{
     api::types::*,
     model::*,
-    tui::{Message, State, draw, update},
+    tui::{Drawn, Message, State, draw, update},
 };
 
 const MODELS: usize = 10_000;
@@ -124,9 +124,9 @@ fn terminal() -> Terminal<CrosstermBackend<Sink>> {
 }
 
 fn frame(terminal: &mut Terminal<CrosstermBackend<Sink>>, state: &mut State) {
-    let mut extent = state.extent;
-    terminal.draw(|f| extent = draw(f, state)).unwrap();
-    state.extent = extent;
+    let mut drawn = Drawn::default();
+    terminal.draw(|f| drawn = draw(f, state)).unwrap();
+    state.drawn(drawn);
 }
 
 fn press(state: &mut State, code: KeyCode) {

@@ -72,7 +72,7 @@ enum Verb {
     Wait(observe::WaitArgs),
     /// Open the terminal UI
     #[command(after_help = "Example: trimtab tui --state state")]
-    Tui,
+    Tui(tui::Args),
     /// Fetch now and reconcile now
     #[command(after_help = "Example: trimtab sync --prune")]
     Sync(steer::SyncArgs),
@@ -216,7 +216,7 @@ pub fn main() -> ExitCode {
         }
         Verb::Status(args) => observe::status(global, &args),
         Verb::Wait(args) => observe::wait(global, &args),
-        Verb::Tui => tui::run(global),
+        Verb::Tui(args) => tui::run(global, &args),
         Verb::Sync(args) => steer::sync(global, &args),
         Verb::Refresh(args) => steer::post(global, &args, "refresh"),
         Verb::Diff(args) => steer::diff(global, &args),

@@ -1,11 +1,20 @@
 //! Text that others wrote, as it may be shown.
 
+use unicode_width::UnicodeWidthChar;
+
 /// Whether a character could steer a terminal, or show a text as something else: control characters, those that change the
-/// direction of writing, and those without a width.
+/// direction of writing, those that join or part others unseen, and letters that are blank.
 pub fn is_hidden(c: char) -> bool {
     c.is_control()
-        || matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
+        || matches!(
+            c,
+            '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}'
+        )
+        || matches!(c, '\u{115f}' | '\u{1160}' | '\u{3164}' | '\u{ffa0}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
 }
+
+/// Marks above and below one letter: no script writes more, and a pile of them would cover the lines around it.
+const MOST_MARKS: usize = 5;
 
 /// The text on one line, with what is hidden written as escapes.
 pub fn visible(text: &str) -> String {
@@ -15,8 +24,11 @@ pub fn visible(text: &str) -> String {
 /// As [`visible`], with some characters left as they are.
 pub fn visible_but(text: &str, kept: &str) -> String {
     let mut out = String::with_capacity(text.len());
+    let mut marks = 0;
     for c in text.chars() {
-        if is_hidden(c) && !kept.contains(c) { out.extend(c.escape_default()) } else { out.push(c) }
+        marks = if c.width() == Some(0) { marks + 1 } else { 0 };
+        let hidden = is_hidden(c) && !kept.contains(c);
+        if hidden || marks > MOST_MARKS { out.extend(c.escape_default()) } else { out.push(c) }
     }
     out
 }
@@ -55,6 +67,14 @@ mod tests {
     fn what_is_hidden_is_shown() {
         assert_eq!(visible("a\x1b]0;x\x07\nb\u{9b}"), "a\\u{1b}]0;x\\u{7}\\nb\\u{9b}");
         assert_eq!(visible("a\u{202e}b\u{200b}\u{2066}\u{feff}"), "a\\u{202e}b\\u{200b}\\u{2066}\\u{feff}");
+        assert_eq!(visible("a\u{61c}\u{2028}\u{3164}\u{e0041}"), "a\\u{61c}\\u{2028}\\u{3164}\\u{e0041}");
+        assert_eq!(
+            visible("👨\u{200d}👩 ❤\u{fe0f}"),
+            "👨\\u{200d}👩 ❤\u{fe0f}",
+            "what is joined is shown in its parts"
+        );
+        let piled = format!("e{}x", "\u{301}".repeat(7));
+        assert_eq!(visible(&piled), format!("e{}\\u{{301}}\\u{{301}}x", "\u{301}".repeat(5)));
         assert_eq!(visible_but("größer →\t漢字\n", "\n\t"), "größer →\t漢字\n");
     }
 }

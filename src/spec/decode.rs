@@ -46,6 +46,28 @@ impl<'a> File<'a> {
         schema: &str,
         body: impl FnOnce(&mut Table<'_>) -> T,
     ) -> Result<(T, Extra), Vec<Diagnostic>> {
+        Self::read_bare(path, bytes, |table| {
+            if let Some(found) = table.text("schema")
+                && found != schema
+            {
+                table.error_at(
+                    "schema",
+                    format!("unknown schema `{found}`"),
+                    format!("this version reads \"{schema}\""),
+                );
+            } else if !table.has("schema") {
+                table.error(format!("missing key `schema`: begin the file with schema = \"{schema}\""));
+            }
+            body(table)
+        })
+    }
+
+    /// Reads a file that names no schema.
+    pub fn read_bare<T>(
+        path: &'a str,
+        bytes: &'a [u8],
+        body: impl FnOnce(&mut Table<'_>) -> T,
+    ) -> Result<(T, Extra), Vec<Diagnostic>> {
         if bytes.len() as u64 > MAX_BYTES {
             return Err(vec![plain(
                 path,
@@ -64,13 +86,6 @@ impl<'a> File<'a> {
         }
         let mut table =
             Table { file: &file, path: String::new(), entries: root.get_ref(), span: 0..0, used: BTreeSet::new() };
-        if let Some(found) = table.text("schema")
-            && found != schema
-        {
-            table.error_at("schema", format!("unknown schema `{found}`"), format!("this version reads \"{schema}\""));
-        } else if !root.get_ref().contains_key("schema") {
-            table.error(format!("missing key `schema`: begin the file with schema = \"{schema}\""));
-        }
         let value = body(&mut table);
         table.finish();
         let mut found = file.found.into_inner();
@@ -348,6 +363,44 @@ impl<'a> Table<'a> {
                 None
             }
         }
+    }
+
+    /// `true` or `false`, or a string that `check` takes.
+    pub fn flag_or<T>(
+        &mut self,
+        key: &'static str,
+        of: impl FnOnce(bool) -> T,
+        check: impl FnOnce(&str) -> Result<T, String>,
+    ) -> Option<T> {
+        let value = self.get(key)?;
+        let read = match value.get_ref() {
+            DeValue::Boolean(b) => Ok(of(*b)),
+            DeValue::String(s) => check(s),
+            _ => check(""),
+        };
+        let wrong = |e| self.push(value.span(), Severity::Error, format!("bad value for `{}`", self.dotted(key)), e);
+        read.map_err(wrong).ok()
+    }
+
+    /// A string, or a list of them, each of which `check` takes.
+    pub fn each<T>(&mut self, key: &'static str, check: impl Fn(&str) -> Result<T, String>) -> Option<Vec<T>> {
+        let value = self.get(key)?;
+        let items = match value.get_ref() {
+            DeValue::Array(items) => items.iter().collect(),
+            _ => vec![value],
+        };
+        let read = items.into_iter().filter_map(|item| match item.get_ref() {
+            DeValue::String(s) => {
+                let wrong =
+                    |e| self.push(item.span(), Severity::Error, format!("bad value for `{}`", self.dotted(key)), e);
+                check(s).map_err(wrong).ok()
+            }
+            _ => {
+                self.wrong(key, item, "a string or a list of strings");
+                None
+            }
+        });
+        Some(read.collect())
     }
 
     /// A whole number within bounds.

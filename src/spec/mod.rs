@@ -2,7 +2,7 @@
 
 mod analysis;
 mod approvals;
-mod decode;
+pub mod decode;
 mod deploy;
 mod listed;
 mod load;

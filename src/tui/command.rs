@@ -4,6 +4,7 @@ use super::{
     keymap::candidates,
     log::Output,
     state::{Command, Screen, State},
+    theme::Theme,
 };
 use crate::model::Name;
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
@@ -50,11 +51,17 @@ impl Line {
     /// Names that what stands after the command may become, in their order.
     pub fn names<'a>(&self, state: &'a State) -> BTreeSet<&'a str> {
         let Some((word, rest)) = self.stem().split_once(' ') else { return BTreeSet::new() };
-        let takes = candidates(word).any(|(name, takes, _)| *name == word && !takes.is_empty());
+        let rest = rest.to_lowercase();
+        let takes = candidates(word).find(|(name, ..)| *name == word).map_or("", |(_, takes, _)| takes);
+        if takes == "CONTEXT" {
+            return state.contexts.iter().map(String::as_str).filter(|n| n.to_lowercase().starts_with(&rest)).collect();
+        }
+        if takes == "THEME" {
+            return Theme::names().filter(|n| n.starts_with(&rest)).collect();
+        }
         let models = state.fleet.iter().flat_map(|f| &f.models).map(|m| m.name.as_str());
         let experiments = state.tracked.experiments.known().iter().filter(|_| word == "runs").map(|e| e.name.as_str());
-        let rest = rest.to_lowercase();
-        models.chain(experiments).filter(|n| takes && n.to_lowercase().starts_with(&rest)).collect()
+        models.chain(experiments).filter(|n| !takes.is_empty() && n.to_lowercase().starts_with(&rest)).collect()
     }
 
     /// What tab makes of it: the first command that it may become, or the next name.
@@ -79,6 +86,12 @@ impl Line {
 pub(super) fn run_line(state: &mut State, line: &str) -> Vec<Command> {
     let (word, rest) = line.trim().split_once(' ').unwrap_or((line.trim(), ""));
     let rest = rest.trim();
+    if word == "context" {
+        return change_context(state, rest);
+    }
+    if word == "theme" {
+        return change_theme(state, rest);
+    }
     // Clients make experiments that are no models.
     if word == "runs" && !rest.is_empty() {
         return state.open(Screen::Runs(rest.to_owned()));
@@ -106,12 +119,45 @@ pub(super) fn run_line(state: &mut State, line: &str) -> Vec<Command> {
     }
 }
 
+fn change_context(state: &mut State, name: &str) -> Vec<Command> {
+    if state.contexts.iter().any(|n| n == name) {
+        return vec![Command::Switch(name.to_owned())];
+    }
+    let all = state.contexts.join(", ");
+    state.note = match (name, all.as_str()) {
+        (_, "") => "no context is named in tui.toml: [contexts] names daemons".to_owned(),
+        ("", _) => format!("this is {}; there are: {all}", state.context.as_deref().unwrap_or("no context")),
+        _ => format!("there is no context `{name}`; there are: {all}"),
+    };
+    vec![]
+}
+
+fn change_theme(state: &mut State, name: &str) -> Vec<Command> {
+    if name.is_empty() {
+        let all = Theme::names().collect::<Vec<_>>().join(", ");
+        state.note = format!("the theme is {}; there are: {all}", state.look.theme.name());
+        return vec![];
+    }
+    match name.parse() {
+        Ok(theme) => {
+            state.look = state.look.with(theme);
+            state.theme = Some(theme);
+        }
+        Err(why) => state.note = why,
+    }
+    vec![]
+}
+
 /// Words that are about no model.
 fn alone(state: &mut State, word: &str) -> Vec<Command> {
     match word {
         "" => vec![],
         "q" | "q!" | "quit" => vec![Command::Quit],
-        "sync" => vec![Command::Sync],
+        "sync" => state.ask(Command::Sync),
+        "bookmarks" => {
+            state.filter = "is:marked".to_owned();
+            state.open(Screen::Fleet)
+        }
         "fleet" | "models" => state.open(Screen::Fleet),
         "runs" | "experiments" => state.open(Screen::Experiments),
         "timeline" => state.open(Screen::TimeLine),

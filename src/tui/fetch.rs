@@ -43,10 +43,10 @@ impl Hands {
     pub fn carry_out(&mut self, command: Command) {
         let (client, send) = (self.client.clone(), self.send.clone());
         match command {
-            Command::Quit | Command::Ring => {}
             Command::Save { file, text } => {
                 tokio::task::spawn_blocking(move || send.send(Message::Said(saved(&file, &text))));
             }
+            Command::Quit | Command::Ring | Command::Copy(_) | Command::Outside(_) | Command::Switch(_) => {}
             Command::Follow(follow) => {
                 let task = tokio::spawn(async move { followed(&client, &send, follow).await });
                 if let Some(before) = self.log.replace(task.abort_handle()) {
@@ -54,7 +54,12 @@ impl Hands {
                 }
             }
             Command::Sync | Command::Post { .. } | Command::Revert { .. } => {
-                tokio::spawn(async move { tell(&send, answer(&client, command).await) });
+                tokio::spawn(async move {
+                    match answer(&client, command).await {
+                        Err(ClientError::Denied(why)) => drop(send.send(Message::Denied(why))),
+                        answer => tell(&send, answer),
+                    }
+                });
             }
             fetch => self.fetch(fetch),
         }
@@ -88,6 +93,13 @@ fn saved(file: &str, text: &[u8]) -> String {
     match written {
         Ok(()) => format!("saved as {}", place().display()),
         Err(e) => format!("cannot save {}: {e}", place().display()),
+    }
+}
+
+impl Drop for Hands {
+    /// The others end with what they were asked by.
+    fn drop(&mut self) {
+        self.log.iter().for_each(AbortHandle::abort);
     }
 }
 
@@ -152,7 +164,13 @@ async fn answer(client: &Client, command: Command) -> Result<Message, ClientErro
             Message::Said(client.post::<Done>(&format!("/api/v1/models/{model}/{verb}"), &body).await?.message)
         }
         // They have answers of their own.
-        Command::Follow(_) | Command::Save { .. } | Command::Quit | Command::Ring => Message::Said(String::new()),
+        Command::Follow(_)
+        | Command::Save { .. }
+        | Command::Quit
+        | Command::Ring
+        | Command::Copy(_)
+        | Command::Outside(_)
+        | Command::Switch(_) => Message::Said(String::new()),
     })
 }
 

@@ -1,7 +1,7 @@
 //! Which models the fleet shows: words, all of which must hold.
 //!
 //! A word is a part of the name, the health or the sync status, and of one field alone after `owner:`, `env:`, `by:`, `health:` or `sync:`. With
-//! `!` before it, it must not hold; `team=risk` asks for a label, `team` before it alone for any value of it (`team=`). Where no name has a part that was typed, those with its letters in order are meant: `frd` finds `fraud`.
+//! `!` before it, it must not hold; `team=risk` asks for a label, `team` before it alone for any value of it (`team=`). `is:marked` finds what the person marked. Where no name has a part that was typed, those with its letters in order are meant: `frd` finds `fraud`.
 
 use crate::{api::types::ModelSummary, model::*};
 
@@ -23,15 +23,18 @@ enum Field {
     Sync,
     /// `KEY=VALUE`, or `KEY=`: with any value.
     Label,
+    /// What the person made of it.
+    Is,
 }
 
 /// Before the colon.
-const FIELDS: [(&str, Field); 5] = [
+const FIELDS: [(&str, Field); 6] = [
     ("owner", Field::Owner),
     ("env", Field::Environment),
     ("by", Field::By),
     ("health", Field::Health),
     ("sync", Field::Sync),
+    ("is", Field::Is),
 ];
 
 struct Word {
@@ -61,9 +64,9 @@ impl Filter {
         Self(text.to_lowercase().split_whitespace().filter_map(word).collect())
     }
 
-    /// Whether it shows the model.
-    pub fn lets(&self, m: &ModelSummary, names: Names) -> bool {
-        self.0.iter().all(|w| w.holds(m, names) != w.not)
+    /// Whether it shows the model, which is marked or not.
+    pub fn lets(&self, m: &ModelSummary, names: Names, marked: bool) -> bool {
+        self.0.iter().all(|w| w.holds(m, names, marked) != w.not)
     }
 }
 
@@ -83,7 +86,7 @@ fn word(typed: &str) -> Option<Word> {
 }
 
 impl Word {
-    fn holds(&self, m: &ModelSummary, names: Names) -> bool {
+    fn holds(&self, m: &ModelSummary, names: Names, marked: bool) -> bool {
         let part = |text: &str| text.to_lowercase().contains(&self.text);
         match self.field {
             Field::Any => {
@@ -100,6 +103,7 @@ impl Word {
                 };
                 m.labels.iter().any(is)
             }),
+            Field::Is => marked && "marked".starts_with(&self.text),
         }
     }
 

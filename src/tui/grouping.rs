@@ -1,10 +1,12 @@
 //! Which models of the fleet stand together.
 
 use crate::{api::types::*, model::*};
+use serde::{Deserialize, Serialize};
 use std::cmp::Ordering;
 
 /// What those of a group share.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Grouping {
     #[default]
     Nothing,

@@ -1,7 +1,5 @@
 //! Keys and commands, as k9s users expect them. The help screen is drawn from these tables.
 
-use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
-
 /// What a key asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Act {
@@ -35,6 +33,11 @@ pub enum Act {
     Hold,
     Abort,
     Rollback,
+    Copy,
+    CopyCommit,
+    Edit,
+    Pager,
+    Bookmark,
     Mark,
     Compare,
     Sort,
@@ -47,80 +50,93 @@ pub enum Act {
     PageBefore,
 }
 
-/// A key as it is shown, its codes, and what it is for.
-pub type Key = (&'static str, &'static [KeyCode], Act, &'static str);
+/// What keys do by themselves, how the settings call it, and what it is for. Without words, it is told with the one before.
+pub struct Entry {
+    pub act: Act,
+    pub name: &'static str,
+    keys: &'static [&'static str],
+    pub what: &'static str,
+}
 
-/// Keys that mean the same everywhere.
-pub const KEYS: &[Key] = &[
-    ("enter", &[KeyCode::Enter], Act::Open, "open the model, the commit; on the plan: fold it"),
-    ("esc", &[KeyCode::Esc], Act::Back, "back; on the fleet: clear the filter"),
-    (
-        "j k ↓ ↑",
-        &[KeyCode::Char('j'), KeyCode::Down],
-        Act::Down,
-        "down, up; ctrl-f, ctrl-b: a page; on a log ctrl-s: save it",
-    ),
-    ("", &[KeyCode::Char('k'), KeyCode::Up], Act::Up, ""),
-    ("g G", &[KeyCode::Char('g'), KeyCode::Home], Act::Top, "to the top, to the end"),
-    ("", &[KeyCode::Char('G'), KeyCode::End], Act::Bottom, ""),
-    ("", &[KeyCode::PageDown], Act::PageDown, ""),
-    ("", &[KeyCode::PageUp], Act::PageUp, ""),
-    ("tab", &[KeyCode::Tab], Act::Part, "on a model: its versions, lineage, metrics, conditions, events"),
-    ("m", &[KeyCode::Char('m')], Act::Metric, "on a model: the next metric over its versions"),
-    ("l", &[KeyCode::Char('l')], Act::Log, "output of the newest run, live; again: of the replicas"),
-    ("L w T", &[KeyCode::Char('L')], Act::Level, "on a log: by level, wrapped or not, with times"),
-    ("", &[KeyCode::Char('w')], Act::Wrap, ""),
-    ("", &[KeyCode::Char('T')], Act::Stamp, ""),
-    ("n N", &[KeyCode::Char('n')], Act::NextPage, "on a log: what is searched for, further down, further up"),
-    ("", &[KeyCode::Char('N')], Act::PageBefore, ""),
-    ("d", &[KeyCode::Char('d')], Act::Diff, "what Git asks for against what is live, and why"),
-    ("o", &[KeyCode::Char('o')], Act::Rollout, "its rollout: shares over the steps, analyses with their curves"),
-    ("r", &[KeyCode::Char('r')], Act::Runs, "tracked runs of the model; with none selected: all experiments"),
-    ("p", &[KeyCode::Char('p')], Act::Plan, "plan of the whole fleet"),
-    ("t", &[KeyCode::Char('t')], Act::TimeLine, "time line: commits, and what came of each"),
-    ("s", &[KeyCode::Char('s')], Act::Sync, "fetch and reconcile now"),
-    ("P H A", &[KeyCode::Char('P')], Act::Promote, "rollout: promote, hold or go on, abort"),
-    ("", &[KeyCode::Char('H')], Act::Hold, ""),
-    ("", &[KeyCode::Char('A')], Act::Abort, ""),
-    ("R", &[KeyCode::Char('R')], Act::Rollback, "push a revert: of the newest change, on the time line of a commit"),
-    (
-        "/",
-        &[KeyCode::Char('/')],
+impl Entry {
+    /// The keys that it has by itself.
+    pub fn keys(&self) -> impl Iterator<Item = &'static str> + use<> {
+        self.keys.iter().copied()
+    }
+}
+
+const fn entry(act: Act, name: &'static str, keys: &'static [&'static str], what: &'static str) -> Entry {
+    Entry { act, name, keys, what }
+}
+
+/// What means the same everywhere.
+pub const KEYS: &[Entry] = &[
+    entry(Act::Open, "open", &["enter"], "open the model, the commit; on the plan: fold it"),
+    entry(Act::Back, "back", &["esc"], "back; on the fleet: clear the filter"),
+    entry(Act::Down, "down", &["j", "down"], "down, up"),
+    entry(Act::Up, "up", &["k", "up"], ""),
+    entry(Act::PageDown, "page_down", &["ctrl-f", "pgdn", "ctrl-d"], "a page down"),
+    entry(Act::PageUp, "page_up", &["ctrl-b", "pgup", "ctrl-u"], "a page up"),
+    entry(Act::Top, "top", &["g", "home"], "to the top, to the end"),
+    entry(Act::Bottom, "bottom", &["G", "end"], ""),
+    entry(Act::Part, "part", &["tab"], "on a model: its versions, lineage, metrics, conditions, events"),
+    entry(Act::Metric, "metric", &["m"], "on a model: the next metric over its versions"),
+    entry(Act::Log, "logs", &["l"], "output of the newest run, live; again: of the replicas"),
+    entry(Act::Level, "level", &["L"], "on a log: by level, wrapped or not, with times"),
+    entry(Act::Wrap, "wrap", &["w"], ""),
+    entry(Act::Stamp, "times", &["T"], ""),
+    entry(Act::NextPage, "next_page", &["n"], "on a log: what is searched for, further down, further up"),
+    entry(Act::PageBefore, "page_before", &["N"], ""),
+    entry(Act::Save, "save", &["ctrl-s"], "on a log: save it in the folder where trimtab was started"),
+    entry(Act::Diff, "diff", &["d"], "drift: what Git asks for against what is live, what was promised"),
+    entry(Act::Rollout, "rollout", &["o"], "its rollout: shares over the steps, analyses with their curves"),
+    entry(Act::Runs, "runs", &["r"], "tracked runs of the model; with none selected: all experiments"),
+    entry(Act::Plan, "plan", &["p"], "plan of the whole fleet"),
+    entry(Act::TimeLine, "timeline", &["t"], "time line: commits, and what came of each"),
+    entry(Act::Sync, "sync", &["s"], "fetch and reconcile now"),
+    entry(Act::Promote, "promote", &["P"], "rollout: promote, hold or go on, abort"),
+    entry(Act::Hold, "hold", &["H"], ""),
+    entry(Act::Abort, "abort", &["A"], ""),
+    entry(Act::Rollback, "rollback", &["R"], "push a revert: of the newest change, on the time line of a commit"),
+    entry(Act::Copy, "copy", &["y"], "copy the name or the id of what is selected; the commit of its newest change"),
+    entry(Act::CopyCommit, "copy_commit", &["Y"], ""),
+    entry(Act::Edit, "edit", &["e"], "its spec in $EDITOR; v: output in $PAGER"),
+    entry(Act::Pager, "pager", &["v"], ""),
+    entry(Act::Bookmark, "bookmark", &["b"], "mark the model, or take its mark off; :bookmarks shows those"),
+    entry(
         Act::Filter,
-        "filter: words of name, health, sync; !word: not; owner: env: by: key=label",
+        "filter",
+        &["/"],
+        "filter: words of name, health, sync; !word: not; owner: env: by: is: key=label",
     ),
-    ("S", &[KeyCode::Char('S')], Act::Order, "order: problems first, name, requests, p99, errors, newest change"),
-    (
-        "z",
-        &[KeyCode::Char('z')],
-        Act::Group,
-        "group: by health, owner, environment, folder, not at all; on the plan: fold all",
-    ),
-    (":", &[KeyCode::Char(':')], Act::Command, "a command; tab completes it, and names"),
-    ("?", &[KeyCode::Char('?')], Act::Help, "this help"),
-    ("q", &[KeyCode::Char('q')], Act::Quit, "back; on the fleet: leave, the daemon goes on (ctrl-c: at once)"),
+    entry(Act::Order, "order", &["S"], "order: problems first, name, requests, p99, errors, newest change"),
+    entry(Act::Group, "group", &["z"], "group: by health, owner, environment, folder; on the plan: fold all"),
+    entry(Act::Command, "command", &[":"], "a command; tab completes it, and names"),
+    entry(Act::Help, "help", &["?"], "this help"),
+    entry(Act::Quit, "quit", &["q"], "back; on the fleet: leave, the daemon goes on (ctrl-c: at once)"),
 ];
 
-/// Keys that mean something else on the screens of tracked runs.
-pub const RUN_KEYS: &[Key] = &[
-    ("enter", &[KeyCode::Enter], Act::Open, "open the run; on a run: its chart alone, and back"),
-    ("space", &[KeyCode::Char(' ')], Act::Mark, "mark the run, or take its mark off"),
-    ("c", &[KeyCode::Char('c')], Act::Compare, "compare the marked runs"),
-    ("← →", &[KeyCode::Left], Act::Left, "compared runs that had no room"),
-    ("", &[KeyCode::Right], Act::Right, ""),
-    ("r", &[KeyCode::Char('r')], Act::Runs, "on a run: the list that it is of; on a list: all experiments"),
-    ("m M", &[KeyCode::Char('m')], Act::Metric, "choose the next metric, the one before"),
-    ("", &[KeyCode::Char('M')], Act::MetricBack, ""),
-    ("s", &[KeyCode::Char('s')], Act::Sort, "order: newest first, best of the metric, worst of it"),
-    ("/", &[KeyCode::Char('/')], Act::Filter, "filter as MLflow does: metrics.auc > 0.9 AND params.depth = '6'"),
-    ("n N", &[KeyCode::Char('n')], Act::NextPage, "the next 1,000 runs, those before"),
-    ("", &[KeyCode::Char('N')], Act::PageBefore, ""),
-    ("x", &[KeyCode::Char('x')], Act::Axis, "curves by step, or by time since the run's start"),
+/// What means something else on the screens of tracked runs, or something there alone.
+pub const RUN_KEYS: &[Entry] = &[
+    entry(Act::Open, "open", &["enter"], "open the run; on a run: its chart alone, and back"),
+    entry(Act::Mark, "mark", &["space"], "mark the run, or take its mark off"),
+    entry(Act::Compare, "compare", &["c"], "compare the marked runs"),
+    entry(Act::Left, "left", &["left"], "compared runs that had no room"),
+    entry(Act::Right, "right", &["right"], ""),
+    entry(Act::Runs, "runs", &["r"], "on a run: the list that it is of; on a list: all experiments"),
+    entry(Act::Metric, "metric", &["m"], "choose the next metric, the one before"),
+    entry(Act::MetricBack, "metric_back", &["M"], ""),
+    entry(Act::Sort, "sort", &["s"], "order: newest first, best of the metric, worst of it"),
+    entry(Act::Filter, "filter", &["/"], "filter as MLflow does: metrics.auc > 0.9 AND params.depth = '6'"),
+    entry(Act::NextPage, "next_page", &["n"], "the next 1,000 runs, those before"),
+    entry(Act::PageBefore, "page_before", &["N"], ""),
+    entry(Act::Axis, "axis", &["x"], "curves by step, or by time since the run's start"),
 ];
 
 /// A word after `:`, what it takes, and what it does.
 pub const COMMANDS: &[(&str, &str, &str)] = &[
     ("fleet", "", "all models"),
+    ("bookmarks", "", "models that you marked"),
     ("model", "NAME", "one model"),
     ("logs", "NAME", "output of its newest run"),
     ("runs", "NAME", "tracked runs of a model or of any experiment"),
@@ -140,22 +156,18 @@ pub const COMMANDS: &[(&str, &str, &str)] = &[
     ("abort", "NAME", "all traffic back"),
     ("retry", "NAME", "try what was rejected again"),
     ("rollback", "NAME", "push a commit that undoes the newest change"),
+    ("context", "CONTEXT", "another daemon, of those in tui.toml"),
+    ("theme", "THEME", "other colours"),
     ("help", "", "keys and commands"),
     ("quit", "", "leave; the daemon goes on"),
 ];
 
-/// What a key asks for; on screens of tracked runs their own keys come first.
-pub fn act_of(key: KeyEvent, on_runs: bool) -> Option<Act> {
-    if key.modifiers.contains(KeyModifiers::CONTROL) {
-        return match key.code {
-            KeyCode::Char('f' | 'd') => Some(Act::PageDown),
-            KeyCode::Char('b' | 'u') => Some(Act::PageUp),
-            KeyCode::Char('s') => Some(Act::Save),
-            _ => None,
-        };
-    }
-    let own = if on_runs { RUN_KEYS } else { &[] };
-    own.iter().chain(KEYS).find(|(_, codes, ..)| codes.contains(&key.code)).map(|(_, _, act, _)| *act)
+/// Whether a command changes something of the daemon's.
+pub fn changes(command: &str) -> bool {
+    matches!(
+        command,
+        "sync" | "refresh" | "suspend" | "resume" | "promote" | "pause" | "continue" | "abort" | "retry" | "rollback"
+    )
 }
 
 /// The commands that a line may still become.

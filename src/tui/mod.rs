@@ -3,28 +3,44 @@
 //! Live from the daemon's events, and a frame is drawn only when something changed. Nothing is polled but tracked runs that go on
 //! while their screen is open: what clients of MLflow log has no events.
 
+mod access;
+mod bindings;
 mod command;
+mod config;
+mod copy;
+mod crash;
+mod escapes;
 mod fetch;
 mod filter;
 mod grouping;
 mod guard;
 mod keymap;
 mod log;
+mod memory;
+mod mouse;
 mod outline;
 mod output;
+mod outside;
 mod ranking;
 mod run;
 mod state;
+mod theme;
 mod timeline;
 mod tracked;
 mod update;
 mod view;
 
+pub use access::Access;
+pub use config::{Bell, Config, Context};
+pub use crash::Reports;
 pub use grouping::Grouping;
 pub use log::{Flow, Flowed, Follow, Log, Output};
+pub use memory::Memory;
+pub use outside::Outside;
 pub use ranking::Ranking;
-pub use run::{End, run};
-pub use state::{Command, Difference, Extent, Message, Mode, Page, Part, Screen, State};
+pub use run::{End, Place, Setup, run};
+pub use state::{Command, Difference, Drawn, Extent, Message, Mode, Page, Part, Screen, State, Target};
+pub use theme::{Depth, Look, Theme};
 pub use timeline::{Lately, Timeline};
 pub use tracked::{Told, Tracked, Want, Wish};
 pub use update::update;

@@ -1,10 +1,12 @@
 //! The order of the fleet.
 
 use crate::{api::types::*, model::*};
+use serde::{Deserialize, Serialize};
 use std::cmp::Ordering;
 
 /// What comes first.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Ranking {
     /// What needs a person.
     #[default]

@@ -1,23 +1,36 @@
 //! The terminal and the loop.
 
 use super::{
+    access::Access,
+    config::{Bell, Config},
+    crash::{self, Reports},
+    escapes,
     fetch::{Hands, Sender},
     guard::Guard,
-    state::{Command, Extent, Message, State},
+    memory::{Memory, View},
+    outside::{self, Outside},
+    state::{Command, Drawn, Message, State},
+    theme::{Depth, Look},
     update::update,
     view,
 };
 use crate::api::client::Client;
 use crossterm::event::{Event as Input, EventStream, KeyEventKind};
 use futures::StreamExt;
-use ratatui::{Terminal, backend::CrosstermBackend};
+use jiff::tz::TimeZone;
+use ratatui::{
+    Terminal,
+    backend::CrosstermBackend,
+    layout::{Position, Rect},
+};
 use std::{
     io::{self, Stdout, Write as _},
+    sync::atomic::{AtomicBool, Ordering},
     time::Duration,
 };
 use tokio::{
-    signal::unix::{SignalKind, signal},
-    sync::mpsc,
+    signal::unix::{Signal, SignalKind, signal},
+    sync::{Mutex, Notify, mpsc},
 };
 
 /// Why the UI ended.
@@ -29,57 +42,186 @@ pub enum End {
     Signal(i32),
 }
 
-/// Opens the UI on this terminal until the person leaves or a signal asks for the end. The terminal is then as it was, also
-/// after an error or a panic.
-pub async fn run(client: Client) -> io::Result<End> {
+/// A daemon.
+#[derive(Debug)]
+pub struct Place {
+    /// What the person calls it.
+    pub name: Option<String>,
+    /// What it is remembered by.
+    pub address: String,
+    pub client: Client,
+}
+
+/// What the UI is opened with.
+#[derive(Debug)]
+pub struct Setup {
+    pub config: Config,
+    pub access: Access,
+    pub reports: Reports,
+    /// Whether its theme was asked for now.
+    pub themed: bool,
+    /// Said when it opens.
+    pub note: String,
+    /// The daemon that is opened, before those that can be gone to.
+    pub places: Vec<Place>,
+}
+
+/// What comes after a daemon.
+enum Next {
+    End(End),
+    /// Another one, by its name.
+    Place(String),
+}
+
+/// Opens the UI on this terminal until the person leaves or a signal asks for the end, with each daemon as it was left. The
+/// terminal is then as it was, also after an error or a panic.
+pub async fn run(setup: Setup, memory: &mut Memory) -> io::Result<End> {
+    let Setup { config, access, reports, themed, note, places } = setup;
+    let mut state = State::new();
+    state.look = Look::new(config.theme, depth());
+    state.bindings = config.bindings;
+    state.access = access.clone();
+    state.zone = TimeZone::system();
+    state.contexts = places.iter().filter_map(|p| p.name.clone()).collect();
     // Before the terminal is taken: a signal that comes first ends the process as ever.
-    let mut term = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut hangup = signal(SignalKind::hangup())?;
-    let _guard = Guard::take()?;
+    let mut signals = Signals {
+        term: signal(SignalKind::terminate())?,
+        interrupt: signal(SignalKind::interrupt())?,
+        hangup: signal(SignalKind::hangup())?,
+    };
+    let guard = Guard::take(config.mouse, reports)?;
+    let keyboard = Keyboard::default();
+    let at = Terminals { guard: &guard, keyboard: &keyboard, bell: config.bell };
+    let mut place = places.first();
+    let mut note = Some(note);
+    while let Some(here) = place {
+        state.context.clone_from(&here.name);
+        let first = memory.of(&here.address).open(&mut state, themed);
+        state.note = note.take().unwrap_or_default();
+        let next = stay(here, &at, &mut state, first, &mut signals).await;
+        *memory = std::mem::take(memory).with(&here.address, View::of(&state));
+        match next? {
+            Next::End(end) => return Ok(end),
+            Next::Place(name) => place = places.iter().find(|p| p.name.as_ref() == Some(&name)),
+        }
+        state = state.elsewhere(access.clone());
+    }
+    Ok(End::Left)
+}
+
+struct Signals {
+    term: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+/// Shows one daemon.
+async fn stay(
+    here: &Place,
+    at: &Terminals<'_>,
+    state: &mut State,
+    first: Vec<Command>,
+    signals: &mut Signals,
+) -> io::Result<Next> {
     let (send, receive) = mpsc::unbounded_channel();
+    let hands = Hands::new(here.client.clone(), send.clone());
+    let left = Next::End(End::Left);
+    let signalled = |number| Ok(Next::End(End::Signal(number)));
     // All in one task: a panic anywhere in it unwinds through the guard.
     tokio::select! {
-        done = show(client.clone(), send.clone(), receive) => done.map(|()| End::Left),
-        () = type_in(send.clone()) => Ok(End::Left),
-        () = listen(client, send.clone()) => Ok(End::Left),
-        () = tick(send) => Ok(End::Left),
-        _ = term.recv() => Ok(End::Signal(libc::SIGTERM)),
-        _ = interrupt.recv() => Ok(End::Signal(libc::SIGINT)),
-        _ = hangup.recv() => Ok(End::Signal(libc::SIGHUP)),
+        done = show(hands, at, state, first, receive) => done,
+        () = type_in(send.clone(), at.keyboard) => Ok(left),
+        () = listen(here.client.clone(), send.clone()) => Ok(left),
+        () = tick(send) => Ok(left),
+        _ = signals.term.recv() => signalled(libc::SIGTERM),
+        () = interrupted(&mut signals.interrupt, at.keyboard) => signalled(libc::SIGINT),
+        _ = signals.hangup.recv() => signalled(libc::SIGHUP),
     }
 }
 
+/// How many colours this terminal shows.
+fn depth() -> Depth {
+    let of = |name| std::env::var(name).unwrap_or_default();
+    Depth::of(&of("NO_COLOR"), &of("COLORTERM"), &of("TERM"))
+}
+
+/// What is at the other end.
+struct Terminals<'a> {
+    guard: &'a Guard,
+    keyboard: &'a Keyboard,
+    bell: Bell,
+}
+
+impl Terminals<'_> {
+    /// Lets a program have terminal and keys until it ends, and draws all anew.
+    async fn lend(&self, terminal: &mut Screen, state: &mut State, outside: &Outside) -> io::Result<()> {
+        self.keyboard.wanted.notify_one();
+        let held = self.keyboard.held.lock().await;
+        self.keyboard.lent.store(true, Ordering::Relaxed);
+        self.guard.lend();
+        let done = outside::run(outside).await;
+        self.guard.again()?;
+        self.keyboard.lent.store(false, Ordering::Relaxed);
+        drop(held);
+        if let Err(why) = done {
+            state.note = why;
+        }
+        anew(terminal)?;
+        picture(terminal, state)
+    }
+}
+
+type Screen = Terminal<CrosstermBackend<Stdout>>;
+
+/// Has the next frame drawn whole. `clear` would ask the terminal where its cursor is, and wait for the answer.
+fn anew(terminal: &mut Screen) -> io::Result<()> {
+    let size = terminal.size()?;
+    terminal.resize(Rect::from((Position::ORIGIN, size)))
+}
+
 /// Draws what messages change, and does what they ask for.
-async fn show(client: Client, send: Sender, mut receive: mpsc::UnboundedReceiver<Message>) -> io::Result<()> {
-    let mut terminal: Terminal<CrosstermBackend<Stdout>> = Terminal::new(CrosstermBackend::new(io::stdout()))?;
-    let mut hands = Hands::new(client, send);
-    let mut state = State::new();
+async fn show(
+    mut hands: Hands,
+    at: &Terminals<'_>,
+    state: &mut State,
+    first: Vec<Command>,
+    mut receive: mpsc::UnboundedReceiver<Message>,
+) -> io::Result<Next> {
+    let mut terminal: Screen = Terminal::new(CrosstermBackend::new(io::stdout()))?;
+    // Another daemon may have been shown before.
+    anew(&mut terminal)?;
+    first.into_iter().for_each(|c| hands.carry_out(c));
     let mut shown = String::new();
-    picture(&mut terminal, &mut state)?;
+    picture(&mut terminal, state)?;
     while let Some(first) = receive.recv().await {
         let mut batch = vec![first];
         while let Ok(more) = receive.try_recv() {
             batch.push(more);
         }
-        let (quiet, revision) = (batch.iter().all(|m| is_quiet(m, &state)), state.tracked.revision);
-        let commands: Vec<Command> = batch.into_iter().flat_map(|m| update(&mut state, m)).collect();
+        batch.iter().for_each(crash::note);
+        let (quiet, revision) = (batch.iter().all(|m| is_quiet(m, state)), state.tracked.revision);
+        let commands: Vec<Command> = batch.into_iter().flat_map(|m| update(state, m)).collect();
         if commands.contains(&Command::Quit) {
-            return Ok(());
+            return Ok(Next::End(End::Left));
         }
-        if commands.contains(&Command::Ring) {
-            // Here, between two frames: nothing else is half written.
-            io::stdout().write_all(b"\x07").and_then(|()| io::stdout().flush())?;
+        // Here, between two frames: nothing else is half written.
+        let sent: String = commands.iter().filter_map(|c| escapes::of(c, at.bell, &state.note)).collect();
+        io::stdout().write_all(sent.as_bytes()).and_then(|()| io::stdout().flush())?;
+        for command in commands {
+            match command {
+                Command::Switch(name) => return Ok(Next::Place(name)),
+                Command::Outside(outside) => at.lend(&mut terminal, state, &outside).await?,
+                command => hands.carry_out(command),
+            }
         }
-        commands.into_iter().for_each(|c| hands.carry_out(c));
         // A second that changes no text is no reason to draw, nor is an answer that tells what is known.
-        let ages = view::ages(&state);
+        let ages = view::ages(state);
         if !quiet || ages != shown || revision != state.tracked.revision {
-            picture(&mut terminal, &mut state)?;
+            picture(&mut terminal, state)?;
             shown = ages;
         }
     }
-    Ok(())
+    Ok(Next::End(End::Left))
 }
 
 /// Whether a message may change nothing: then it is no reason to draw by itself.
@@ -93,11 +235,11 @@ fn is_quiet(message: &Message, state: &State) -> bool {
     }
 }
 
-/// Draws, and notes how far that can be scrolled.
-fn picture(terminal: &mut Terminal<CrosstermBackend<Stdout>>, state: &mut State) -> io::Result<()> {
-    let mut extent = Extent::default();
-    terminal.draw(|f| extent = view::draw(f, state))?;
-    state.drawn(extent);
+/// Draws, and notes what was drawn.
+fn picture(terminal: &mut Screen, state: &mut State) -> io::Result<()> {
+    let mut drawn = Drawn::default();
+    terminal.draw(|f| drawn = view::draw(f, state))?;
+    state.drawn(drawn);
     Ok(())
 }
 
@@ -118,18 +260,45 @@ async fn listen(client: Client, send: Sender) {
     }
 }
 
-async fn type_in(send: Sender) {
-    let mut input = EventStream::new();
-    while let Some(Ok(event)) = input.next().await {
-        let message = match event {
-            Input::Key(key) if key.kind != KeyEventKind::Release => Message::Key(key),
-            Input::Resize(..) => Message::Resized,
-            _ => continue,
-        };
-        if send.send(message).is_err() {
-            return;
+/// Who hears the keys: this UI, or the program that has the terminal.
+#[derive(Default)]
+struct Keyboard {
+    held: Mutex<()>,
+    wanted: Notify,
+    lent: AtomicBool,
+}
+
+/// Hands on what is typed.
+async fn type_in(send: Sender, keyboard: &Keyboard) {
+    loop {
+        // Who waits for it longest has it first, so that what was asked for is given.
+        let held = keyboard.held.lock().await;
+        let mut input = EventStream::new();
+        loop {
+            let event = tokio::select! {
+                () = keyboard.wanted.notified() => break,
+                event = input.next() => event,
+            };
+            let message = match event {
+                Some(Ok(Input::Key(key))) if key.kind != KeyEventKind::Release => Message::Key(key),
+                Some(Ok(Input::Mouse(event))) => Message::Mouse(event),
+                Some(Ok(Input::Resize(..))) => Message::Resized,
+                Some(Ok(_)) => continue,
+                Some(Err(_)) | None => return,
+            };
+            if send.send(message).is_err() {
+                return;
+            }
         }
+        // It would take keys that are another's.
+        drop(input);
+        drop(held);
     }
+}
+
+/// Until somebody interrupts this UI: while another program has the terminal, it is meant.
+async fn interrupted(interrupt: &mut Signal, keyboard: &Keyboard) {
+    while interrupt.recv().await.is_some() && keyboard.lent.load(Ordering::Relaxed) {}
 }
 
 async fn tick(send: Sender) {

@@ -1,17 +1,24 @@
 //! What the screen is a function of. Pure.
 
 use super::{
+    access::Access,
+    bindings::Bindings,
     command::Line,
     filter::{Filter, Names},
     grouping::Grouping,
+    keymap::Act,
     log::{Flow, Flowed, Follow, Log, LogView, Output},
     outline::Outline,
+    outside::Outside,
     ranking::Ranking,
+    theme::{Look, Theme},
     timeline::{self, Lately, Timeline},
     tracked::{Told, Tracked, Want, Wish},
 };
 use crate::{api::types::*, model::*};
-use crossterm::event::KeyEvent;
+use crossterm::event::{KeyEvent, MouseEvent};
+use jiff::tz::TimeZone;
+use ratatui::layout::Rect;
 use std::collections::BTreeSet;
 
 /// Which screen is open.
@@ -85,6 +92,12 @@ pub enum Command {
         file: String,
         text: Vec<u8>,
     },
+    /// To the clipboard of whoever sits at the terminal.
+    Copy(String),
+    /// A program of the person's, which has the terminal meanwhile.
+    Outside(Outside),
+    /// Another daemon, by its name.
+    Switch(String),
     Post {
         model: Name,
         verb: String,
@@ -100,6 +113,7 @@ pub enum Command {
 #[derive(Debug, Clone)]
 pub enum Message {
     Key(KeyEvent),
+    Mouse(MouseEvent),
     Resized,
     Fleet(Box<Fleet>),
     /// Some of the models: those that were asked for by name, where any were.
@@ -122,6 +136,8 @@ pub enum Message {
     /// An event of the daemon; `None`: look at everything again.
     Happened(Option<Event>),
     Said(String),
+    /// The daemon refused to change anything for this person.
+    Denied(String),
     /// The daemon is gone; or it is listened to, from now on.
     Reachable(bool),
     /// A second passed.
@@ -192,6 +208,22 @@ pub struct Extent {
     pub width: usize,
 }
 
+/// What a place on the screen stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Target {
+    /// So many rows down the list that is open, from its first.
+    Row(usize),
+    /// A hint of what can be done.
+    Hint(Act),
+}
+
+/// What was drawn.
+#[derive(Debug, Clone, Default)]
+pub struct Drawn {
+    pub extent: Extent,
+    pub targets: Vec<(Rect, Target)>,
+}
+
 /// Everything that is shown.
 #[derive(Debug, Clone)]
 pub struct State {
@@ -224,12 +256,28 @@ pub struct State {
     /// Lines scrolled down from the top.
     pub scroll: usize,
     pub extent: Extent,
+    /// What a click means, by where it is.
+    pub(super) targets: Vec<(Rect, Target)>,
     pub note: String,
     /// The note as it stood at the last tick, and for how many.
     pub(super) noted: (String, u8),
     pub reachable: bool,
+    /// Of `seconds`, how many had passed when the daemon went away.
+    pub(super) lost: u64,
+    pub access: Access,
+    /// Where the person is, for times of day.
+    pub zone: TimeZone,
     /// Seconds since the fleet was fetched, for ages.
     pub seconds: u64,
+    pub look: Look,
+    /// What the person calls this daemon, and those that they named.
+    pub(super) context: Option<String>,
+    pub(super) contexts: Vec<String>,
+    /// Chosen while it runs.
+    pub(super) theme: Option<Theme>,
+    /// Models that the person wants to find again.
+    pub(super) marked: BTreeSet<Name>,
+    pub(super) bindings: Bindings,
 }
 
 impl Default for State {
@@ -265,11 +313,27 @@ impl State {
             selected: None,
             scroll: 0,
             extent: Extent::default(),
+            targets: vec![],
             note: String::new(),
             noted: (String::new(), 0),
             reachable: true,
+            lost: 0,
+            access: Access::default(),
+            zone: TimeZone::UTC,
             seconds: 0,
+            look: Look::default(),
+            context: None,
+            contexts: vec![],
+            theme: None,
+            marked: BTreeSet::new(),
+            bindings: Bindings::default(),
         }
+    }
+
+    /// Before anything was fetched from another daemon: what is the person's stays.
+    pub(super) fn elsewhere(self, access: Access) -> Self {
+        let Self { look, theme, bindings, zone, contexts, .. } = self;
+        Self { look, theme, bindings, zone, contexts, access, ..Self::new() }
     }
 
     /// Models that the filter lets through, in the chosen order.
@@ -279,7 +343,7 @@ impl State {
             return all().collect();
         }
         let filter = Filter::new(&self.filter);
-        let found = |names| all().filter(|m| filter.lets(m, names)).collect::<Vec<_>>();
+        let found = |names| all().filter(|m| filter.lets(m, names, self.marked.contains(&m.name))).collect::<Vec<_>>();
         let exact = found(Names::Part);
         if exact.is_empty() { found(Names::Letters) } else { exact }
     }
@@ -345,6 +409,15 @@ impl State {
         let base = self.fleet.as_ref().map(|f| f.now).unwrap_or_default();
         let ms = self.seconds * 1000;
         Now { wall: WallMs(base.wall.0 + ms as i64), steady: base.steady.plus(ms) }
+    }
+
+    /// How long the daemon has been gone, and the time of day when it went; nothing while it is there.
+    pub(super) fn stale(&self) -> Option<(u64, Option<String>)> {
+        let gone = self.seconds.saturating_sub(self.lost);
+        let then = self.now().wall.0 - gone as i64 * 1000;
+        let at = self.fleet.as_ref().and_then(|_| jiff::Timestamp::from_millisecond(then).ok());
+        let told = at.map(|at| at.to_zoned(self.zone.clone()).strftime("%H:%M:%S").to_string());
+        (!self.reachable).then_some((gone, told))
     }
 
     /// Opens a screen; the one before is where `back` leads.
@@ -436,11 +509,12 @@ impl State {
     }
 
     pub(super) fn ask(&mut self, command: Command) -> Vec<Command> {
-        if self.question_of(&command).is_some() {
-            self.mode = Mode::Confirm(command);
+        let allowed = self.allowed(command);
+        if allowed.iter().any(|c| self.question_of(c).is_some()) {
+            self.mode = allowed.into_iter().next().map_or(Mode::Normal, Mode::Confirm);
             return vec![];
         }
-        vec![command]
+        allowed
     }
 
     /// The question that waits for `y`.
@@ -511,10 +585,11 @@ impl State {
         chosen.filter(|v| !known(v)).map(|v| Command::FetchVersion(name.clone(), v.number)).into_iter().collect()
     }
 
-    /// Notes what was drawn: how far it can be scrolled.
-    pub fn drawn(&mut self, extent: Extent) {
-        self.extent = extent;
-        self.scroll = self.scroll.min(extent.last);
+    /// Notes what was drawn: how far it can be scrolled, and what is where.
+    pub fn drawn(&mut self, drawn: Drawn) {
+        self.extent = drawn.extent;
+        self.targets = drawn.targets;
+        self.scroll = self.scroll.min(self.extent.last);
     }
 }
 

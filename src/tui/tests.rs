@@ -5,13 +5,21 @@ use crossterm::event::{KeyCode, KeyEvent};
 use proptest::prelude::*;
 use ratatui::{Terminal, backend::TestBackend};
 
+mod access;
 mod burst;
+mod context;
+mod copy;
 mod fleet;
+mod keys;
 mod log;
+mod memory;
 mod model;
+mod mouse;
+mod outside;
 mod plan;
 mod rollout;
 mod steer;
+mod theme;
 mod timeline;
 mod tracked;
 
@@ -138,9 +146,9 @@ fn screen(state: &State, width: u16, height: u16) -> String {
 /// As the loop draws: how far it can be scrolled is noted.
 fn seen(state: &mut State, width: u16, height: u16) -> String {
     let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
-    let mut extent = Extent::default();
-    terminal.draw(|f| extent = draw(f, state)).unwrap();
-    state.drawn(extent);
+    let mut drawn = Drawn::default();
+    terminal.draw(|f| drawn = draw(f, state)).unwrap();
+    state.drawn(drawn);
     terminal.backend().to_string()
 }
 

@@ -1,7 +1,7 @@
 //! The time line: commits with what came of each, and what no commit caused between them.
 
 use super::{
-    keymap::{Act, act_of},
+    keymap::Act,
     state::{Command, Mode, Screen, State},
     update::{moved, steps},
 };
@@ -145,7 +145,7 @@ pub(super) fn question(state: &State, commit: &ObjectId) -> Option<String> {
 /// A key while that question stands: the plan can be read, `y` pushes, anything else goes back.
 pub(super) fn answered(state: &mut State, command: Command, key: KeyEvent) -> Vec<Command> {
     let page = isize::try_from(state.extent.page.max(1)).unwrap_or(1);
-    if let Some(by) = act_of(key, false).and_then(|act| steps(act, page)) {
+    if let Some(by) = state.bindings.act(key, false).and_then(|act| steps(act, page)) {
         moved(state, by);
         return vec![];
     }

@@ -1,11 +1,14 @@
 //! How messages change the state. Pure.
 
 use super::{
+    access::Access,
     command::{Line, run_line, typed},
-    keymap::{Act, act_of},
+    copy::copied,
+    keymap::Act,
     log::{Flowed, Output},
+    mouse::on_mouse,
     outline::Outline,
-    output,
+    output, outside,
     state::{Command, Message, Mode, Part, Screen, State, held},
     timeline, tracked,
 };
@@ -23,6 +26,7 @@ const KEPT: usize = 5_000;
 pub fn update(state: &mut State, message: Message) -> Vec<Command> {
     match message {
         Message::Key(key) => return on_key(state, key),
+        Message::Mouse(event) => return on_mouse(state, event),
         Message::Fleet(fleet) => {
             state.moved.clear();
             return on_fleet(state, *fleet);
@@ -52,9 +56,20 @@ pub fn update(state: &mut State, message: Message) -> Vec<Command> {
         Message::Lately(told) => return timeline::take(state, told),
         Message::Happened(event) => return on_event(state, event),
         Message::Said(text) => state.note = text,
+        Message::Denied(why) => {
+            state.access = Access::Denied(why.clone());
+            state.note = why;
+        }
         Message::Reachable(up) => {
+            if state.reachable && !up {
+                state.lost = state.seconds;
+            }
             state.reachable = up;
             if up {
+                // It may be another one, or have another token.
+                if let Access::Denied(_) = state.access {
+                    state.access = Access::Full;
+                }
                 // What happened before it was listened to was not heard.
                 return [vec![Command::FetchFleet], state.needed()].concat();
             }
@@ -216,7 +231,7 @@ fn on_key(state: &mut State, key: KeyEvent) -> Vec<Command> {
         Mode::Confirm(command @ Command::Revert { .. }) => timeline::answered(state, command, key),
         Mode::Confirm(command) => {
             state.mode = Mode::Normal;
-            if key.code == KeyCode::Char('y') { vec![command] } else { vec![] }
+            if key.code == KeyCode::Char('y') { state.allowed(command) } else { vec![] }
         }
         Mode::Command(line) if key.code == KeyCode::Tab => {
             state.mode = Mode::Command(line.completed(state));
@@ -263,13 +278,23 @@ fn on_key(state: &mut State, key: KeyEvent) -> Vec<Command> {
             state.select(place);
             vec![]
         }
-        Mode::Normal => act_of(key, is_tracked(&state.screen)).map_or(vec![], |act| on_act(state, act)),
+        Mode::Normal => state.bindings.act(key, is_tracked(&state.screen)).map_or(vec![], |act| on_act(state, act)),
     }
 }
 
 /// What is about one model.
-const OF_A_MODEL: [Act; 8] =
-    [Act::Open, Act::Rollout, Act::Log, Act::Diff, Act::Promote, Act::Hold, Act::Abort, Act::Rollback];
+const OF_A_MODEL: [Act; 10] = [
+    Act::Open,
+    Act::Rollout,
+    Act::Log,
+    Act::Diff,
+    Act::Promote,
+    Act::Hold,
+    Act::Abort,
+    Act::Rollback,
+    Act::Edit,
+    Act::Bookmark,
+];
 
 /// Whether keys have the meanings of tracked runs' screens.
 fn is_tracked(screen: &Screen) -> bool {
@@ -281,8 +306,8 @@ fn own(state: &mut State, act: Act) -> Option<Vec<Command>> {
     tracked::on_act(state, act).or_else(|| output::on_act(state, act)).or_else(|| timeline::on_act(state, act))
 }
 
-fn on_act(state: &mut State, act: Act) -> Vec<Command> {
-    state.note.clear();
+pub(super) fn on_act(state: &mut State, act: Act) -> Vec<Command> {
+    let note = std::mem::take(&mut state.note);
     if let Some(commands) = own(state, act) {
         return commands;
     }
@@ -327,6 +352,10 @@ fn on_act(state: &mut State, act: Act) -> Vec<Command> {
         Act::Help => return state.open(Screen::Help),
         Act::Quit if state.screen == Screen::Fleet => return vec![Command::Quit],
         Act::Back | Act::Quit => return state.back(),
+        Act::Copy | Act::CopyCommit => return copied(state, act, &note),
+        Act::Edit => return subject.map_or(vec![], |m| outside::edit(state, &m)),
+        Act::Bookmark => subject.into_iter().for_each(|m| bookmark(state, m)),
+        Act::Pager => return outside::read(state),
         Act::Command => {
             state.mode = Mode::Command(Line::default());
             // What names may be completed to.
@@ -349,7 +378,7 @@ fn on_act(state: &mut State, act: Act) -> Vec<Command> {
             state.arrange();
             state.note = format!("the fleet: {}", state.grouping.told());
         }
-        Act::Sync => return vec![Command::Sync],
+        Act::Sync => return state.ask(Command::Sync),
         Act::Promote => return post("rollout/promote").map_or(vec![], |c| state.ask(c)),
         Act::Hold => {
             return post(if rollout == Some(true) { "rollout/resume" } else { "rollout/pause" })
@@ -382,6 +411,16 @@ pub(super) fn steps(act: Act, page: isize) -> Option<isize> {
         Act::Bottom => isize::MAX / 2,
         _ => return None,
     })
+}
+
+/// Marks a model, or takes its mark off.
+fn bookmark(state: &mut State, model: Name) {
+    if state.marked.remove(&model) {
+        state.note = format!("{model} is marked no more");
+    } else {
+        state.note = format!("★ {model} is marked; :bookmarks shows what is");
+        state.marked.insert(model);
+    }
 }
 
 pub(super) fn moved(state: &mut State, by: isize) {

@@ -30,7 +30,7 @@ const MAY_SEE: &[(&str, &[&str])] = &[
     ("mlflow", &[]),
     ("exchange", &["model", "ports", "mlflow", "store", "tracking"]),
     ("api", &["model", "ports", "plan", "rollout", "search", "store", "tracking", "mlflow", "exchange", "reconcile"]),
-    ("tui", &["model", "plan::render", "api::client", "api::types"]),
+    ("tui", &["model", "plan::render", "spec::decode", "api::client", "api::types"]),
     (
         "cli",
         &[

@@ -18,6 +18,9 @@ use std::{
     time::{Duration, Instant},
 };
 
+/// Shows a file, and ends with what is typed.
+const PAGER: &str = "sh -c 'echo READS; cat \"$0\"; read x; echo got-$x'";
+
 /// The UI in a terminal of its own, and what that shows.
 pub struct Screen {
     pub child: Child,
@@ -42,7 +45,10 @@ impl Screen {
         let end = || Stdio::from(pty.slave.try_clone().unwrap());
         let mut command = Command::new(env!("CARGO_BIN_EXE_trimtab"));
         command.args(["tui", "--state"]).arg(w.state()).stdin(end()).stdout(end()).stderr(end());
-        let child = command.env("TERM", "xterm-256color").spawn().unwrap();
+        command.env("TERM", "xterm-256color").env("PAGER", PAGER);
+        // What whoever runs the tests settled for themselves is theirs.
+        command.env("XDG_CONFIG_HOME", w.path("config")).env("XDG_STATE_HOME", w.path("remembered"));
+        let child = command.spawn().unwrap();
         drop(command);
         Self {
             child,

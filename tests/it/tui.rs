@@ -97,6 +97,52 @@ fn a_log_goes_on_when_the_daemon_comes_back() {
 }
 
 #[test]
+fn output_is_read_in_a_pager_that_has_terminal_and_keys_and_the_view_is_remembered() {
+    let mut w = World::new();
+    let train = format!("print('QQQQ', flush=True)\n{TRAIN}");
+    let spec = model("fraud", &w.path("count"), ", seed = 1", SERVED);
+    let at = |f: &str| format!("specs/models/fraud/{f}");
+    let files = [(at("model.toml"), spec.as_str()), (at("train.py"), train.as_str()), (at("serve.py"), SERVE)];
+    w.commit("fraud", &files.each_ref().map(|(path, text)| (path.as_str(), Some(*text))));
+    w.start();
+    w.wait_for("fraud", "version=v1");
+    let mut screen = Screen::open(&w);
+    screen.until("fraud");
+    screen.press("l");
+    screen.until("QQQQ");
+    screen.press("v");
+    screen.until_all(&["\x1b[?1049l", "READS", "QQQQ"]);
+    assert_eq!(attributes(&tcgetattr(&screen.slave).unwrap()), attributes(&screen.before), "it is the pager's");
+    // `q` would end the UI.
+    screen.press("qqq\n");
+    screen.until_all(&["got-qqq", "\x1b[?1049h", "QQQQ"]);
+    screen.press("\x03");
+    assert_eq!(screen.end(), Some(0));
+    let mut again = Screen::open(&w);
+    again.until("QQQQ");
+    again.press("\x03");
+    assert_eq!(again.end(), Some(0));
+    let file = w.path("remembered").join("trimtab/tui.toml");
+    assert!(std::fs::read_to_string(&file).unwrap().contains("screen = \"logs fraud\""));
+    std::fs::write(&file, "[[daemon").unwrap();
+    let mut damaged = Screen::open(&w);
+    damaged.until("is damaged");
+    damaged.press("q");
+    assert_eq!(damaged.end(), Some(0));
+}
+
+#[test]
+fn settings_that_are_wrong_are_told_before_the_screen_is_taken() {
+    let w = World::new();
+    std::fs::create_dir_all(w.path("config").join("trimtab")).unwrap();
+    std::fs::write(w.path("config").join("trimtab/tui.toml"), "[keys]\nplan = \"t\"\n").unwrap();
+    let mut screen = Screen::open(&w);
+    screen.until_all(&["`t` is the key of `timeline` already", "tui.toml:2:8"]);
+    assert_eq!(screen.child.wait().unwrap().code(), Some(64));
+    assert!(!screen.seen.contains("\x1b[?1049h"), "{:?}", screen.seen);
+}
+
+#[test]
 fn nothing_is_drawn_while_nothing_changes() {
     let mut w = World::new();
     w.start();

@@ -98,7 +98,8 @@ pub fn run(global: &Global, args: &Args) -> Outcome {
     }
     if tui {
         drop(listening);
-        super::tui::run(&Global { state: stage.state.clone(), api: None, json: false })?;
+        let global = Global { state: stage.state.clone(), api: None, json: false };
+        super::tui::open(&global, &super::tui::Args::default(), None)?;
     }
     drop(stage);
     Ok(ExitCode::SUCCESS)

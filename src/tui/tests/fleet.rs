@@ -255,3 +255,31 @@ fn a_healthy_release_that_burns_its_budget_floats_up_and_says_so() {
     let text = screen(&state, 120, 16);
     assert!(text.contains("production: availability 0.999 is not kept: 400 % of its error budget is spent"), "{text}");
 }
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+    /// Whoever writes commits, logs and messages writes what they like.
+    #[test]
+    fn no_text_of_others_moves_a_column_or_steers_the_terminal(text in crate::tui::view::odd_text(), width in 30u16..180, height in 3u16..30) {
+        let mut odd = summary("fraud", Health::Degraded, true);
+        odd.message.clone_from(&text);
+        odd.owner = Some(text.clone());
+        odd.changed_by = Some(Revision { author: text.clone(), summary: text.clone(), ..revision() });
+        let mut whole = fleet(vec![odd, summary("demand", Health::Healthy, false)]);
+        whole.source.url.clone_from(&text);
+        whole.source.error = Some(text.clone());
+        let mut state = State::new();
+        update(&mut state, Message::Fleet(Box::new(whole)));
+        for keys in ["", "t", "l", "d"] {
+            tracked::press(&mut state, keys);
+            let turn = state.log.turn;
+            update(&mut state, Message::Log { turn, flowed: Flowed::More(text.clone().into_bytes()) });
+            update(&mut state, Message::Events(vec![event(EventKind::GateFailed, &text)]));
+            update(&mut state, Message::Said(text.clone()));
+            let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
+            terminal.draw(|f| drop(draw(f, &state))).unwrap();
+            let cells = &terminal.backend().buffer().content;
+            prop_assert!(cells.iter().all(|c| !c.symbol().chars().any(is_hidden)), "{text:?}");
+            state.screen = Screen::Fleet;
+        }
+    }
+}

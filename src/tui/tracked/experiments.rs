@@ -48,7 +48,7 @@ impl Experiments {
         self.known().get(self.place())
     }
 
-    pub(super) fn moved(&mut self, by: isize) {
+    pub(in crate::tui) fn moved(&mut self, by: isize) {
         let place = self.place().saturating_add_signed(by).min(self.known().len().saturating_sub(1));
         self.selected = if place == 0 { None } else { self.known().get(place).map(|e| e.id.clone()) };
     }

@@ -217,7 +217,7 @@ impl List {
         self.runs.get(self.place())
     }
 
-    pub(super) fn moved(&mut self, by: isize) {
+    pub(in crate::tui) fn moved(&mut self, by: isize) {
         let place = self.place().saturating_add_signed(by).min(self.runs.len().saturating_sub(1));
         // Whoever is at the top sees what comes.
         self.selected = if place == 0 { None } else { self.runs.get(place).map(|r| r.id.clone()) };

@@ -11,7 +11,11 @@
 
 mod columns;
 
-use super::paint::{age, bad, barred, clip, dim, fold, gist, strong, visible, warn};
+use super::{
+    Targets,
+    paint::{age, bad, barred, clip, dim, fold, gist, strong, visible, warn},
+    row_target,
+};
 use crate::{
     api::types::*,
     model::*,
@@ -31,7 +35,7 @@ use ratatui::{
 use std::collections::HashMap;
 
 /// Draws the table; only rows that fit are built.
-pub fn draw(frame: &mut Frame, area: Rect, state: &State) -> Extent {
+pub fn draw(frame: &mut Frame, area: Rect, state: &State, targets: &mut Targets) -> Extent {
     let width = usize::from(area.width);
     let mut lines = banner(state, width);
     let shown = state.shown();
@@ -55,8 +59,10 @@ pub fn draw(frame: &mut Frame, area: Rect, state: &State) -> Extent {
         }
         lines.extend(rows.heading(i).map(|name| group(name, counts.get(name).copied().unwrap_or_default())));
         let row = columns.row(shown[i], rows.now);
+        let from = lines.len();
         lines.push(if i == place { barred(&row, width) } else { Line::from(row) });
         lines.extend(note(shown[i], rows.now).map(Line::from));
+        targets.push(row_target(area, from, lines.len(), i));
         drawn += 1;
     }
     lines.truncate(top + height);

@@ -3,6 +3,7 @@
 mod chart;
 mod drift;
 mod fleet;
+mod hints;
 pub(super) mod log;
 mod model;
 mod paint;
@@ -15,21 +16,27 @@ mod timeline;
 mod tracked;
 
 use super::{
-    keymap::{COMMANDS, KEYS, Key, RUN_KEYS, candidates},
-    log::Output,
-    state::{Extent, Mode, Screen, State, held},
+    access::Access,
+    bindings::Bindings,
+    keymap::{Act, COMMANDS, candidates, changes},
+    state::{Drawn, Mode, Screen, State, Target},
 };
 use crate::{
     api::types::{Counts, ModelDetail},
     model::*,
 };
+use hints::{Hints, laid_out};
+pub(super) use paint::gist;
+#[cfg(test)]
+pub(super) use paint::tests::odd_text;
 use paint::{bad, clip, dim, good, strong, visible, warn};
 use ratatui::{
     Frame,
-    layout::{Constraint, Layout},
+    layout::{Constraint, Layout, Rect},
     text::{Line, Span},
     widgets::Paragraph,
 };
+use unicode_width::UnicodeWidthStr;
 
 /// Draws the whole screen:
 /// ```text
@@ -37,25 +44,33 @@ use ratatui::{
 ///  …the open screen…
 ///  enter open  d diff  l logs  p plan  t time line  s sync  / filter  : command  q quit  ? help
 /// ```
-pub fn draw(frame: &mut Frame, state: &State) -> Extent {
+pub fn draw(frame: &mut Frame, state: &State) -> Drawn {
     let width = frame.area().width.into();
-    let below = match state.question() {
-        Some(question) => confirmation(&question, answers(state), width),
-        None => vec![footer(state, width)],
+    let (below, hints) = match state.question() {
+        Some(question) => (confirmation(&question, answers(state), width), vec![]),
+        None => {
+            let (line, hints) = footer(state, width);
+            (vec![line], hints)
+        }
     };
     let rows = u16::try_from(below.len()).unwrap_or(1);
     let [head, body, foot] =
         Layout::vertical([Constraint::Length(1), Constraint::Min(0), Constraint::Length(rows)]).areas(frame.area());
     frame.render_widget(Paragraph::new(header(state, width)), head);
     frame.render_widget(Paragraph::new(below), foot);
-    match &state.screen {
-        Screen::Fleet => fleet::draw(frame, body, state),
+    let place = |(x, width, act): (usize, usize, Act)| {
+        let area = Rect::new(cells(x), foot.y, cells(width), foot.height);
+        (area.intersection(foot), Target::Hint(act))
+    };
+    let mut targets: Targets = hints.into_iter().map(place).collect();
+    let extent = match &state.screen {
+        Screen::Fleet => fleet::draw(frame, body, state, &mut targets),
         Screen::Model(_) => model::draw(frame, body, state),
         Screen::Rollout(name) => rollout::draw(frame, body, state, name),
         Screen::Log(name, output) => log::draw(frame, body, state, name, output),
         Screen::Diff(name) => drift::draw(frame, body, state, name),
-        Screen::Experiments => tracked::experiments(frame, body, state),
-        Screen::Runs(_) => tracked::list(frame, body, state),
+        Screen::Experiments => tracked::experiments(frame, body, state, &mut targets),
+        Screen::Runs(_) => tracked::list(frame, body, state, &mut targets),
         Screen::Run(experiment, _) => tracked::run(frame, body, state, experiment),
         Screen::Compare(experiment, _) => tracked::compare(frame, body, state, experiment),
         Screen::TimeLine => timeline::draw(frame, body, state),
@@ -65,9 +80,24 @@ pub fn draw(frame: &mut Frame, state: &State) -> Extent {
         Screen::Plan => plan::draw(frame, body, state),
         Screen::Help => {
             let title = Line::from(strong(" keys"));
-            simple::lines(frame, body, state.scroll, Some(title), help())
+            simple::lines(frame, body, state.scroll, Some(title), help(&state.bindings, state.forbidden().is_some()))
         }
-    }
+    };
+    state.look.dress(frame.buffer_mut());
+    Drawn { extent, targets }
+}
+
+/// What is where.
+type Targets = Vec<(Rect, Target)>;
+
+/// The lines of a list from `from` up to `to` stand for one row of it.
+fn row_target(area: Rect, from: usize, to: usize, row: usize) -> (Rect, Target) {
+    let lines = Rect::new(area.x, area.y.saturating_add(cells(from)), area.width, cells(to.saturating_sub(from)));
+    (lines.intersection(area), Target::Row(row))
+}
+
+fn cells(n: usize) -> u16 {
+    u16::try_from(n).unwrap_or(u16::MAX)
 }
 
 /// The texts that change by time alone.
@@ -116,6 +146,7 @@ pub fn ages(state: &State) -> String {
         texts.extend(rollouts.map(|r| fleet::stage(r, now)));
     }
     texts.push(state.note.clone());
+    texts.extend(state.stale().map(gone));
     texts.join(" ")
 }
 
@@ -138,17 +169,19 @@ fn counts(c: Counts, wide: bool) -> Vec<Span<'static>> {
 
 fn header(state: &State, width: usize) -> Line<'static> {
     let mut left = vec![strong(" trimtab  ")];
+    left.extend(state.context.iter().map(|c| paint::accent(&format!("{}  ", visible(c)))));
     if let Some(fleet) = &state.fleet {
         let name = fleet.source.url.rsplit('/').next().unwrap_or_default().trim_end_matches(".git");
         let revision = fleet.source.revision.as_ref().map_or("no commit yet", |r| r.commit.short());
         left.push(Span::raw(visible(&format!("{name} @ {revision} {}  ", fleet.source.branch))));
     }
-    left.push(match (state.reachable, state.fleet.as_ref().map(|f| f.source.reason)) {
-        (false, _) => bad("○ daemon not reachable, retrying"),
-        (true, Some(Some(reason))) => bad(&format!("○ source: {reason}")),
-        (true, None) => dim("connecting"),
-        (true, Some(None)) => good("● watching"),
+    left.push(match (state.stale(), state.fleet.as_ref().map(|f| f.source.reason)) {
+        (Some(stale), _) => bad(&gone(stale)),
+        (None, Some(Some(reason))) => bad(&format!("○ source: {reason}")),
+        (None, None) => dim("connecting"),
+        (None, Some(None)) => good("● watching"),
     });
+    left.extend((state.access != Access::Full).then(|| warn("  read-only")));
     let used: usize = left.iter().map(Span::width).sum();
     let sized = |wide| state.fleet.as_ref().map(|f| counts(f.counts, wide)).unwrap_or_default();
     let fits = |right: &Vec<Span>| used + 1 + right.iter().map(Span::width).sum::<usize>() <= width;
@@ -160,139 +193,10 @@ fn header(state: &State, width: usize) -> Line<'static> {
     clip(Line::from(left), width)
 }
 
-type Hint = (&'static str, &'static str);
-
-/// What can be done here, the most useful first.
-fn hints(state: &State) -> Vec<Hint> {
-    let subject = state.subject_summary();
-    let rollout = subject.and_then(held);
-    let wrong = subject.is_some_and(|m| m.health != Health::Missing && (m.health == Health::Degraded || m.spec_broken));
-    let mut out: Vec<Hint> = vec![];
-    let steer = |out: &mut Vec<Hint>| {
-        if let Some(held) = rollout {
-            out.extend([("P", "promote"), ("H", if held { "go on" } else { "hold" }), ("A", "abort")]);
-        }
-        if wrong {
-            out.push(("R", "revert"));
-        }
-    };
-    match state.screen {
-        Screen::Fleet => {
-            if subject.is_some() {
-                out.extend([("enter", "open"), ("d", "diff"), ("l", "logs")]);
-            }
-            steer(&mut out);
-            out.extend(rollout.is_some().then_some(("o", "rollout")));
-            out.push(("r", if subject.is_some() { "runs" } else { "experiments" }));
-            out.extend([
-                ("/", "filter"),
-                (":", "command"),
-                ("S", "order"),
-                ("z", "group"),
-                ("p", "plan"),
-                ("t", "time line"),
-                ("s", "sync"),
-                ("q", "quit"),
-            ]);
-        }
-        Screen::Rollout(_) => {
-            out.push(("esc", "back"));
-            steer(&mut out);
-            out.extend([
-                ("j k", "choose an analysis"),
-                ("enter", "model"),
-                ("l", "logs"),
-                ("d", "diff"),
-                (":", "command"),
-            ]);
-        }
-        Screen::Model(_) | Screen::Diff(_) => {
-            out.push(("esc", "back"));
-            out.extend(rollout.is_some().then_some(("o", "rollout")));
-            steer(&mut out);
-            let other = if matches!(state.screen, Screen::Diff(_)) { ("enter", "open") } else { ("d", "diff") };
-            if matches!(state.screen, Screen::Model(_)) {
-                out.extend([("tab", "part"), ("j k", "choose")]);
-            }
-            out.extend([other, ("l", "logs"), ("r", "runs"), ("t", "time line"), (":", "command")]);
-        }
-        Screen::Log(_, ref output) => {
-            let other = if *output == Output::Runs { "replicas" } else { "next output" };
-            out.extend([
-                ("esc", "back"),
-                ("l", other),
-                ("/", "search"),
-                ("G", "follow"),
-                ("L", "level"),
-                ("w", "wrap"),
-                ("T", "times"),
-                ("ctrl-s", "save"),
-                ("enter", "model"),
-            ]);
-        }
-        Screen::Runs(_) => {
-            out.push(("esc", "back"));
-            if !state.tracked.list.runs.is_empty() {
-                let compare = state.tracked.list.marked.len() > 1;
-                out.extend([("enter", "open"), ("space", "mark")]);
-                out.extend(compare.then_some(("c", "compare")));
-                out.extend(state.tracked.list.next.is_some().then_some(("n", "next")));
-                out.extend((state.tracked.list.skipped() > 0).then_some(("N", "before")));
-                out.extend([("/", "filter"), ("s", "sort"), ("m", "metric")]);
-            } else {
-                out.push(("/", "filter"));
-            }
-            out.extend([("r", "experiments"), (":", "command")]);
-        }
-        Screen::Experiments => {
-            out.extend([("esc", "back"), ("enter", "open"), ("/", "find"), ("j k", "choose"), (":", "command")]);
-        }
-        Screen::Run(..) | Screen::Compare(..) => {
-            let alone = if state.tracked.page.alone { "all" } else { "chart alone" };
-            out.push(("esc", "back"));
-            let cut = matches!(state.screen, Screen::Compare(..)) && state.extent.last > 0;
-            out.extend(cut.then_some(("← →", "other runs")));
-            out.extend([("j k", "choose"), ("enter", alone), ("m", "next metric")]);
-            out.extend([("x", "step or time"), (":", "command")]);
-        }
-        Screen::Plan => {
-            let chosen = state.subject().is_some();
-            out.extend([("esc", "back"), ("j k", "choose"), ("enter", "fold"), ("z", "fold all")]);
-            out.extend(chosen.then_some(("d", "diff")));
-            out.extend([("s", "sync"), (":", "command")]);
-        }
-        Screen::TimeLine => {
-            out.push(("esc", "back"));
-            if !state.timeline.known().is_empty() {
-                out.extend([("enter", "open"), ("R", "revert"), ("j k", "choose")]);
-            }
-            out.extend([("s", "sync"), (":", "command")]);
-        }
-        Screen::Commit(_) => out.extend([("esc", "back"), ("R", "revert"), ("j k", "scroll"), (":", "command")]),
-        Screen::Revert(_) => out.extend([("esc", "back"), ("j k", "scroll"), (":", "command")]),
-        Screen::Events => {
-            out.extend([("esc", "back"), ("j k", "scroll"), ("g G", "top, end"), ("s", "sync"), (":", "command")]);
-        }
-        Screen::Help => out.extend([("esc", "back"), ("j k", "scroll")]),
-    }
-    out
-}
-
-/// As many as fit whole; help is always among them.
-fn laid_out(hints: Vec<Hint>, width: usize) -> Vec<Span<'static>> {
-    const HELP: Hint = ("?", "help");
-    let size = |h: &Hint| h.0.chars().count() + h.1.chars().count() + 3;
-    // The space before the first, and none after the last.
-    let mut room = (width + 1).saturating_sub(size(&HELP));
-    let mut out = vec![Span::raw(" ")];
-    let fitting = hints.into_iter().take_while(|h| {
-        let fits = size(h) <= room;
-        room = room.saturating_sub(size(h));
-        fits
-    });
-    out.extend(fitting.flat_map(|(key, what)| [strong(key), dim(&format!(" {what}  "))]));
-    out.extend([strong(HELP.0), dim(&format!(" {}", HELP.1))]);
-    out
+/// `○ not reachable for 12s, as of 11:52:03`.
+fn gone((seconds, at): (u64, Option<String>)) -> String {
+    let at = at.map_or(String::new(), |at| format!(", as of {at}"));
+    format!("○ not reachable for {}{at}", paint::age(seconds as i64 * 1000))
 }
 
 /// Which keys answer no: where a plan is read before, its keys move in it.
@@ -315,7 +219,8 @@ fn confirmation(question: &str, answers: &str, width: usize) -> Vec<Line<'static
     out
 }
 
-fn footer(state: &State, width: usize) -> Line<'static> {
+fn footer(state: &State, width: usize) -> (Line<'static>, Hints) {
+    let mut places = vec![];
     let line = match &state.mode {
         Mode::Command(typed) => {
             let mut line = vec![strong(" :"), Span::raw(visible(&typed.text)), Span::raw("▏")];
@@ -338,23 +243,28 @@ fn footer(state: &State, width: usize) -> Line<'static> {
                 dim("  as MLflow has it; enter asks, esc clears"),
             ]
         }
+        Mode::Filter(text) if matches!(state.screen, Screen::Log(..)) => {
+            vec![strong(" /"), Span::raw(visible(text)), Span::raw("▏"), dim("  enter keeps, esc clears; then n, N")]
+        }
         Mode::Filter(text) => {
             let all = state.fleet.as_ref().map_or(0, |f| f.models.len());
             let found = format!("  {} of {all}   enter keeps, esc clears", state.shown().len());
             vec![strong(" /"), Span::raw(visible(text)), Span::raw("▏"), dim(&found)]
         }
-        Mode::Normal if !state.note.is_empty() => vec![warn(&format!(" {}", paint::gist(&state.note)))],
+        Mode::Normal if !state.note.is_empty() => vec![warn(&format!(" {}", gist(&state.note)))],
         Mode::Normal | Mode::Confirm(_) => {
             let mut line = vec![];
             if state.screen == Screen::Fleet && !state.filter.is_empty() {
                 line.extend([strong(&format!(" /{}", visible(&state.filter))), dim(" esc clears ")]);
             }
             let used: usize = line.iter().map(Span::width).sum();
-            line.extend(laid_out(hints(state), width.saturating_sub(used)));
+            let (spans, hints) = laid_out(state, used, width);
+            places = hints;
+            line.extend(spans);
             line
         }
     };
-    clip(Line::from(line), width)
+    (clip(Line::from(line), width), places)
 }
 
 type Listed = (&'static str, &'static str, &'static str);
@@ -362,12 +272,20 @@ type Listed = (&'static str, &'static str, &'static str);
 /// ```text
 ///   enter     open the model
 /// ```
-fn help() -> Vec<Line<'static>> {
-    let pair = |name: &str, what: &'static str| Line::from(vec![strong(&format!("  {name:<12}")), Span::raw(what)]);
-    let keys = |all: &'static [Key]| all.iter().filter(|k| !k.0.is_empty()).map(|(name, _, _, what)| pair(name, what));
-    let mut out: Vec<Line> = keys(KEYS).collect();
+fn help(bindings: &Bindings, closed: bool) -> Vec<Line<'static>> {
+    const LONGEST: usize = 13;
+    let pair = |name: &str, what: &'static str, changes: bool| {
+        let name = format!("  {name}{}  ", " ".repeat(LONGEST.saturating_sub(name.width())));
+        Line::from(match changes && closed {
+            true => vec![dim(&name), dim(&format!("✗ {what}"))],
+            false => vec![strong(&name), Span::raw(what)],
+        })
+    };
+    let keys =
+        |on_runs| bindings.told(on_runs).into_iter().map(move |(keys, what, changes)| pair(&keys, what, changes));
+    let mut out: Vec<Line> = keys(false).collect();
     out.extend([Line::raw(""), Line::from(strong(" on screens of tracked runs"))]);
-    out.extend(keys(RUN_KEYS));
+    out.extend(keys(true));
     out.push(Line::raw(""));
     out.push(Line::from(vec![
         good("  ✓ healthy   "),
@@ -378,14 +296,14 @@ fn help() -> Vec<Line<'static>> {
     ]));
     out.push(Line::from(vec![
         Span::raw("  traffic: "),
-        paint::accent("━━━"),
+        paint::stable("━━━"),
         Span::raw(" stable  "),
-        warn("╌╌╌"),
+        paint::new("╌╌╌"),
         Span::raw(" the new version"),
     ]));
     out.push(Line::raw(""));
     out.push(Line::from(vec![strong(" commands"), dim("  without NAME: the model that is open or selected")]));
-    out.extend(COMMANDS.iter().map(|(name, takes, what)| pair(&format!("{name} {takes}"), what)));
+    out.extend(COMMANDS.iter().map(|(name, takes, what)| pair(&format!("{name} {takes}"), what, changes(name))));
     out
 }
 

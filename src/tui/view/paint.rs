@@ -1,40 +1,35 @@
-//! Colours and small words. With `NO_COLOR`, and on terminals that have none, everything is told by symbols and words alone.
+//! Text in roles, whose colours are the theme's, and small words. Nothing hangs on colour alone.
 
-use crate::{model::*, plan::render};
+use crate::{model::*, plan::render, tui::theme::Role};
 use ratatui::{
+    buffer::CellWidth,
     style::{Color, Modifier, Style},
     text::{Line, Span},
 };
-use std::sync::LazyLock;
-use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
+use unicode_segmentation::UnicodeSegmentation;
 
-static COLOUR: LazyLock<bool> = LazyLock::new(|| {
-    let of = |name| std::env::var(name).unwrap_or_default();
-    has_colours(&of("NO_COLOR"), &of("TERM"))
-});
-
-/// Whether colours are wanted, and the terminal has them.
-fn has_colours(no_color: &str, term: &str) -> bool {
-    // The DEC terminals up to the VT420 have none; names such as `vt100-am` are theirs too.
-    let plain = ["dumb", "vt1", "vt2", "vt3", "vt4"].iter().any(|t| term.starts_with(t)) || term.ends_with("-mono");
-    no_color.is_empty() && !plain
-}
-
-fn ink(text: &str, colour: Color) -> Span<'static> {
-    let style = if *COLOUR { Style::new().fg(colour) } else { Style::new() };
-    Span::styled(text.to_owned(), style)
+fn ink(text: &str, role: Role) -> Span<'static> {
+    Span::styled(text.to_owned(), Style::new().fg(role.colour()))
 }
 pub fn good(text: &str) -> Span<'static> {
-    ink(text, Color::Green)
+    ink(text, Role::Good)
 }
 pub fn bad(text: &str) -> Span<'static> {
-    ink(text, Color::Red)
+    ink(text, Role::Bad)
 }
 pub fn warn(text: &str) -> Span<'static> {
-    ink(text, Color::Yellow)
+    ink(text, Role::Warn)
 }
 pub fn accent(text: &str) -> Span<'static> {
-    ink(text, Color::Cyan)
+    ink(text, Role::Accent)
+}
+/// The stable release's share of a bar.
+pub fn stable(text: &str) -> Span<'static> {
+    ink(text, Role::Stable)
+}
+/// The new one's.
+pub fn new(text: &str) -> Span<'static> {
+    ink(text, Role::New)
 }
 pub fn dim(text: &str) -> Span<'static> {
     Span::styled(text.to_owned(), Style::new().add_modifier(Modifier::DIM))
@@ -45,9 +40,7 @@ pub fn strong(text: &str) -> Span<'static> {
 
 /// The colour of the n-th curve of a chart.
 pub fn curve_colour(n: usize) -> Color {
-    const COLOURS: [Color; 6] =
-        [Color::Cyan, Color::Yellow, Color::Magenta, Color::Green, Color::Blue, Color::LightRed];
-    if *COLOUR { COLOURS[n % COLOURS.len()] } else { Color::Reset }
+    Role::Curve(n).colour()
 }
 
 /// The letter of the n-th of some runs: curves are told apart by it as well.
@@ -102,51 +95,62 @@ pub fn age(ms: i64) -> String {
 
 /// `━━━━━━╌╌` : stable and new share of `width` cells, told apart by form and by colour.
 pub fn bar(new_share: f64, width: usize) -> [Span<'static>; 2] {
-    let new = ((new_share / 100.0) * width as f64).round() as usize;
-    let new = if new_share > 0.0 { new.clamp(1, width) } else { 0 };
-    [accent(&"━".repeat(width - new)), warn(&"╌".repeat(new))]
+    let cells = ((new_share / 100.0) * width as f64).round() as usize;
+    let cells = if new_share > 0.0 { cells.clamp(1, width) } else { 0 };
+    [stable(&"━".repeat(width - cells)), new(&"╌".repeat(cells))]
 }
 
-/// Cells of a column in which the new release has `new` cells from the bottom: below 0 none, above 1 all.
-pub fn share(new: f64, cells: usize) -> Span<'static> {
+/// Cells of a column in which the new release has `part` cells from the bottom: below 0 none, above 1 all.
+pub fn share(part: f64, cells: usize) -> Span<'static> {
     const EIGHTHS: [char; 7] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇'];
-    let eighths = (new * 8.0).round();
-    // Without colours an eighth would look like all of it, and two forms tell them apart.
-    if !*COLOUR {
-        return Span::raw(if new >= 0.5 { new_sign() } else { "█" }.repeat(cells));
-    }
+    let eighths = (part * 8.0).round();
     if eighths >= 8.0 {
-        return warn(&new_sign().repeat(cells));
+        return new(&"█".repeat(cells));
     }
     if eighths < 1.0 {
-        return accent(&"█".repeat(cells));
+        return stable(&"█".repeat(cells));
     }
     let text = EIGHTHS[(eighths as usize).clamp(1, 7) - 1].to_string().repeat(cells);
-    Span::styled(text, Style::new().fg(Color::Yellow).bg(Color::Cyan))
+    Span::styled(text, Style::new().fg(Role::New.colour()).bg(Role::Stable.colour()))
 }
 
-/// A cell of the new release.
-pub fn new_sign() -> &'static str {
-    if *COLOUR { "█" } else { "▒" }
+/// A text in what cannot be parted, each with its cells, as ratatui writes it: a letter with its marks, an emoji with its signs. A chain of
+/// letters that is wider than any sign is parted after all.
+fn clusters(text: &str) -> impl Iterator<Item = (&str, usize)> {
+    const WIDEST: usize = 2;
+    // Control characters are not written at all.
+    let width = |part: &str| if part.contains(char::is_control) { 0 } else { usize::from(part.cell_width()) };
+    let parts = text.graphemes(true).flat_map(move |g| {
+        let chain = width(g) > WIDEST;
+        g.split_inclusive(move |_: char| chain)
+    });
+    parts.map(move |part| (part, width(part)))
+}
+
+/// The cells that a text takes.
+fn cells(text: &str) -> usize {
+    if text.bytes().all(|b| (b' '..=b'~').contains(&b)) { text.len() } else { clusters(text).map(|(_, w)| w).sum() }
 }
 
 /// The line in at most `width` cells; `…` says that it was longer.
 pub fn clip(line: Line<'static>, width: usize) -> Line<'static> {
-    if line.width() <= width {
+    if line.spans.iter().map(|s| cells(&s.content)).sum::<usize>() <= width {
         return line;
+    }
+    if width == 0 {
+        return Line::default();
     }
     let mut room = width.saturating_sub(1);
     let mut spans = vec![];
     for span in line.spans {
         let mut kept = String::new();
-        for c in span.content.chars() {
-            let w = c.width().unwrap_or(0);
+        for (cluster, w) in clusters(&span.content) {
             if w > room {
                 spans.push(Span::styled(kept + "…", span.style));
                 return Line::from(spans).style(line.style);
             }
             room -= w;
-            kept.push(c);
+            kept.push_str(cluster);
         }
         spans.push(Span::styled(kept, span.style));
     }
@@ -156,7 +160,7 @@ pub fn clip(line: Line<'static>, width: usize) -> Line<'static> {
 /// The text in exactly `width` cells.
 pub fn pad(text: &str, width: usize) -> String {
     let text = cut(text, width);
-    let rest = width.saturating_sub(text.width());
+    let rest = width.saturating_sub(cells(&text));
     text + &" ".repeat(rest)
 }
 
@@ -170,11 +174,11 @@ pub fn fold(text: &str, width: usize, indent: usize) -> Vec<String> {
     let (width, indent) = (width.max(2), if width < 2 * indent + 8 { String::new() } else { " ".repeat(indent) });
     let (mut rows, mut row) = (vec![], String::new());
     for word in text.split_inclusive(' ') {
-        if !row.trim().is_empty() && row.width() + word.trim_end().width() > width {
+        if !row.trim().is_empty() && cells(&row) + cells(word.trim_end()) > width {
             rows.push(std::mem::replace(&mut row, indent.clone()).trim_end().to_owned());
         }
         row.push_str(word);
-        while row.trim_end().width() > width {
+        while cells(row.trim_end()) > width {
             let mut pieces = wrap(&row, width).into_iter();
             rows.extend(pieces.next());
             row = indent.clone() + &pieces.collect::<String>();
@@ -201,14 +205,13 @@ pub fn told(text: &str, width: usize, indent: usize) -> Vec<String> {
 pub fn wrap(text: &str, width: usize) -> Vec<String> {
     let mut rows = vec![String::new()];
     let mut used = 0;
-    for c in text.chars() {
-        let w = c.width().unwrap_or(0);
+    for (cluster, w) in clusters(text) {
         if used + w > width.max(2) {
             rows.push(String::new());
             used = 0;
         }
         if let Some(row) = rows.last_mut() {
-            row.push(c);
+            row.push_str(cluster);
         }
         used += w;
     }
@@ -216,21 +219,67 @@ pub fn wrap(text: &str, width: usize) -> Vec<String> {
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use super::*;
+    use proptest::{prelude::*, strategy::Strategy};
+    use ratatui::{
+        buffer::Buffer,
+        layout::Rect,
+        widgets::{Paragraph, Widget},
+    };
+    use unicode_width::UnicodeWidthStr;
 
-    #[test]
-    fn terminals_without_colours_get_none() {
-        for (no_color, term, has) in [
-            ("", "xterm-256color", true),
-            ("", "", true),
-            ("", "screen", true),
-            ("", "dumb", false),
-            ("", "vt100", false),
-            ("", "vt220", false),
-            ("1", "xterm-256color", false),
-        ] {
-            assert_eq!(has_colours(no_color, term), has, "NO_COLOR={no_color} TERM={term}");
+    /// Text as nobody should write it, and as many do.
+    pub fn odd_text() -> impl Strategy<Value = String> {
+        let piece = prop_oneof![
+            any::<char>().prop_map(String::from),
+            "[a-zA-Z0-9 _-]{1,12}",
+            proptest::sample::select(vec![
+                "\u{202e}",
+                "\u{2066}",
+                "\u{200d}",
+                "\u{200f}",
+                "\t",
+                "\x1b[2J",
+                "\r\n",
+                "\u{301}",
+                "\u{301}\u{302}\u{303}\u{304}\u{305}\u{306}\u{307}",
+                "👨\u{200d}👩\u{200d}👧",
+                "❤\u{fe0f}",
+                "👍🏽",
+                "🇩🇪",
+                "1\u{fe0f}\u{20e3}",
+                "漢字かな",
+                "ﷺ",
+                "لا",
+                "क्ष्म्य",
+                "ก็",
+                "각",
+                "ä",
+                "a\u{308}",
+            ])
+            .prop_map(str::to_owned),
+        ];
+        proptest::collection::vec(piece, 0..20).prop_map(|p| p.concat())
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_is_written_what_stands_after_it_stays_in_its_column(text in odd_text(), width in 0usize..40) {
+            let area = Rect::new(0, 0, width as u16 + 1, 1);
+            let mut buffer = Buffer::empty(area);
+            let line = Line::from(vec![Span::raw(pad(&visible(&text), width)), Span::raw("X")]);
+            Paragraph::new(line).render(area, &mut buffer);
+            prop_assert_eq!(buffer[(width as u16, 0)].symbol(), "X", "{:?}", buffer);
+        }
+
+        #[test]
+        fn whatever_is_written_rows_are_no_wider_than_they_may_be(text in odd_text(), width in 2usize..40) {
+            let text = visible(&text);
+            for row in wrap(&text, width).iter().chain(&fold(&text, width, 2)).chain(&told(&text, width, 2)) {
+                prop_assert!(cells(row) <= width, "{row:?}");
+            }
+            prop_assert_eq!(wrap(&text, width).concat(), text);
         }
     }
 

@@ -16,7 +16,7 @@
 use super::{
     chart::{self, Chart, Series},
     fleet::stage,
-    paint::{accent, age, bad, clip, cut, dim, good, letter, new_sign, of_curve, share, strong, visible, warn},
+    paint::{self, accent, age, bad, clip, cut, dim, good, letter, of_curve, share, strong, visible, warn},
     simple,
     spark::spark,
 };
@@ -139,7 +139,7 @@ fn stretches(r: &RolloutSummary, now: Now) -> Vec<Stretch> {
 fn course(e: &EnvironmentSummary, r: &RolloutSummary, now: Now, width: usize, rows: usize) -> Vec<Line<'static>> {
     let stretches = stretches(r, now);
     let stable = e.version.map_or("nothing".to_owned(), |v| format!("{v}, stable: {} %", 100.0 - r.weight));
-    let legend = [format!("█ {stable}"), format!("{} {}, new: {} %", new_sign(), r.to, r.weight)];
+    let legend = [format!("█ {stable}"), format!("█ {}, new: {} %", r.to, r.weight)];
     let longest = legend.iter().map(|l| l.width()).max().unwrap_or(0) + 3;
     let beside = width >= LEFT + longest + 8 * stretches.len();
     let room = width.saturating_sub(LEFT + if beside { longest } else { 1 });
@@ -155,7 +155,11 @@ fn course(e: &EnvironmentSummary, r: &RolloutSummary, now: Now, width: usize, ro
             line.extend(stretches.iter().flat_map(|s| cells(s, each, row, rows)));
             let place = (row + legend.len()).checked_sub(rows).filter(|_| beside);
             if let Some((at, text)) = place.and_then(|at| Some((at, legend.get(at)?))) {
-                line.push(if at == 0 { accent(&format!("   {text}")) } else { warn(&format!("   {text}")) });
+                line.push(if at == 0 {
+                    paint::stable(&format!("   {text}"))
+                } else {
+                    paint::new(&format!("   {text}"))
+                });
             }
             Line::from(line)
         })
@@ -173,7 +177,7 @@ fn course(e: &EnvironmentSummary, r: &RolloutSummary, now: Now, width: usize, ro
     out.push(label(&|s| format!("{} %", s.weight)));
     out.push(label(&|s| s.note.clone()));
     if !beside {
-        out.push(Line::from(vec![Span::raw(" "), accent(&legend[0]), Span::raw("   "), warn(&legend[1])]));
+        out.push(Line::from(vec![Span::raw(" "), paint::stable(&legend[0]), Span::raw("   "), paint::new(&legend[1])]));
     }
     out
 }

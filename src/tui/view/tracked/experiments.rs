@@ -8,6 +8,7 @@
 
 use super::{
     super::paint::{age, barred, clip, dim, pad, strong, visible},
+    super::{Targets, row_target},
     list,
 };
 use crate::tui::{
@@ -23,7 +24,7 @@ use ratatui::{
 use unicode_width::UnicodeWidthStr;
 
 /// Draws the list; only rows that fit are built.
-pub fn draw(frame: &mut Frame, area: Rect, state: &State) -> Extent {
+pub fn draw(frame: &mut Frame, area: Rect, state: &State, targets: &mut Targets) -> Extent {
     let (experiments, width) = (&state.tracked.experiments, usize::from(area.width));
     let all = experiments.known();
     let mut lines = vec![title(state)];
@@ -43,6 +44,8 @@ pub fn draw(frame: &mut Frame, area: Rect, state: &State) -> Extent {
     let height = usize::from(area.height).saturating_sub(lines.len()).max(1);
     let (place, now) = (experiments.place(), state.now().wall.0);
     let first = place.saturating_sub(height / 2).min(all.len().saturating_sub(height));
+    let top = lines.len();
+    targets.extend((first..all.len()).take(height).map(|i| row_target(area, top + i - first, top + i - first + 1, i)));
     let row = |e: &Experiment, selected: bool| {
         let ago = format!("{} ago", age(now - e.updated));
         let spans = vec![

@@ -11,6 +11,7 @@ use super::{
     super::paint::{
         accent, age, bad, barred, clip, cut, dim, fold, good, letter, of_curve, pad, strong, visible, warn,
     },
+    super::{Targets, row_target},
     status, took,
 };
 use crate::tui::{
@@ -26,7 +27,7 @@ use ratatui::{
 use unicode_width::UnicodeWidthStr;
 
 /// Draws the list; only rows that fit are built.
-pub fn draw(frame: &mut Frame, area: Rect, state: &State) -> Extent {
+pub fn draw(frame: &mut Frame, area: Rect, state: &State, targets: &mut Targets) -> Extent {
     let (list, width) = (&state.tracked.list, usize::from(area.width));
     let mut lines = vec![title(list, width)];
     lines.extend(refusal(list, width));
@@ -42,6 +43,10 @@ pub fn draw(frame: &mut Frame, area: Rect, state: &State) -> Extent {
     let (place, now) = (list.place(), state.now().wall.0);
     let first = place.saturating_sub(height / 2).min(list.runs.len().saturating_sub(height));
     let rows = list.runs.iter().enumerate().skip(first).take(height);
+    let top = lines.len();
+    targets.extend(
+        (first..list.runs.len()).take(height).map(|i| row_target(area, top + i - first, top + i - first + 1, i)),
+    );
     lines.extend(rows.map(|(i, r)| columns.row(list, r, now, i == place)));
     frame.render_widget(Paragraph::new(lines.into_iter().map(|l| clip(l, width)).collect::<Vec<_>>()), area);
     Extent { last: 0, page: height, width: 0 }
