@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """A screen of the terminal UI as an SVG.
 
-usage: picture.py COLUMNSxROWS OUT.svg KEYS COMMAND...
+usage: picture.py [--light] COLUMNSxROWS OUT.svg KEYS COMMAND...
 
 Runs COMMAND in tmux, sends KEYS (names as tmux has them, `sleep:SECONDS`, or `text:WORDS`; separated by spaces), and draws the screen
 once it stands still. Needs tmux."""
@@ -11,6 +11,7 @@ import html, re, subprocess, sys, time
 PALETTE = ["#0e1116", "#e5534b", "#57ab5a", "#d8a72b", "#539bf5", "#b083f0", "#39b3b3", "#d5dae1"]
 BRIGHT = ["#636e7b", "#ff938a", "#8ddb8c", "#f0cf63", "#6cb6ff", "#dcbdfb", "#56d4dd", "#ffffff"]
 BACK, FORE = PALETTE[0], PALETTE[7]
+LIGHT = ["#fafbfc", "#c2302b", "#2c7a2e", "#946800", "#1f62b5", "#7b45b8", "#12757a", "#22272e"]
 WIDTH, HEIGHT, FONT = 8.4, 18, 14
 
 
@@ -101,7 +102,12 @@ def svg(lines, columns):
 
 
 def main():
-    size, out, keys, *command = sys.argv[1:]
+    global PALETTE, BACK, FORE
+    arguments = sys.argv[1:]
+    if arguments[0] == "--light":
+        PALETTE, (BACK, FORE) = LIGHT, (LIGHT[0], LIGHT[7])
+        arguments.pop(0)
+    size, out, keys, *command = arguments
     columns, rows = map(int, size.split("x"))
     tmux = ["tmux", "-L", "trimtab-picture"]
     start = ["new-session", "-d", "-x", str(columns), "-y", str(rows), *command]

@@ -6,7 +6,7 @@ usage: world.py TRIMTAB FOLDER
 Makes FOLDER with the repository and the state, runs until interrupted, and prints `ready` once a canary of `fraud` is under way.
 Needs git and python3."""
 
-import json, pathlib, random, subprocess, sys, textwrap, threading, time, urllib.request
+import json, pathlib, random, signal, subprocess, sys, textwrap, threading, time, urllib.request
 
 TRAIN = """
 import json, os, random, time
@@ -182,6 +182,7 @@ class World:
 
 
 def main():
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit())
     trimtab, folder = str(pathlib.Path(sys.argv[1]).resolve()), pathlib.Path(sys.argv[2]).resolve()
     w = World(trimtab, folder)
     w.model("fraud", {"depth": 6}, CANARY)
@@ -204,7 +205,8 @@ def main():
         for n, recall in enumerate([0.991, 0.987, 0.994, 0.996]):
             w.model("demand", {"seed": 10 + n, "seconds": 0.009, "recall": recall}, AT_ONCE, "kim@example.com", RECALL, SLO)
             w.commit(f"demand: seed {10 + n}", "Kim")
-            w.wait("a version of demand", lambda m: m["demand"]["health"] == "Healthy" and m["demand"]["environments"][-1]["version"] == n + 2)
+            live = lambda m: m["demand"]["health"] == "Healthy" and m["demand"]["environments"][-1]["version"] == n + 2
+            w.wait("a version of demand", live)
         w.cli("suspend", "churn")
         w.model("pricing", {"seed": 7, "mae": 4.31}, AT_ONCE, "lin@example.com", GATE)
         w.commit("pricing: new features", "Lin")
@@ -224,6 +226,8 @@ def main():
     finally:
         daemon.terminate()
         daemon.wait()
+        # Router and replicas outlive their daemon by design.
+        subprocess.run(["pkill", "-f", f"{folder}/state"])
 
 
 if __name__ == "__main__":

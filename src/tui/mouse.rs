@@ -48,6 +48,8 @@ fn place(state: &State) -> Option<usize> {
         Screen::Fleet => Some(state.place()),
         Screen::Runs(_) => Some(state.tracked.list.place()),
         Screen::Experiments => Some(state.tracked.experiments.place()),
+        Screen::TimeLine => Some(state.timeline.place()),
+        Screen::Plan => Some(state.outline.chosen),
         _ => None,
     }
 }
@@ -58,6 +60,8 @@ fn select(state: &mut State, row: usize) {
         Screen::Fleet => state.select(row),
         Screen::Runs(_) => state.tracked.list.moved(by(state.tracked.list.place())),
         Screen::Experiments => state.tracked.experiments.moved(by(state.tracked.experiments.place())),
+        Screen::TimeLine => state.timeline.moved(by(state.timeline.place())),
+        Screen::Plan => state.outline.chosen = row,
         _ => {}
     }
 }

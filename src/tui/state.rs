@@ -253,6 +253,11 @@ pub struct State {
     pub environments: Vec<Name>,
     /// Selected model, by name: it stays selected when the list changes.
     pub selected: Option<Name>,
+    /// Its place when it was looked for last.
+    at: usize,
+    /// Rollouts and trainings under way in the whole fleet.
+    pub(super) moving: usize,
+    pub(super) training: usize,
     /// Lines scrolled down from the top.
     pub scroll: usize,
     pub extent: Extent,
@@ -311,6 +316,9 @@ impl State {
             moved: BTreeSet::new(),
             environments: vec![],
             selected: None,
+            at: 0,
+            moving: 0,
+            training: 0,
             scroll: 0,
             extent: Extent::default(),
             targets: vec![],
@@ -355,12 +363,20 @@ impl State {
 
     /// The same, of what was filtered already: ten thousand models are asked once a frame.
     pub(super) fn place_among(&self, shown: &[&ModelSummary]) -> usize {
-        self.selected.as_ref().and_then(|s| shown.iter().position(|m| m.name == *s)).unwrap_or(0)
+        let Some(selected) = &self.selected else { return 0 };
+        // Mostly where it was: ten thousand names need not be compared for it.
+        let is = |m: &&ModelSummary| m.name == *selected;
+        match shown.get(self.at).filter(|m| is(m)) {
+            Some(_) => self.at,
+            None => shown.iter().position(is).unwrap_or(0),
+        }
     }
 
     pub(super) fn select(&mut self, place: usize) {
         let shown = self.shown();
-        self.selected = shown.get(place.min(shown.len().saturating_sub(1))).map(|m| m.name.clone());
+        let at = place.min(shown.len().saturating_sub(1));
+        self.selected = shown.get(at).map(|m| m.name.clone());
+        self.at = at;
     }
 
     /// The model that keys and commands are about: the one that is open, or the one that is seen to be selected.
@@ -392,6 +408,10 @@ impl State {
 
     /// How that model stands in the fleet.
     pub(super) fn subject_summary(&self) -> Option<&ModelSummary> {
+        if self.screen == Screen::Fleet {
+            let shown = self.shown();
+            return shown.get(self.place_among(&shown)).copied();
+        }
         self.summary(&self.subject()?)
     }
 
@@ -402,6 +422,7 @@ impl State {
         fleet.models.sort_by(|a, b| {
             grouping.compare(a, b).then_with(|| ranking.compare(a, b)).then_with(|| a.name.cmp(&b.name))
         });
+        self.at = self.place();
     }
 
     /// The clock of the newest picture, with the seconds since.

@@ -50,7 +50,7 @@ impl Timeline {
         self.selected.as_ref().and_then(at).unwrap_or(0)
     }
 
-    fn moved(&mut self, by: isize) {
+    pub fn moved(&mut self, by: isize) {
         let place = self.place().saturating_add_signed(by).min(self.known().len().saturating_sub(1));
         self.selected = if place == 0 { None } else { self.known().get(place).map(|c| c.revision.commit.clone()) };
     }

@@ -101,6 +101,9 @@ fn forget_note(state: &mut State) {
 
 fn on_fleet(state: &mut State, fleet: Fleet) -> Vec<Command> {
     state.environments = environments(&fleet.models);
+    let environments = fleet.models.iter().flat_map(|m| &m.environments);
+    state.moving = environments.filter(|e| e.rollout.is_some()).count();
+    state.training = fleet.models.iter().filter(|m| m.training.is_some()).count();
     state.fleet = Some(fleet);
     state.arrange();
     state.seconds = 0;

@@ -10,6 +10,12 @@ fn click(state: &mut State, column: u16, row: u16) -> Vec<Command> {
     mouse(state, MouseEventKind::Down(MouseButton::Left), column, row)
 }
 
+/// A click on what is seen there; again, to open it.
+pub(super) fn click_on(state: &mut State, text: &str) -> Vec<Command> {
+    let (x, y) = place(state, text);
+    click(state, x, y)
+}
+
 /// Where this is seen.
 fn place(state: &mut State, text: &str) -> (u16, u16) {
     let rows = seen(state, 120, 14);

@@ -75,3 +75,12 @@ fn a_long_plan_is_folded_and_the_chosen_entry_is_always_seen() {
     key(&mut state, KeyCode::Char('g'));
     assert!(seen(&mut state, 120, 30).contains("m00000"));
 }
+
+#[test]
+fn an_entry_is_clicked_and_folded_by_another_click() {
+    let mut state = opened(3);
+    mouse::click_on(&mut state, "m00001");
+    assert_eq!(state.subject(), Some(name("m00001")));
+    mouse::click_on(&mut state, "m00001");
+    assert_eq!(seen(&mut state, 120, 30).matches("because").count(), 2);
+}

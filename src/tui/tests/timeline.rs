@@ -268,3 +268,12 @@ fn what_cannot_be_undone_says_why_and_asks_nothing() {
     update(&mut state, Message::Lately(Lately::Undo(id("4f1c2ab0"), Ok(Box::new(undo())))));
     assert_eq!(state.mode, Mode::Normal);
 }
+
+#[test]
+fn a_commit_is_clicked_and_opened_by_another_click() {
+    let mut state = lately();
+    let known = state.timeline.known()[1].revision.commit.clone();
+    mouse::click_on(&mut state, known.short());
+    assert_eq!(state.timeline.place(), 1);
+    assert_eq!(mouse::click_on(&mut state, known.short()), [Command::FetchCommit(known)]);
+}

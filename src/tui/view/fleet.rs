@@ -58,7 +58,7 @@ pub fn draw(frame: &mut Frame, area: Rect, state: &State, targets: &mut Targets)
             break;
         }
         lines.extend(rows.heading(i).map(|name| group(name, counts.get(name).copied().unwrap_or_default())));
-        let row = columns.row(shown[i], rows.now);
+        let row = columns.row(shown[i], rows.now, state.marked.contains(&shown[i].name));
         let from = lines.len();
         lines.push(if i == place { barred(&row, width) } else { Line::from(row) });
         lines.extend(note(shown[i], rows.now).map(Line::from));
@@ -136,9 +136,7 @@ fn summary(fleet: &Fleet, state: &State, width: usize) -> Line<'static> {
         line.extend([if n > 0 { warn(&text) } else { dim(&text) }, Span::raw("   ")]);
     }
     line.push(dim(if width >= 100 { "data: not watched yet   " } else { "data -   " }));
-    let moving = fleet.models.iter().flat_map(|m| &m.environments).filter(|e| e.rollout.is_some()).count();
-    let training = fleet.models.iter().filter(|m| m.training.is_some()).count();
-    for (n, one, many) in [(moving, "rollout", "rollouts"), (training, "training", "trainings")] {
+    for (n, one, many) in [(state.moving, "rollout", "rollouts"), (state.training, "training", "trainings")] {
         if n > 0 {
             line.push(super::paint::accent(&format!("{n} {}   ", if n == 1 { one } else { many })));
         }

@@ -73,11 +73,11 @@ pub fn draw(frame: &mut Frame, state: &State) -> Drawn {
         Screen::Runs(_) => tracked::list(frame, body, state, &mut targets),
         Screen::Run(experiment, _) => tracked::run(frame, body, state, experiment),
         Screen::Compare(experiment, _) => tracked::compare(frame, body, state, experiment),
-        Screen::TimeLine => timeline::draw(frame, body, state),
+        Screen::TimeLine => timeline::draw(frame, body, state, &mut targets),
         Screen::Commit(id) => timeline::commit(frame, body, state, id),
         Screen::Revert(id) => timeline::revert(frame, body, state, id),
         Screen::Events => simple::events(frame, body, state),
-        Screen::Plan => plan::draw(frame, body, state),
+        Screen::Plan => plan::draw(frame, body, state, &mut targets),
         Screen::Help => {
             let title = Line::from(strong(" keys"));
             simple::lines(frame, body, state.scroll, Some(title), help(&state.bindings, state.forbidden().is_some()))

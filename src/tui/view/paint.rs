@@ -129,7 +129,9 @@ fn clusters(text: &str) -> impl Iterator<Item = (&str, usize)> {
 
 /// The cells that a text takes.
 fn cells(text: &str) -> usize {
-    if text.bytes().all(|b| (b' '..=b'~').contains(&b)) { text.len() } else { clusters(text).map(|(_, w)| w).sum() }
+    // Bars and lines are most of what is not ASCII.
+    let plain = |c: char| matches!(c, ' '..='~' | '\u{2500}'..='\u{259f}');
+    if text.chars().all(plain) { text.chars().count() } else { clusters(text).map(|(_, w)| w).sum() }
 }
 
 /// The line in at most `width` cells; `…` says that it was longer.

@@ -10,9 +10,10 @@
 //! ```
 
 use super::{
+    Targets,
     fleet::diagnostic,
     paint::{accent, bad, barred, clip, dim, fold, good, strong, visible},
-    simple,
+    row_target, simple,
 };
 use crate::{
     model::*,
@@ -30,16 +31,23 @@ use ratatui::{
 };
 
 /// Draws the plan of the fleet.
-pub fn draw(frame: &mut Frame, area: Rect, state: &State) -> Extent {
+pub fn draw(frame: &mut Frame, area: Rect, state: &State, targets: &mut Targets) -> Extent {
     let title = Line::from(vec![strong(" plan"), dim("  what the daemon does next, and why")]);
     match &state.plan {
-        Some(plan) => tree(frame, area, state, plan, title),
+        Some(plan) => tree(frame, area, state, plan, title, targets),
         None => simple::lines(frame, area, 0, Some(title), vec![Line::from(dim(" loading"))]),
     }
 }
 
 /// A plan under a title.
-pub fn tree(frame: &mut Frame, area: Rect, state: &State, plan: &FleetPlan, title: Line<'static>) -> Extent {
+fn tree(
+    frame: &mut Frame,
+    area: Rect,
+    state: &State,
+    plan: &FleetPlan,
+    title: Line<'static>,
+    targets: &mut Targets,
+) -> Extent {
     let width = usize::from(area.width);
     let mut top = vec![title];
     let head = render::head(plan, plan.at.max(state.now().wall));
@@ -55,10 +63,10 @@ pub fn tree(frame: &mut Frame, area: Rect, state: &State, plan: &FleetPlan, titl
     let height = usize::from(body.height);
     let lines = |i: usize| entry(state, plan, entries[i], width, i == chosen);
     // From the chosen one up, as far as half of the room goes; only what is near it is built.
+    let rest: usize = (chosen..entries.len()).take(height).map(|i| lines(i).len()).sum();
     let (mut above, mut first) = (0, chosen);
     while let Some(before) = first.checked_sub(1).filter(|_| !entries.is_empty()) {
         let more = lines(before).len();
-        let rest: usize = (chosen..entries.len()).take(height).map(|i| lines(i).len()).take(height).sum();
         if above + more > (height / 2).max(height.saturating_sub(rest)) {
             break;
         }
@@ -69,7 +77,9 @@ pub fn tree(frame: &mut Frame, area: Rect, state: &State, plan: &FleetPlan, titl
         if shown.len() >= height {
             break;
         }
+        let from = shown.len();
         shown.extend(lines(i));
+        targets.push(row_target(body, from, shown.len(), i));
     }
     shown.truncate(height);
     frame.render_widget(Paragraph::new(clipped(shown)), body);

@@ -8,8 +8,10 @@
 //! ```
 
 use super::{
+    Targets,
     fleet::diagnostic,
     paint::{accent, age, bad, barred, clip, dim, fold, good, pad, strong, told, visible, warn},
+    row_target,
     simple::{lines, planned, toned},
 };
 use crate::{
@@ -34,7 +36,7 @@ const BEFORE: usize = 25;
 const ROOMY: u16 = 12;
 
 /// Draws the time line.
-pub fn draw(frame: &mut Frame, area: Rect, state: &State) -> Extent {
+pub fn draw(frame: &mut Frame, area: Rect, state: &State, targets: &mut Targets) -> Extent {
     let title = Line::from(vec![strong(" time line"), dim("  commits, and what came of each")]);
     let (timeline, width) = (&state.timeline, usize::from(area.width));
     if timeline.known().is_empty() {
@@ -47,7 +49,7 @@ pub fn draw(frame: &mut Frame, area: Rect, state: &State) -> Extent {
         let rows = fold(said, width.saturating_sub(1), 1);
         return lines(frame, area, 0, Some(title), rows.iter().map(|r| Line::from(dim(r))).collect());
     }
-    let (mut all, mut at, mut seen) = (vec![], 0..0, 0);
+    let (mut all, mut at, mut commits) = (vec![], 0..0, vec![]);
     for row in timeline.rows(&state.events) {
         let Row::Commit(commit) = row else {
             if let Row::Event(e) = row {
@@ -55,8 +57,8 @@ pub fn draw(frame: &mut Frame, area: Rect, state: &State) -> Extent {
             }
             continue;
         };
-        if seen == timeline.place() {
-            let begin = all.len();
+        let begin = all.len();
+        if commits.len() == timeline.place() {
             if area.height >= ROOMY && !commit.consequences.is_empty() {
                 all.push(barred(&summed_up(commit, state.now(), width.saturating_sub(BEFORE + 2)), width));
                 all.extend(in_full(commit, width));
@@ -67,10 +69,15 @@ pub fn draw(frame: &mut Frame, area: Rect, state: &State) -> Extent {
         } else {
             all.push(Line::from(spans(commit, state.now(), width)));
         }
-        seen += 1;
+        commits.push(begin..all.len());
     }
     let page = usize::from(area.height).saturating_sub(1).max(1);
     let first = at.start.saturating_sub(page / 2).max(at.end.saturating_sub(page)).min(all.len().saturating_sub(page));
+    for (n, lines) in commits.iter().enumerate().filter(|(_, lines)| lines.end > first && lines.start < first + page) {
+        // The title stands above.
+        let row = |line: usize| (line.saturating_sub(first) + 1).min(page + 1);
+        targets.push(row_target(area, row(lines.start), row(lines.end), n));
+    }
     let shown = all.into_iter().skip(first).take(page).map(|l| clip(l, width));
     frame.render_widget(Paragraph::new([title].into_iter().chain(shown).collect::<Vec<_>>()), area);
     Extent { last: 0, page, width: 0 }

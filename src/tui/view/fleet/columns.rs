@@ -123,11 +123,12 @@ impl<'a> Columns<'a> {
         Line::from(strong(&out))
     }
 
-    /// One model.
-    pub fn row(&self, m: &ModelSummary, now: Now) -> Vec<Span<'static>> {
+    /// One model; those that the person marked have a star.
+    pub fn row(&self, m: &ModelSummary, now: Now, marked: bool) -> Vec<Span<'static>> {
         let wrong = m.health == Health::Healthy && needs_a_person(m);
         let sign = if wrong { warn("!") } else { health(m.health, symbol(m.health)) };
-        let mut out = vec![sign, Span::raw(format!(" {} ", pad(m.name.as_str(), self.name - 1)))];
+        let mut out =
+            vec![sign, warn(if marked { "★" } else { " " }), Span::raw(pad(m.name.as_str(), self.name - 1) + " ")];
         for (column, cells) in &self.all {
             self.cell(m, *column, *cells, now, &mut out);
         }
