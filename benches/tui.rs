@@ -137,7 +137,9 @@ fn press(state: &mut State, code: KeyCode) {
 fn opened() -> State {
     let mut state = State::new();
     update(&mut state, Message::Fleet(Box::new(fleet())));
-    state.selected = state.shown().get(MODELS / 2).map(|m| m.name.clone());
+    for _ in 0..MODELS / 2 {
+        press(&mut state, KeyCode::Down);
+    }
     state
 }
 

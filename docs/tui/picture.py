@@ -112,7 +112,7 @@ def main():
     tmux = ["tmux", "-L", "trimtab-picture"]
     start = ["new-session", "-d", "-x", str(columns), "-y", str(rows), *command]
     subprocess.run([*tmux, "-f", "/dev/null", *start, ";", "set", "-g", "status", "off"], check=True)
-    screen = lambda: subprocess.run([*tmux, "capture-pane", "-e", "-p"], check=True, capture_output=True, text=True).stdout
+    screen = lambda: subprocess.run([*tmux, "capture-pane", "-e", "-p", "-N"], check=True, capture_output=True, text=True).stdout
     try:
         for key in keys.split():
             if key.startswith("sleep:"):

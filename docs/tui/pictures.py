@@ -5,7 +5,7 @@ usage: pictures.py TRIMTAB [FOLDER]
 
 Runs `world.py` in FOLDER (a new one, which goes again, without it), waits for its canary, and draws each screen with `picture.py`. Needs tmux."""
 
-import pathlib, subprocess, sys, tempfile
+import pathlib, subprocess, sys, tempfile, time
 
 HERE = pathlib.Path(__file__).parent
 FRAUD, DEMAND = "sleep:2 text:/fraud Enter sleep:1", "sleep:2 text:/demand Enter sleep:1"
@@ -51,6 +51,8 @@ def main():
         try:
             if world.stdout.readline().strip() != "ready":
                 sys.exit("the world did not come up")
+            # Until the last minutes have something to show.
+            time.sleep(120)
             draw(trimtab, folder / "state", sys.argv[3:])
         finally:
             world.terminate()

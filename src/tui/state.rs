@@ -255,6 +255,10 @@ pub struct State {
     pub selected: Option<Name>,
     /// Its place when it was looked for last.
     at: usize,
+    /// A filter, and the places of the models that it lets through.
+    sieve: (String, Vec<usize>),
+    /// Cells of the longest name.
+    pub(super) longest: usize,
     /// Rollouts and trainings under way in the whole fleet.
     pub(super) moving: usize,
     pub(super) training: usize,
@@ -317,6 +321,8 @@ impl State {
             environments: vec![],
             selected: None,
             at: 0,
+            sieve: Default::default(),
+            longest: 0,
             moving: 0,
             training: 0,
             scroll: 0,
@@ -350,10 +356,35 @@ impl State {
         if self.filter.is_empty() {
             return all().collect();
         }
+        if self.sieve.0 == self.filter {
+            let models = self.fleet.as_ref().map_or(&[][..], |f| &f.models);
+            return self.sieve.1.iter().filter_map(|at| models.get(*at)).collect();
+        }
+        self.sifted().into_iter().map(|(_, m)| m).collect()
+    }
+
+    /// The same with their places in the fleet, asked of each model.
+    fn sifted(&self) -> Vec<(usize, &ModelSummary)> {
         let filter = Filter::new(&self.filter);
-        let found = |names| all().filter(|m| filter.lets(m, names, self.marked.contains(&m.name))).collect::<Vec<_>>();
+        let found = |names| {
+            let all = self.fleet.iter().flat_map(|f| f.models.iter().enumerate());
+            all.filter(|(_, m)| filter.lets(m, names, self.marked.contains(&m.name))).collect::<Vec<_>>()
+        };
         let exact = found(Names::Part);
         if exact.is_empty() { found(Names::Letters) } else { exact }
+    }
+
+    /// Keeps what the filter lets through until it is another one: ten thousand models are asked once, not for each frame.
+    pub(super) fn sift(&mut self) {
+        if self.sieve.0 != self.filter {
+            let places = self.sifted().into_iter().map(|(at, _)| at).collect();
+            self.sieve = (self.filter.clone(), places);
+        }
+    }
+
+    /// The filter is to be asked anew.
+    pub(super) fn unsift(&mut self) {
+        self.sieve = Default::default();
     }
 
     /// Place of the selected model among those shown.
@@ -422,6 +453,7 @@ impl State {
         fleet.models.sort_by(|a, b| {
             grouping.compare(a, b).then_with(|| ranking.compare(a, b)).then_with(|| a.name.cmp(&b.name))
         });
+        self.unsift();
         self.at = self.place();
     }
 

@@ -24,6 +24,12 @@ const KEPT: usize = 5_000;
 
 /// The next state, and what to do.
 pub fn update(state: &mut State, message: Message) -> Vec<Command> {
+    let commands = on_message(state, message);
+    state.sift();
+    commands
+}
+
+fn on_message(state: &mut State, message: Message) -> Vec<Command> {
     match message {
         Message::Key(key) => return on_key(state, key),
         Message::Mouse(event) => return on_mouse(state, event),
@@ -103,6 +109,7 @@ fn on_fleet(state: &mut State, fleet: Fleet) -> Vec<Command> {
     state.environments = environments(&fleet.models);
     let environments = fleet.models.iter().flat_map(|m| &m.environments);
     state.moving = environments.filter(|e| e.rollout.is_some()).count();
+    state.longest = fleet.models.iter().map(|m| m.name.as_str().len()).max().unwrap_or(0);
     state.training = fleet.models.iter().filter(|m| m.training.is_some()).count();
     state.fleet = Some(fleet);
     state.arrange();
@@ -418,6 +425,7 @@ pub(super) fn steps(act: Act, page: isize) -> Option<isize> {
 
 /// Marks a model, or takes its mark off.
 fn bookmark(state: &mut State, model: Name) {
+    state.unsift();
     if state.marked.remove(&model) {
         state.note = format!("{model} is marked no more");
     } else {

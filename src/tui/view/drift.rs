@@ -48,8 +48,10 @@ pub fn draw(frame: &mut Frame, area: Rect, state: &State, name: &Name) -> Extent
     all.extend(quality(d));
     all.push(Line::raw(""));
     all.extend(data());
-    all.push(Line::raw(""));
-    all.extend(render::one(&d.plan).lines().flat_map(|l| planned(l, width)));
+    if !d.plan.actions.is_empty() || !d.plan.waiting.is_empty() {
+        all.push(Line::raw(""));
+        all.extend(render::one(&d.plan).lines().flat_map(|l| planned(l, width)));
+    }
     lines(frame, area, state.scroll, Some(title), all)
 }
 

@@ -45,8 +45,7 @@ pub fn draw(frame: &mut Frame, area: Rect, state: &State, targets: &mut Targets)
         return Extent::default();
     }
     lines.extend(state.fleet.as_ref().filter(|_| area.height > 8).map(|f| summary(f, state, width)));
-    let longest = shown.iter().map(|m| m.name.as_str().len()).max().unwrap_or(0);
-    let columns = Columns::new(width, longest, &state.environments);
+    let columns = Columns::new(width, state.longest, &state.environments);
     lines.push(columns.heading(state.ranking));
     let height = usize::from(area.height).saturating_sub(lines.len()).max(1);
     let rows = Rows { shown: &shown, now: state.now(), grouping: state.grouping };
