@@ -44,7 +44,7 @@ impl Hands {
         let (client, send) = (self.client.clone(), self.send.clone());
         match command {
             Command::Save { file, text } => {
-                tokio::task::spawn_blocking(move || send.send(Message::Said(saved(&file, &text))));
+                tokio::task::spawn_blocking(move || drop(send.send(Message::Said(saved(&file, &text)))));
             }
             Command::Quit | Command::Ring | Command::Copy(_) | Command::Outside(_) | Command::Switch(_) => {}
             Command::Follow(follow) => {

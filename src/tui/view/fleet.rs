@@ -52,15 +52,15 @@ pub fn draw(frame: &mut Frame, area: Rect, state: &State, targets: &mut Targets)
     let (place, top) = (state.place_among(&shown), lines.len());
     let counts = rows.counts();
     let mut drawn = 0;
-    for i in rows.first(place, height)..shown.len() {
+    for (i, m) in shown.iter().enumerate().skip(rows.first(place, height)) {
         if lines.len() >= top + height {
             break;
         }
         lines.extend(rows.heading(i).map(|name| group(name, counts.get(name).copied().unwrap_or_default())));
-        let row = columns.row(shown[i], rows.now, state.marked.contains(&shown[i].name));
+        let row = columns.row(m, rows.now, state.marked.contains(&m.name));
         let from = lines.len();
         lines.push(if i == place { barred(&row, width) } else { Line::from(row) });
-        lines.extend(note(shown[i], rows.now).map(Line::from));
+        lines.extend(note(m, rows.now).map(Line::from));
         targets.push(row_target(area, from, lines.len(), i));
         drawn += 1;
     }
