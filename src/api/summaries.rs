@@ -89,8 +89,9 @@ impl Facts<'_> {
             Health::Unknown => {}
         }
         counts.out_of_sync += usize::from(plan.is_some_and(|p| p.sync == SyncStatus::OutOfSync));
-        let kept = |(name, d): (&Name, &Deployment)| self.kept(observed, name, d);
-        let kept: Vec<_> = observed.deployments.iter().map(kept).collect();
+        // Where nothing was asked, all is kept.
+        let asked = observed.deployments.iter().filter(|(name, _)| self.recent_of(observed, name).is_some());
+        let kept: Vec<_> = asked.map(|(name, d)| self.kept(observed, name, d)).collect();
         counts.burning += usize::from(kept.iter().any(|(objectives, _)| objectives.iter().any(|o| !o.kept)));
         counts.off_promise += usize::from(kept.iter().any(|(_, promised)| promised.iter().any(|p| !p.holds)));
     }
