@@ -81,7 +81,8 @@ fn configuration(fields: &[FieldDiff], width: usize) -> Vec<Line<'static>> {
             out.push(Line::from(accent(&whole)));
         }
         before = table;
-        let of = |v: &Option<String>| fold(&v.as_deref().map_or("-".to_owned(), visible), side.max(8), 0);
+        // What is not there has a sign and no value.
+        let of = |v: &Option<String>| fold(&v.as_deref().map_or(String::new(), visible), side.max(8), 0);
         let (live, desired) = (of(&f.live), of(&f.desired));
         for row in 0..live.len().max(desired.len()) {
             let label = if row == 0 { pad(&key, names) } else { " ".repeat(names) };
@@ -143,11 +144,18 @@ fn pieces(text: &str) -> Vec<(Piece, String)> {
     out
 }
 
+/// Said while traffic moves to another release: the rollout's own screen has its figures.
+const LATER: &str = "told again when the rollout is over; o shows its figures";
+
+fn moves(m: &ModelSummary) -> bool {
+    m.environments.last().is_some_and(|e| e.rollout.is_some())
+}
+
 /// What is left of the error budget of each objective.
 fn objectives(m: &ModelSummary, width: usize) -> Vec<Line<'static>> {
     let Some(e) = m.environments.iter().find(|e| !e.objectives.is_empty()) else {
-        let said = match m.environments.last().is_some_and(|e| e.rollout.is_some()) {
-            true => "asked again when the rollout is over",
+        let said = match moves(m) {
+            true => LATER,
             false => "no objective: `[monitor] slo = { availability = 0.999, latency_p99 = \"50ms\" }` sets some",
         };
         return vec![heading("SLO", said)];
@@ -205,7 +213,11 @@ fn quality(d: &Difference) -> Vec<Line<'static>> {
         }
     }
     if out.is_empty() {
-        out.push(heading("QUALITY", "nothing was promised: a [[deploy.analysis]] says what a release has to keep"));
+        let said = match moves(&m.summary) {
+            true => LATER,
+            false => "nothing was promised: a [[deploy.analysis]] does",
+        };
+        out.push(heading("QUALITY", said));
     }
     let live = m.summary.environments.last().and_then(|e| e.version);
     if let Some(v) = m.versions.iter().find(|v| Some(v.number) == live && !v.metrics.is_empty()) {
