@@ -126,3 +126,12 @@ impl Screen {
         code
     }
 }
+
+impl Drop for Screen {
+    /// A test that fails leaves no UI behind.
+    fn drop(&mut self) {
+        // Fails when it has ended by itself.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
