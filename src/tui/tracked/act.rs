@@ -5,20 +5,13 @@ use crate::tui::{
     command::Line,
     keymap::Act,
     state::{Command, Mode, Screen, State},
+    update::steps,
 };
 
 /// Does it, where it is about tracked runs; `None` where it means what it means everywhere.
 pub(in crate::tui) fn on_act(state: &mut State, act: Act) -> Option<Vec<Command>> {
     let page = isize::try_from(state.extent.page.max(1)).unwrap_or(1);
-    let by = match act {
-        Act::Up => -1,
-        Act::Down => 1,
-        Act::PageUp => -page,
-        Act::PageDown => page,
-        Act::Top => isize::MIN / 2,
-        Act::Bottom => isize::MAX / 2,
-        _ => 0,
-    };
+    let by = steps(act, page).unwrap_or(0);
     match (state.screen.clone(), act) {
         (Screen::Experiments, _) if by != 0 => {
             state.tracked.experiments.moved(by);
