@@ -25,6 +25,7 @@ mod shadow;
 mod split;
 mod table;
 mod tunnel;
+mod upstream;
 mod workers;
 
 pub use client::RouterClient;

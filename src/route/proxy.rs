@@ -108,18 +108,10 @@ impl Proxy {
         let uri = std::mem::take(&mut parts.uri);
         let size = body.size_hint();
         let body = Paced::new(body, self.body_limit, self.stall);
-        let plan = if size.lower() > self.body_limit {
-            Err(Refusal::too_large(self.body_limit))
-        } else {
-            self.plan(&parts.headers, &uri)
-        };
-        let plan = match plan {
-            Ok(plan) => plan,
-            Err(refusal) => {
-                body.discard().await;
-                return Err(refusal);
-            }
-        };
+        if size.lower() > self.body_limit {
+            return Err(Refusal::too_large(self.body_limit));
+        }
+        let plan = self.plan(&parts.headers, &uri)?;
         parts.uri = heads::local_uri(&uri, plan.rest).ok_or_else(|| Refusal::unknown_path(uri.path()))?;
         self.rewrite(&mut parts, caller, &uri, &plan, id, upgrade.is_some());
         // Held now, so that no drained replica is picked later for a body that came slowly.

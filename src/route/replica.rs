@@ -1,6 +1,6 @@
 //! One replica as the router sees it: its connections, the requests it holds, and whether it is passed over.
 
-use super::{Ejection, body::Upload};
+use super::{Ejection, body::Upload, upstream::Upstream};
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use std::{
@@ -132,7 +132,7 @@ impl Replica {
         let stream = tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect(self.address)).await??;
         stream.set_nodelay(true)?;
         let (link, connection) =
-            http1::Builder::new().handshake(TokioIo::new(stream)).await.map_err(io::Error::other)?;
+            http1::Builder::new().handshake(TokioIo::new(Upstream::new(stream))).await.map_err(io::Error::other)?;
         tokio::spawn(async move {
             if let Err(e) = connection.with_upgrades().await {
                 tracing::debug!("connection to a replica ended: {e}");

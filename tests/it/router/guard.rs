@@ -171,6 +171,77 @@ async fn slow_clients_are_cut() {
     assert_eq!(router.client().get("/models/m/").await.unwrap().status, 200);
 }
 
+/// Answers 413 once it has the head of a call, and closes, whatever is on its way.
+fn refuses_bodies() -> SocketAddr {
+    let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let mut reader = BufReader::new(stream);
+            let mut line = String::new();
+            while line != "\r\n" {
+                line.clear();
+                reader.read_line(&mut line).unwrap();
+            }
+            let answer = b"HTTP/1.1 413 Payload Too Large\r\ncontent-length: 8\r\nconnection: close\r\n\r\ntoo much";
+            reader.get_mut().write_all(answer).unwrap();
+        }
+    });
+    address
+}
+
+/// Reads an answer with a `content-length`.
+fn answer(stream: &mut impl BufRead) -> (String, Vec<u8>) {
+    let mut head = String::new();
+    while !head.ends_with("\r\n\r\n") {
+        assert!(stream.read_line(&mut head).unwrap() > 0, "{head}");
+    }
+    let length = head.lines().find_map(|l| l.strip_prefix("content-length: ")).unwrap().parse().unwrap();
+    let mut body = vec![0; length];
+    stream.read_exact(&mut body).unwrap();
+    (head, body)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_answer_to_a_body_that_is_refused_on_its_way_reaches_a_client_that_sends_on() {
+    let router = Router::with(RouterSettings { body_limit: 8 << 20, ..settings() });
+    router.control().put_route(&route(1, &[(1, 100_000, &[refuses_bodies()])])).await.unwrap();
+    tokio::task::block_in_place(|| {
+        let connect = || {
+            let stream = std::net::TcpStream::connect(router.identity.address).unwrap();
+            stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+            BufReader::new(stream)
+        };
+        // By the replica, and by the router itself; each on the connection of the one before, as the body ended.
+        let mut stream = connect();
+        for (path, size, status) in
+            [("m", 1 << 20, 413), ("m", 4 << 20, 413), ("nobody", 1 << 20, 404), ("m", 9 << 20, 413)]
+        {
+            let head = format!("POST /models/{path}/x HTTP/1.1\r\nhost: h\r\ncontent-length: {size}\r\n\r\n");
+            stream.get_mut().write_all(head.as_bytes()).unwrap();
+            for _ in 0..size >> 16 {
+                stream.get_mut().write_all(&[b'x'; 1 << 16]).unwrap();
+            }
+            let (head, body) = answer(&mut stream);
+            assert!(head.starts_with(&format!("HTTP/1.1 {status} ")), "{path}: {head} {body:?}");
+        }
+        // One that has no end: the answer is there at once, the end of the connection soon.
+        let mut stream = connect();
+        stream
+            .get_mut()
+            .write_all(b"POST /models/m/x HTTP/1.1\r\nhost: h\r\ntransfer-encoding: chunked\r\n\r\n")
+            .unwrap();
+        let mut writer = stream.get_ref().try_clone().unwrap();
+        let begun = Instant::now();
+        let sending = std::thread::spawn(move || while writer.write_all(b"1\r\nx\r\n").is_ok() {});
+        let (head, body) = answer(&mut stream);
+        assert!(head.starts_with("HTTP/1.1 413 ") && body == b"too much", "{head}");
+        assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
+        sending.join().unwrap();
+        assert!(begun.elapsed() < Duration::from_secs(12), "{:?}", begun.elapsed());
+    });
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_takes_no_answer_is_cut() {
     let router = Router::with(RouterSettings { stall_ms: 700, ..settings() });
