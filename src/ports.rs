@@ -457,6 +457,8 @@ pub struct Manner {
     /// Whether callers may choose a version.
     pub forced: bool,
     pub limit: Option<RequestLimit>,
+    /// Releases that were rejected: none of them answers in place of another.
+    pub rejected: Vec<Release>,
     /// The release that the preview address leads to.
     pub preview: Option<Release>,
     pub copies: Option<Copies>,

@@ -135,6 +135,7 @@ impl Facts<'_> {
             requests_per_s: recent.requests_per_s,
             p99_ms: recent.p99_ms,
             error_share: recent.error_share,
+            stood_in: recent.stood_in,
             history: recent.history,
         }
     }

@@ -101,6 +101,9 @@ pub struct EnvironmentSummary {
     pub p99_ms: f64,
     /// 0 to 1.
     pub error_share: f64,
+    /// Requests over the last ten seconds that a version without a share answered, as none that has one could.
+    #[serde(default)]
+    pub stood_in: u64,
     /// Requests of each quarter of a minute of the last five minutes, oldest first; empty when there were none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub history: Vec<u64>,

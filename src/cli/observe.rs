@@ -181,6 +181,15 @@ fn print_model(m: &ModelDetail) {
             e.p99_ms,
             e.error_share * 100.0
         );
+        if e.stood_in > 0 {
+            let many = if e.stood_in == 1 { "call" } else { "calls" };
+            println!(
+                "  {} {} {many} of the last 10 s answered by a warm version, as {} could not",
+                paint("·", 33),
+                e.stood_in,
+                traffic(e)
+            );
+        }
     }
     for line in unready(&m.replicas) {
         println!("  {} {line}", paint("·", 33));

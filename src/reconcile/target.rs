@@ -29,7 +29,7 @@ impl Reconciler {
             let deploy = desired.and_then(|d| d.spec.deploy.iter().find(|d| d.environment == environment));
             let applied = Applied {
                 releases: shares.iter().map(|(r, w)| (*r, (w * 1000.0).round() as u64, count)).collect(),
-                manner: manner(deploy, deployment.and_then(|d| d.rollout.as_ref())),
+                manner: manner(deploy, deployment),
                 live: live == Some(&environment),
             };
             if cell.applied.get(&environment).map_or(shares.is_empty(), |before| *before == applied) {
@@ -65,13 +65,15 @@ impl Reconciler {
     }
 }
 
-/// How callers come to the releases, from the spec and the rollout under way.
-fn manner(deploy: Option<&DeploySpec>, rollout: Option<&Rollout>) -> Manner {
+/// How callers come to the releases, from the spec and what is under way.
+fn manner(deploy: Option<&DeploySpec>, deployment: Option<&Deployment>) -> Manner {
+    let rollout = deployment.and_then(|d| d.rollout.as_ref());
     let copies = rollout.filter(|r| r.shadow() > 0.0);
     Manner {
         sticky: deploy.and_then(|d| d.sticky.clone()),
         forced: deploy.is_some_and(|d| d.forced),
         limit: deploy.and_then(|d| d.limit),
+        rejected: deployment.iter().flat_map(|d| &d.rejected).map(|r| r.release).collect(),
         preview: rollout.map(|r| r.to),
         copies: copies.map(|r| Copies { release: r.to, share: r.shadow(), tolerance: r.tolerance }),
         exclusive: deploy.is_some_and(|d| d.strategy == Strategy::Recreate),

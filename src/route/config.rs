@@ -208,6 +208,9 @@ pub struct Window {
     pub p90_ms: f64,
     /// Milliseconds until the answer began.
     pub p99_ms: f64,
+    /// Those that the release answered without a share, as none that has one could.
+    #[serde(default)]
+    pub stood_in: u64,
 }
 /// How a shadow's answers compare with those that callers got, since the route names it as it does now.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, Default)]

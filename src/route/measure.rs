@@ -44,6 +44,7 @@ struct Span {
     second: u64,
     requests: u64,
     errors: u64,
+    stood_in: u64,
     /// Microseconds.
     latency: Histogram<u32>,
 }
@@ -51,10 +52,10 @@ struct Span {
 impl Span {
     /// `None` only when the precision is out of range, which it is not.
     fn new(digits: u8) -> Option<Self> {
-        Some(Self { second: 0, requests: 0, errors: 0, latency: Histogram::new(digits).ok()? })
+        Some(Self { second: 0, requests: 0, errors: 0, stood_in: 0, latency: Histogram::new(digits).ok()? })
     }
     fn clear(&mut self, second: u64) {
-        (self.second, self.requests, self.errors) = (second, 0, 0);
+        (self.second, self.requests, self.errors, self.stood_in) = (second, 0, 0, 0);
         self.latency.reset();
     }
     fn record(&mut self, micros: u64, error: bool) {
@@ -66,12 +67,13 @@ impl Span {
     fn add(&mut self, other: &Self) {
         self.requests += other.requests;
         self.errors += other.errors;
+        self.stood_in += other.stood_in;
         // Fails only for values out of range of a histogram that grows by itself.
         let _ = self.latency.add(&other.latency);
     }
     fn window(&self) -> Window {
         let [p50_ms, p90_ms, p99_ms] = percentiles(&self.latency);
-        Window { requests: self.requests, errors: self.errors, p50_ms, p90_ms, p99_ms }
+        Window { requests: self.requests, errors: self.errors, p50_ms, p90_ms, p99_ms, stood_in: self.stood_in }
     }
 }
 
@@ -149,6 +151,13 @@ impl Stats {
             w.second(now_ms / 1000).errors += 1;
         }
     }
+    /// An answer was that of a release without a share.
+    pub fn stood_in(&self, worker: usize, now_ms: u64) {
+        if let Some(w) = self.part(worker).as_mut() {
+            w.epoch.stood_in += 1;
+            w.second(now_ms / 1000).stood_in += 1;
+        }
+    }
     fn part(&self, worker: usize) -> MutexGuard<'_, Option<Box<Windows>>> {
         self.parts[worker % self.parts.len()].lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -220,8 +229,9 @@ mod tests {
         assert_eq!((epoch.requests, recent.requests), (100, 0));
         s.record(1, 11_500, 1, false);
         s.broke_off(1, 11_600);
+        s.stood_in(1, 11_600);
         let recent = s.read(11_900).1;
-        assert_eq!((recent.requests, recent.errors), (1, 1));
+        assert_eq!((recent.requests, recent.errors, recent.stood_in), (1, 1, 1));
     }
 
     #[test]

@@ -75,6 +75,7 @@ struct Series {
     ok: OnceLock<IntCounter>,
     seconds: Histogram,
     ejections: IntCounter,
+    stood_in: IntCounter,
 }
 
 impl Meter {
@@ -97,6 +98,13 @@ impl Meter {
     pub fn ejected(&self) {
         if let Some(series) = self.series() {
             series.ejections.inc();
+        }
+    }
+
+    /// It answered without a share, as no version that has one could.
+    pub fn stood_in(&self) {
+        if let Some(series) = self.series() {
+            series.stood_in.inc();
         }
     }
 
@@ -128,17 +136,24 @@ impl Meter {
         let ejections =
             labelled("trimtab_router_ejections_total", "Times that a replica which failed in a row was passed over");
         let ejections = IntCounter::with_opts(ejections)?;
+        let stood_in = labelled(
+            "trimtab_router_stood_in_total",
+            "Requests that a version without a share answered, as none that has one could",
+        );
+        let stood_in = IntCounter::with_opts(stood_in)?;
+        self.registry.register(Box::new(stood_in.clone()))?;
         self.registry.register(Box::new(requests.clone()))?;
         self.registry.register(Box::new(ejections.clone()))?;
         self.registry.register(Box::new(seconds.clone()))?;
-        Ok(Series { requests, ok: OnceLock::new(), seconds, ejections })
+        Ok(Series { requests, ok: OnceLock::new(), seconds, ejections, stood_in })
     }
 }
 
 impl Drop for Meter {
     fn drop(&mut self) {
-        let Some(Series { requests, seconds, ejections, .. }) = self.series.take() else { return };
-        let all: [Box<dyn Collector>; 3] = [Box::new(requests), Box::new(seconds), Box::new(ejections)];
+        let Some(Series { requests, seconds, ejections, stood_in, .. }) = self.series.take() else { return };
+        let all: [Box<dyn Collector>; 4] =
+            [Box::new(requests), Box::new(seconds), Box::new(ejections), Box::new(stood_in)];
         for collector in all {
             // It was registered when the series was made.
             let _ = self.registry.unregister(collector);

@@ -261,6 +261,10 @@ impl Proxy {
         let (release, failed) = (&held.lease.release, status.is_server_error());
         release.meter.record(status, took);
         release.stats.record(held.worker, now_ms, micros, failed);
+        if held.lease.stands_in {
+            release.stats.stood_in(held.worker, now_ms);
+            release.meter.stood_in();
+        }
         if failed {
             release.failed(&held.lease.replica, now_ms);
         } else {

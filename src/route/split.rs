@@ -58,8 +58,8 @@ pub struct ReleaseState {
     /// `v7`
     pub header: HeaderValue,
     pub replicas: Vec<Arc<Replica>>,
-    /// Whether it may answer when no release with weight can.
-    stands_in: bool,
+    /// Whether it may answer when no release with weight can, having none itself.
+    may_stand_in: bool,
     ejection: Ejection,
     next: AtomicUsize,
     pub stats: Arc<Stats>,
@@ -72,12 +72,14 @@ pub struct ReleaseState {
 pub struct Lease {
     pub replica: Arc<Replica>,
     pub release: Arc<ReleaseState>,
+    /// Whether the release has no share, and answers since none that has one can.
+    pub stands_in: bool,
 }
 impl Lease {
-    fn new(release: &Arc<ReleaseState>, replica: &Arc<Replica>) -> Self {
+    fn new(release: &Arc<ReleaseState>, replica: &Arc<Replica>, stands_in: bool) -> Self {
         replica.begin();
         release.stats.begin();
-        Self { replica: replica.clone(), release: release.clone() }
+        Self { replica: replica.clone(), release: release.clone(), stands_in }
     }
 }
 impl Drop for Lease {
@@ -128,7 +130,7 @@ impl RouteState {
                 header: HeaderValue::from_str(&version.to_string())
                     .unwrap_or_else(|_| HeaderValue::from_static("unknown")),
                 replicas: r.replicas.iter().map(|a| replica(*a)).collect(),
-                stands_in: !aside.contains(&Some(r.release)),
+                may_stand_in: r.weight == 0 && !aside.contains(&Some(r.release)),
                 ejection: config.ejection,
                 next: AtomicUsize::new(before.map_or(0, |b| b.next.load(Relaxed))),
                 stats: stats.unwrap_or_else(|| Arc::new(Stats::new(workers))),
@@ -180,18 +182,21 @@ impl RouteState {
         Choice::Key(u64::from_le_bytes(first))
     }
 
-    fn choose(&self, choice: Choice) -> Result<usize, Missing> {
+    /// The release whose turn it is, where one with a replica has a share; and whether another may answer in its place: whoever asks for one
+    /// release gets that or none.
+    fn candidates(&self, choice: Choice) -> Result<(Option<usize>, bool), Missing> {
         let serves = |r: &ReleaseState| !r.replicas.is_empty();
         let one = |release: Release| self.releases.iter().position(|r| r.release == release);
-        match choice {
-            Choice::Weight | Choice::Key(_) => self.by_weight(choice).ok_or(Missing::Replica),
+        let found = match choice {
+            Choice::Weight | Choice::Key(_) => return Ok((self.by_weight(choice), true)),
             Choice::Version(version) => {
                 let found = self.releases.iter().position(|r| r.release.version == version && serves(r));
                 found.ok_or(Missing::Version(version))
             }
             Choice::Preview => self.config.preview.and_then(one).ok_or(Missing::Preview),
             Choice::Shadow => self.config.shadow.and_then(|s| one(s.release)).ok_or(Missing::Replica),
-        }
+        };
+        found.map(|i| (Some(i), false))
     }
     fn by_weight(&self, choice: Choice) -> Option<usize> {
         let weight = |i: usize| {
@@ -200,7 +205,7 @@ impl RouteState {
         };
         let total: u64 = (0..self.releases.len()).map(weight).sum();
         if total == 0 {
-            return self.releases.iter().position(|r| !r.replicas.is_empty() && r.stands_in);
+            return None;
         }
         let mut below = 0;
         let mut within = |i: usize, place: u64| {
@@ -215,21 +220,26 @@ impl RouteState {
         (0..self.releases.len()).find(|i| within(*i, place))
     }
 
-    /// The release by choice, its next replica that was not tried and is well; else what comes closest.
+    /// The release by choice, its next replica that was not tried and is well; else what comes closest. One without a share answers only while no
+    /// replica of those with one is well.
     pub fn pick(&self, choice: Choice, tried: &[SocketAddr], now_ms: u64) -> Result<Lease, Missing> {
-        let first = self.choose(choice)?;
+        let (first, by_weight) = self.candidates(choice)?;
         let untried = |r: &&Arc<Replica>| !tried.contains(&r.address);
         let good = |r: &&Arc<Replica>| untried(r) && !r.is_doubtful(now_ms);
-        let chosen = &self.releases[first];
-        if let Some(replica) = chosen.in_turn().find(good) {
-            return Ok(Lease::new(chosen, replica));
+        let chosen = first.map(|i| &self.releases[i]);
+        let others = self.releases.iter().enumerate().filter(|(i, r)| by_weight && Some(*i) != first && r.weight > 0);
+        let mut sharing = chosen.into_iter().chain(others.map(|(_, r)| r));
+        if let Some(lease) = sharing.find_map(|r| r.in_turn().find(good).map(|replica| Lease::new(r, replica, false))) {
+            return Ok(lease);
         }
-        // Whoever asked for one version gets that or none.
-        let by_weight = matches!(choice, Choice::Weight | Choice::Key(_));
-        let mut others = self.releases.iter().enumerate().filter(|(i, r)| by_weight && *i != first && r.weight > 0);
-        let found = others.find_map(|(_, r)| r.in_turn().find(good).map(|replica| Lease::new(r, replica)));
-        let found = found.or_else(|| chosen.in_turn().find(untried).map(|r| Lease::new(chosen, r)));
-        found.or_else(|| chosen.in_turn().next().map(|r| Lease::new(chosen, r))).ok_or(Missing::Replica)
+        let standing_by = || self.releases.iter().filter(|r| by_weight && r.may_stand_in);
+        let well = standing_by().find_map(|r| r.in_turn().find(good).map(|replica| Lease::new(r, replica, true)));
+        let any = |r: &Arc<ReleaseState>, stands_in| {
+            let found = r.in_turn().find(untried).or_else(|| r.in_turn().next());
+            found.map(|replica| Lease::new(r, replica, stands_in))
+        };
+        let found = well.or_else(|| chosen.and_then(|r| any(r, false)));
+        found.or_else(|| standing_by().find_map(|r| any(r, true))).ok_or(Missing::Replica)
     }
 }
 

@@ -301,6 +301,43 @@ mod tests {
     }
 
     #[test]
+    fn a_release_without_a_share_answers_only_while_no_replica_of_the_others_is_well() {
+        let t = Table::new(1);
+        let warm =
+            || vec![release(1, 0, &[1]), release(2, 60_000, &[2]), release(3, 40_000, &[3]), release(4, 0, &[4])];
+        let release_4 = warm()[3].release;
+        t.put(Route { preview: Some(release_4), ..route(1, warm()) });
+        let ask = |tried: &[SocketAddr], now_ms| {
+            let mut route = t.find(M).unwrap();
+            let lease = t.lease(&mut route, Choice::Weight, tried, now_ms).unwrap();
+            (lease.replica.address.port(), lease.stands_in)
+        };
+        let all = |tried: &[SocketAddr]| {
+            let mut seen: Vec<_> = (0..50).map(|_| ask(tried, 0)).collect();
+            seen.sort_unstable();
+            seen.dedup();
+            seen
+        };
+        assert_eq!(all(&[]), [(2, false), (3, false)]);
+        assert_eq!(all(&[addr(2)]), [(3, false)], "another that has a share goes first");
+        assert_eq!(all(&[addr(2), addr(3)]), [(1, true)]);
+        assert_eq!(all(&[addr(1), addr(2), addr(3)]).len(), 2, "what has a share is asked again before a preview");
+        for port in [2, 3] {
+            t.replica(addr(port)).unwrap().suspect(0);
+        }
+        assert_eq!((ask(&[], 0), ask(&[], 499)), ((1, true), (1, true)));
+        assert!(!ask(&[], 500).1, "they are asked again soon");
+        let forced = lease(&t, M, Choice::Version(VersionNumber(2)), &[addr(2)]);
+        assert_eq!(forced.map(|l| l.replica.address.port()).ok(), Some(2), "who asks for one version gets that");
+        // None has a replica.
+        t.put(Route {
+            preview: Some(release_4),
+            ..route(2, vec![release(1, 0, &[]), release(2, 100_000, &[]), release(4, 0, &[4])])
+        });
+        assert_eq!(lease(&t, M, Choice::Weight, &[]).err(), Some(Missing::Replica), "a preview never stands in");
+    }
+
+    #[test]
     fn replicas_take_turns_and_tried_ones_are_avoided() {
         let t = Table::new(1);
         t.put(route(1, vec![release(1, 100_000, &[1, 2])]));

@@ -70,6 +70,7 @@ fn summary(name: &str, health: Health, rollout: bool) -> ModelSummary {
         requests_per_s: 910.0,
         p99_ms: 12.0,
         error_share: 0.001,
+        stood_in: 0,
         history: vec![],
         objectives: vec![],
         promised: vec![],

@@ -232,6 +232,7 @@ fn added_up(answer: StatsAnswer) -> Figures {
         one.requests_per_s = *requests as f64 / 10.0;
         one.error_share = *errors as f64 / (*requests).max(1) as f64;
         one.p99_ms = one.p99_ms.max(r.recent.p99_ms);
+        one.stood_in += r.recent.stood_in;
         one.history.resize(one.history.len().max(r.history.len()), 0);
         one.history.iter_mut().zip(&r.history).for_each(|(all, n)| *all += n);
         one.since.push((r.release, measured(r.epoch, vec![])));
@@ -282,8 +283,10 @@ impl Target for LocalTarget {
         let route = routes.get(&(environment.clone(), model.clone()))?;
         let serving = route.releases.iter().filter(|r| !r.replicas.is_empty());
         let (weighty, others): (Vec<_>, Vec<_>) = serving.partition(|r| r.weight > 0);
-        // While nothing that has weight is up, the router asks the first of the others.
-        let one = if weighty.is_empty() { others.first() } else { weighty.first().filter(|_| weighty.len() == 1) };
+        // While nothing that has weight is up, the router asks the first of the others that may stand in.
+        let aside = [route.preview, route.shadow.map(|s| s.release)];
+        let stands_in = || others.iter().find(|r| !aside.contains(&Some(r.release)));
+        let one = if weighty.is_empty() { stands_in() } else { weighty.first().filter(|_| weighty.len() == 1) };
         one.map(|r| r.release)
     }
     fn log(&self, environment: &Name, model: &Name, rejected: bool) -> Option<PathBuf> {
@@ -313,7 +316,7 @@ fn stats(of: &ReleaseStats) -> TrafficStats {
 }
 
 fn measured(window: Window, latency: Vec<LatencyBucket>) -> TrafficStats {
-    let Window { requests, errors, p50_ms, p90_ms, p99_ms } = window;
+    let Window { requests, errors, p50_ms, p90_ms, p99_ms, .. } = window;
     TrafficStats { requests, errors, p50_ms, p90_ms, p99_ms, latency }
 }
 

@@ -171,7 +171,7 @@ impl Supervisor {
         }
     }
 
-    /// Replicas that nobody wants any more. Those of a release that left stay while no wanted release can take its share.
+    /// Replicas that nobody wants any more. Those of a release that left stay while no wanted release can take its share, unless it was rejected.
     fn leaving(&self, wanted: &Wanted) -> BTreeSet<(Release, u32)> {
         let count =
             |release: &Release| wanted.releases.iter().find(|w| w.release == *release).map(|w| w.serve.replicas);
@@ -183,7 +183,7 @@ impl Supervisor {
                 .any(|w| self.slots.values().any(|s| s.status.release == w.release && s.serves().is_some()));
         let unneeded = |(release, index): &&(Release, u32)| match count(release) {
             Some(n) => *index >= n,
-            None => others_serve,
+            None => others_serve || wanted.manner.rejected.contains(release),
         };
         self.slots.keys().filter(unneeded).copied().collect()
     }

@@ -114,6 +114,31 @@ async fn a_replica_that_fails_in_a_row_is_passed_over_for_a_while() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_warm_release_answers_while_the_one_with_all_traffic_cannot() {
+    let router = Router::start();
+    let gone = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap();
+    let (warm, previewed) = (echo().await, echo().await);
+    let base = route(1, &[(3, 100_000, &[gone]), (4, 0, &[previewed]), (2, 0, &[warm])]);
+    router.control().put_route(&Route { preview: Some(release(4)), ..base }).await.unwrap();
+    let mut client = router.client();
+    for n in 0..10 {
+        // Not idempotent: but a connection that is refused has done nothing.
+        let answer = client.post("/models/m/x", "x").await.unwrap();
+        assert_eq!((answer.status, answer.version.as_deref()), (200, Some("v2")), "{n}: {}", answer.text());
+    }
+    let stats = router.control().stats(&name("prod"), &name("m")).await.unwrap();
+    let of = |n| stats.releases.iter().find(|r| r.release == release(n)).unwrap();
+    assert_eq!((of(2).recent.stood_in, of(3).epoch.requests, of(4).epoch.requests), (10, 0, 0), "{stats:?}");
+    let metrics = router.control().metrics().await.unwrap();
+    let series = "trimtab_router_stood_in_total{environment=\"prod\",model=\"m\",version=\"v2\"} 10";
+    assert!(metrics.contains(series), "{metrics}");
+    // Without it, nobody answers.
+    let alone = route(2, &[(3, 100_000, &[gone]), (4, 0, &[previewed])]);
+    router.control().put_route(&Route { preview: Some(release(4)), ..alone }).await.unwrap();
+    assert_eq!(client.get("/models/m/x").await.unwrap().status, 503);
+}
+
 /// What the router sends on a connection on which exactly this was sent, until it closes it.
 fn raw(router: &Router, parts: &[&[u8]], pause: Duration) -> (String, Duration) {
     let begun = Instant::now();
