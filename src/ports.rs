@@ -457,6 +457,8 @@ pub struct Manner {
     /// Whether callers may choose a version.
     pub forced: bool,
     pub limit: Option<RequestLimit>,
+    /// How long a replica may take until it begins its answer, where the target's own bound is not meant.
+    pub timeout: Option<Millis>,
     /// Releases that were rejected: none of them answers in place of another.
     pub rejected: Vec<Release>,
     /// The release that the preview address leads to.

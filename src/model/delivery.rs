@@ -358,6 +358,9 @@ pub struct DeploySpec {
     /// How many requests are worked on at a time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<RequestLimit>,
+    /// How long a replica may take until it begins its answer, where the router's own setting is not meant.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<Millis>,
 }
 /// How many requests a model in one environment works on at a time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -395,6 +398,7 @@ impl DeploySpec {
             keep_warm: None,
             sticky: None,
             limit: None,
+            timeout: None,
             forced: false,
             on_failure: OnFailure::Hold,
         }

@@ -415,6 +415,9 @@ pub struct TrafficStats {
     /// Requests by how long they took, the fastest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub latency: Vec<LatencyBucket>,
+    /// Requests without an answer yet, by how long they have waited at least; none of them is counted above.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub open: Vec<LatencyBucket>,
 }
 
 /// Requests that took about as long as each other.
@@ -425,6 +428,36 @@ pub struct LatencyBucket {
     pub requests: u64,
 }
 impl TrafficStats {
+    /// Requests without an answer that have waited longer than so many milliseconds already.
+    pub fn overdue(&self, ms: f64) -> u64 {
+        self.open.iter().filter(|b| b.up_to > ms).map(|b| b.requests).sum()
+    }
+
+    /// What is known of a bound of so many milliseconds: whatever becomes of those that have waited longer, they are too slow, and count as if
+    /// they were answered now. Of the others without an answer nothing is known.
+    pub fn with_overdue(&self, ms: f64) -> Cow<'_, Self> {
+        let late = self.overdue(ms);
+        // Answers without a histogram say nothing of quantiles.
+        if late == 0 || (self.latency.is_empty() && self.requests > 0) {
+            return Cow::Borrowed(self);
+        }
+        let mut all = Self { requests: self.requests + late, open: vec![], ..self.clone() };
+        all.latency.extend(self.open.iter().filter(|b| b.up_to > ms));
+        all.latency.sort_by(|a, b| a.up_to.total_cmp(&b.up_to));
+        [all.p50_ms, all.p90_ms, all.p99_ms] = [0.5, 0.9, 0.99].map(|q| all.at_quantile(q));
+        Cow::Owned(all)
+    }
+
+    fn at_quantile(&self, quantile: f64) -> f64 {
+        let rank = self.requests as f64 * quantile;
+        let mut below = 0;
+        let reached = |b: &&LatencyBucket| {
+            below += b.requests;
+            below as f64 >= rank
+        };
+        self.latency.iter().find(reached).or(self.latency.last()).map_or(0.0, |b| b.up_to)
+    }
+
     /// Requests that took longer than so many milliseconds.
     pub fn slower_than(&self, ms: f64) -> u64 {
         self.latency.iter().filter(|b| b.up_to > ms).map(|b| b.requests).sum()
@@ -442,5 +475,25 @@ impl TrafficStats {
             q if q <= 0.9 => self.p90_ms,
             _ => self.p99_ms,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_waits_longer_than_a_bound_counts_as_too_slow_and_what_waits_less_not_at_all() {
+        let bucket = |up_to, requests| LatencyBucket { up_to, requests };
+        let none = TrafficStats { open: vec![bucket(40.0, 2), bucket(900.0, 6)], ..TrafficStats::default() };
+        let known = none.with_overdue(100.0);
+        assert_eq!((known.requests, known.errors, known.p50_ms, known.p99_ms), (6, 0, 900.0, 900.0));
+        assert_eq!((known.slower_than(100.0), known.overdue(0.0)), (6, 0));
+        assert_eq!(none.with_overdue(1_000.0).requests, 0);
+        let some = TrafficStats { requests: 94, p50_ms: 5.0, latency: vec![bucket(5.0, 94)], ..none.clone() };
+        let known = some.with_overdue(100.0);
+        assert_eq!((known.requests, known.p50_ms, known.p90_ms, known.p99_ms), (100, 5.0, 5.0, 900.0));
+        let unknown = TrafficStats { latency: vec![], ..some };
+        assert_eq!(*unknown.with_overdue(100.0), unknown);
     }
 }

@@ -12,7 +12,7 @@ use crate::{
 
 /// Nothing measured.
 const NO_STATS: TrafficStats =
-    TrafficStats { requests: 0, errors: 0, p50_ms: 0.0, p90_ms: 0.0, p99_ms: 0.0, latency: vec![] };
+    TrafficStats { requests: 0, errors: 0, p50_ms: 0.0, p90_ms: 0.0, p99_ms: 0.0, latency: vec![], open: vec![] };
 static NO_TRAFFIC: Traffic = Traffic { new: NO_STATS, stable: NO_STATS, agreement: None };
 
 /// All fields that differ from what was last acted on.

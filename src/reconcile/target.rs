@@ -73,6 +73,7 @@ fn manner(deploy: Option<&DeploySpec>, deployment: Option<&Deployment>) -> Manne
         sticky: deploy.and_then(|d| d.sticky.clone()),
         forced: deploy.is_some_and(|d| d.forced),
         limit: deploy.and_then(|d| d.limit),
+        timeout: deploy.and_then(|d| d.timeout),
         rejected: deployment.iter().flat_map(|d| &d.rejected).map(|r| r.release).collect(),
         preview: rollout.map(|r| r.to),
         copies: copies.map(|r| Copies { release: r.to, share: r.shadow(), tolerance: r.tolerance }),

@@ -3,6 +3,7 @@
 
 use super::sequential::{self, Compared, Counts};
 use crate::model::*;
+use std::borrow::Cow;
 
 /// Figures of one analysis that are kept for its curve.
 const RECENT: usize = 32;
@@ -112,8 +113,17 @@ impl Measuring<'_> {
     fn seen(&self, spec: &AnalysisSpec) -> u64 {
         match spec.metric {
             AnalysisMetric::Agreement | AnalysisMetric::Difference => self.traffic.agreement.map_or(0, |a| a.compared),
-            _ => self.traffic.new.requests,
+            _ => self.new(spec).requests,
         }
+    }
+
+    /// What is known of the new release for this analysis: of a latency with a bound, those that wait longer than that already.
+    fn new(&self, spec: &AnalysisSpec) -> Cow<'_, TrafficStats> {
+        let new = &self.traffic.new;
+        let beside = |q: f64| self.traffic.stable.quantile(q) * (1.0 + spec.tolerance);
+        let compared = |q| (spec.no_worse_than_stable && self.traffic.stable.requests > 0).then(|| beside(q));
+        let bounds = spec.metric.quantile().map(|q| spec.max.into_iter().chain(compared(q)).reduce(f64::max));
+        bounds.flatten().map_or(Cow::Borrowed(new), |bound| new.with_overdue(bound))
     }
 
     fn answer(&self, run: &AnalysisRun) -> Option<&Asked> {
@@ -137,7 +147,7 @@ impl Measuring<'_> {
     }
 
     fn of_router(&self, spec: &AnalysisSpec) -> Option<Measurement> {
-        let (new, stable) = (&self.traffic.new, &self.traffic.stable);
+        let (new, stable) = (&*self.new(spec), &self.traffic.stable);
         let over = format!("over {} requests", self.seen(spec));
         let (value, beside) = match &spec.metric {
             AnalysisMetric::ErrorRate => (new.error_rate(), Some(stable.error_rate())),

@@ -7,6 +7,7 @@
 
 use super::sequential::{self, Compared, Counts};
 use crate::model::*;
+use std::borrow::Cow;
 
 /// The chance of taking back a release that keeps its objectives, however long it is watched.
 const ALPHA: f64 = 0.01;
@@ -20,12 +21,16 @@ fn burns(objective: &Objective, rate: f64, served: &Served) -> Option<String> {
     let budget = objective.budget();
     // A budget so large that no traffic could spend it so fast is burnt by half of what it leaves.
     let share = (budget * rate).min(f64::midpoint(budget, 1.0));
-    let counts = Counts { bad: bad(objective, &served.since)?, of: served.since.requests };
+    let since = match objective {
+        Objective::Latency { max, .. } => served.since.with_overdue(max.0 as f64),
+        Objective::Availability(_) => Cow::Borrowed(&served.since),
+    };
+    let counts = Counts { bad: bad(objective, &since)?, of: since.requests };
     let sure = sequential::exceeds(counts, share, ALPHA) == Compared::Worse;
     (sure && goes_on(objective, share, &served.recent)).then(|| {
         let factor =
             if budget > 0.0 { format!(", {:.0} × its budget", counts.share() / budget) } else { String::new() };
-        let of = served.since.requests;
+        let of = since.requests;
         format!("{} is broken: {:.2} % of {of} requests{factor}", objective.show(), counts.share() * 100.0)
     })
 }
@@ -56,11 +61,14 @@ fn bad(objective: &Objective, since: &TrafficStats) -> Option<u64> {
 
 /// Whether the last seconds were as bad.
 fn goes_on(objective: &Objective, share: f64, recent: &TrafficStats) -> bool {
-    recent.requests > 0
-        && match objective {
-            Objective::Availability(_) => recent.error_rate() > share,
-            Objective::Latency { quantile, max } => recent.quantile(*quantile) > max.0 as f64,
+    match objective {
+        Objective::Availability(_) => recent.error_rate() > share,
+        Objective::Latency { quantile, max } => {
+            let late = recent.overdue(max.0 as f64) as f64;
+            let waits = late > (1.0 - quantile) * (recent.requests as f64 + late);
+            waits || (recent.requests > 0 && recent.quantile(*quantile) > max.0 as f64)
         }
+    }
 }
 
 #[cfg(test)]
@@ -112,6 +120,13 @@ mod tests {
         assert!(burns(&quick, 14.4, &slow((1_000, 100), 90.0)).is_none(), "a tenth is ten times the budget");
         assert!(burns(&quick, 14.4, &slow((1_000, 300), 90.0)).is_some());
         assert!(burns(&quick, 14.4, &slow((1_000, 300), 20.0)).is_none(), "over");
+        let open = vec![LatencyBucket { up_to: 4_000.0, requests: 30 }];
+        let hangs = TrafficStats { open, ..TrafficStats::default() };
+        let hangs = Served { since: hangs.clone(), recent: hangs };
+        assert_eq!(
+            burns(&quick, 14.4, &hangs).unwrap(),
+            "latency_p99 50ms is broken: 100.00 % of 30 requests, 100 × its budget"
+        );
         let median = Objective::Latency { quantile: 0.5, max: Millis(50) };
         assert!(
             burns(

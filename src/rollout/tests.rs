@@ -34,7 +34,7 @@ fn rollout(steps: &[f64]) -> Rollout {
 
 fn stats(requests: u64, errors: u64, p99_ms: f64) -> TrafficStats {
     let latency = vec![LatencyBucket { up_to: p99_ms, requests }];
-    TrafficStats { requests, errors, p50_ms: p99_ms / 2.0, p90_ms: p99_ms * 0.9, p99_ms, latency }
+    TrafficStats { requests, errors, p50_ms: p99_ms / 2.0, p90_ms: p99_ms * 0.9, p99_ms, latency, open: vec![] }
 }
 
 fn traffic(requests: u64, errors: u64, p99_ms: f64) -> Traffic {
@@ -327,6 +327,31 @@ fn a_release_that_is_late_says_what_its_readiness_answers() {
 fn promoting_before_anything_is_ready_says_so() {
     let refused = steer(&rollout(&[10.0]), Steer::Promote, SteadyMs(1)).unwrap_err();
     assert_eq!(refused, "no replica of the new release is ready yet");
+}
+
+#[test]
+fn calls_that_wait_longer_than_a_bound_are_evidence_before_they_are_answered() {
+    let open =
+        |up_to, requests| TrafficStats { open: vec![LatencyBucket { up_to, requests }], ..TrafficStats::default() };
+    let bounded = AnalysisSpec { max: Some(100.0), ..AnalysisSpec::new(AnalysisMetric::LatencyP50) };
+    let compared = AnalysisSpec { no_worse_than_stable: true, ..AnalysisSpec::new(AnalysisMetric::LatencyP50) };
+    let errors = AnalysisSpec { max: Some(0.01), ..AnalysisSpec::new(AnalysisMetric::ErrorRate) };
+    let rows = [
+        (&bounded, open(90.0, 50), None),
+        (&bounded, open(400.0, 19), None),
+        (&bounded, open(400.0, 50), Some("latency_p50 400.0000 ms > 100 ms over 50 requests")),
+        (&compared, open(400.0, 50), Some("latency_p50 400.0000 ms worse than stable's 5.0000 ms over 50 requests")),
+        // That they fail is not known before their time is over.
+        (&errors, open(400.0, 50), None),
+    ];
+    for (spec, new, expected) in rows {
+        let r = Rollout { analysis: vec![AnalysisRun::new(spec.clone())], ..rollout(&[50.0]) };
+        let r = Rollout { phase: Phase::Step { index: 0, since: SteadyMs(0) }, ..r };
+        let traffic = Traffic { new: new.clone(), ..traffic(0, 0, 0.0) };
+        let (_, next) = settle(&r, &facts(2_000, &traffic));
+        let reason = if let Next::Reject(reason) = next { Some(reason) } else { None };
+        assert_eq!(reason.as_deref(), expected, "{} {new:?}", spec.name);
+    }
 }
 
 #[test]

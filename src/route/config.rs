@@ -116,15 +116,29 @@ pub struct Route {
     pub shadow: Option<Shadow>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<RequestLimit>,
+    /// Milliseconds until a replica must have begun its answer, where the router's own setting is not meant.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout_ms: Option<u64>,
     #[serde(default, skip_serializing_if = "Ejection::is_default")]
     pub ejection: Ejection,
 }
 impl Route {
     /// A route that does no more than split.
     pub fn new(environment: Name, model: Name, generation: u64, live: bool, releases: Vec<ReleaseRoute>) -> Self {
-        let (sticky, forced, preview, shadow, limit) = (None, false, None, None, None);
-        let ejection = Ejection::default();
-        Self { environment, model, generation, live, releases, sticky, forced, preview, shadow, limit, ejection }
+        Self {
+            environment,
+            model,
+            generation,
+            live,
+            releases,
+            sticky: None,
+            forced: false,
+            preview: None,
+            shadow: None,
+            limit: None,
+            timeout_ms: None,
+            ejection: Ejection::default(),
+        }
     }
 }
 /// A release that gets copies of requests; its answers are compared with those that callers get, and thrown away.
@@ -142,7 +156,7 @@ pub struct Shadow {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Ejection {
-    /// 5xx answers and broken connections in a row. 0: never.
+    /// 5xx answers, time-outs and broken connections in a row. 0: never.
     pub failures: u32,
     /// Milliseconds; each further time in a row takes that much longer.
     pub base_ms: u64,
@@ -252,6 +266,9 @@ pub struct ReleaseStats {
     /// Requests since the weight last changed by how long they took; where one model is asked for.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub latency: Vec<LatencyBucket>,
+    /// Those of them that have no answer yet, by how long they have waited; where one model is asked for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub open: Vec<LatencyBucket>,
 }
 /// Answer of `GET /stats`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Default)]
@@ -332,6 +349,7 @@ mod tests {
             preview: Some(release),
             shadow: Some(Shadow { release, share: 100_000, tolerance: 1e-6 }),
             limit: Some(RequestLimit { concurrent: 2, queue: 8 }),
+            timeout_ms: Some(2_000),
             ejection: Ejection { failures: 0, ..Ejection::default() },
             ..route
         };

@@ -3,9 +3,13 @@
 use super::Window;
 use crate::model::LatencyBucket;
 use hdrhistogram::Histogram;
-use std::sync::{
-    Mutex, MutexGuard, PoisonError,
-    atomic::{AtomicU64, Ordering::Relaxed},
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::Instant,
 };
 
 /// Seconds that `recent` covers.
@@ -22,6 +26,21 @@ pub struct Stats {
     /// What the release had before its weight changed.
     before: Vec<Slot>,
     parts: Box<[Mutex<Option<Box<Windows>>>]>,
+    /// Of each worker, the requests that have no answer yet, and since when they wait; the oldest first.
+    open: Box<[Mutex<BTreeMap<u64, Instant>>]>,
+    next: AtomicU64,
+}
+
+/// A request that has no answer yet.
+pub struct Waits {
+    stats: Arc<Stats>,
+    worker: usize,
+    number: u64,
+}
+impl Drop for Waits {
+    fn drop(&mut self) {
+        self.stats.open(self.worker).remove(&self.number);
+    }
 }
 
 /// Requests of a quarter of a minute.
@@ -107,7 +126,9 @@ impl Windows {
 impl Stats {
     pub fn new(workers: usize) -> Self {
         let parts = (0..workers.max(1)).map(|_| Mutex::default()).collect();
-        Self { in_flight: AtomicU64::new(0), last_ms: AtomicU64::new(0), before: vec![], parts }
+        let open = (0..workers.max(1)).map(|_| Mutex::default()).collect();
+        let none = || AtomicU64::new(0);
+        Self { in_flight: none(), last_ms: none(), before: vec![], parts, open, next: none() }
     }
     /// Nothing measured yet of a release with another weight; its history goes on.
     pub fn reweighted(&self, workers: usize) -> Self {
@@ -157,6 +178,32 @@ impl Stats {
             w.epoch.stood_in += 1;
             w.second(now_ms / 1000).stood_in += 1;
         }
+    }
+    /// A request waits for its answer from `begun` until this is dropped.
+    pub fn waits(self: &Arc<Self>, worker: usize, begun: Instant) -> Waits {
+        let number = self.next.fetch_add(1, Relaxed);
+        self.open(worker).insert(number, begun);
+        Waits { stats: self.clone(), worker, number }
+    }
+    fn open(&self, worker: usize) -> MutexGuard<'_, BTreeMap<u64, Instant>> {
+        self.open[worker % self.open.len()].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+    /// Requests without an answer yet by how long they have waited at least, in steps of a hundredth.
+    pub fn waiting(&self, now: Instant) -> Vec<LatencyBucket> {
+        let Ok(mut waited) = Histogram::<u32>::new(2) else { return vec![] };
+        for worker in 0..self.open.len() {
+            for begun in self.open(worker).values() {
+                let micros = now.saturating_duration_since(*begun).as_micros();
+                // Out of range only past 2^63 microseconds.
+                let _ = waited.record(u64::try_from(micros).unwrap_or(u64::MAX).max(1));
+            }
+        }
+        let least = |micros| waited.lowest_equivalent(micros) as f64 / 1000.0;
+        let one = |b: hdrhistogram::iterators::IterationValue<u32>| LatencyBucket {
+            up_to: least(b.value_iterated_to()),
+            requests: b.count_at_value().into(),
+        };
+        waited.iter_recorded().map(one).collect()
     }
     fn part(&self, worker: usize) -> MutexGuard<'_, Option<Box<Windows>>> {
         self.parts[worker % self.parts.len()].lock().unwrap_or_else(PoisonError::into_inner)
@@ -232,6 +279,22 @@ mod tests {
         s.stood_in(1, 11_600);
         let recent = s.read(11_900).1;
         assert_eq!((recent.requests, recent.errors, recent.stood_in), (1, 1, 1));
+    }
+
+    #[test]
+    fn who_waits_is_counted_by_how_long_until_the_answer_or_the_end() {
+        use std::time::Duration;
+        let s = Arc::new(Stats::new(2));
+        let begun = Instant::now();
+        let held: Vec<Waits> = (0..3).map(|n| s.waits(n, begun)).collect();
+        let late = s.waits(1, begun + Duration::from_millis(900));
+        let waiting = |ms| s.waiting(begun + Duration::from_millis(ms));
+        let of = |ms, n| waiting(ms).iter().filter(|b| b.up_to >= n).map(|b| b.requests).sum::<u64>();
+        assert_eq!((of(1_000, 0.0), of(1_000, 150.0), of(1_000, 980.0), of(1_000, 1_001.0)), (4, 3, 3, 0));
+        drop(late);
+        assert_eq!(of(2_000, 0.0), 3);
+        drop(held);
+        assert!(waiting(2_000).is_empty());
     }
 
     #[test]

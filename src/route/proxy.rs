@@ -170,12 +170,17 @@ impl Proxy {
         let busy = || Refusal::busy(plan.route.config.model.as_str());
         match plan.route.gate.enter(limit) {
             Ok(Ok(ticket)) => Ok(Some(ticket)),
-            Ok(Err(place)) => match tokio::time::timeout(self.timeout, place).await {
+            Ok(Err(place)) => match tokio::time::timeout(self.timeout_of(&plan.route), place).await {
                 Ok(Ok(ticket)) => Ok(Some(ticket)),
                 _ => Err(busy()),
             },
             Err(QueueFull) => Err(busy()),
         }
+    }
+
+    /// How long a replica may take until it begins its answer.
+    fn timeout_of(&self, route: &RouteState) -> Duration {
+        route.config.timeout_ms.map_or(self.timeout, Duration::from_millis)
     }
 
     async fn attempts(
@@ -187,7 +192,7 @@ impl Proxy {
         upgrade: Option<OnUpgrade>,
     ) -> Result<Response<Answer>, Refusal> {
         let Plan { whom, mut route, choice, .. } = plan;
-        let spare = spare(&request);
+        let (spare, timeout) = (spare(&request), self.timeout_of(&route));
         let shadowed = matches!(choice, Choice::Weight | Choice::Key(_)) && upgrade.is_none() && route.is_copied();
         let mut tee: Option<Tee> = None;
         let mut tried = vec![];
@@ -197,10 +202,13 @@ impl Proxy {
             let lease = self.table.lease(&mut route, choice, &tried, self.table.ms_at(begun));
             let lease = lease.map_err(|missing| Refusal::missing(missing, whom, Some(&route)))?;
             if shadowed && attempt == 1 && route.config.shadow.is_some_and(|s| s.release != lease.release.release) {
-                tee = shadow::send(&self.table, &route, caller.worker, copy(&request), self.timeout);
+                tee = shadow::send(&self.table, &route, caller.worker, copy(&request), timeout);
             }
             let last = attempt == ATTEMPTS;
-            let failure = match exchange(&lease.replica, caller.worker, request, reuse, self.timeout).await {
+            let waits = lease.release.stats.waits(caller.worker, begun);
+            let exchanged = exchange(&lease.replica, caller.worker, request, reuse, timeout).await;
+            drop(waits);
+            let failure = match exchanged {
                 Ok((response, link)) => {
                     let held = Held { lease, _ticket: ticket, table: self.table.clone(), worker: caller.worker };
                     self.record(&held, begun, response.status());

@@ -197,7 +197,8 @@ impl Table {
     }
     /// Measurements of one model, or of every release that had a request after `since`.
     pub fn stats(&self, of: Option<(&Name, &Name)>, since: Option<u64>) -> StatsAnswer {
-        let now_ms = self.now_ms();
+        let now = Instant::now();
+        let now_ms = self.ms_at(now);
         let maps = self.maps.load_full();
         let states: Vec<&Arc<RouteState>> = match of {
             Some((e, m)) => maps.get(e.as_str(), m.as_str()).into_iter().collect(),
@@ -221,6 +222,7 @@ impl Table {
                 history: r.stats.history(now_ms),
                 shadow: shadows.then(|| state.comparisons.read()),
                 latency: if of.is_some() { r.stats.latency() } else { vec![] },
+                open: if of.is_some() { r.stats.waiting(now) } else { vec![] },
             });
         }
         StatsAnswer { now_ms, releases }

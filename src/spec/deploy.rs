@@ -48,6 +48,10 @@ fn one(mut t: Table) -> Option<DeploySpec> {
     });
     let forced = t.flag("forced").unwrap_or_default();
     let limit = t.table("limit").and_then(limit);
+    let timeout = t.parsed("timeout", |s| match duration(s)? {
+        Millis(0) => Err("no replica answers in no time".into()),
+        timeout => Ok(timeout),
+    });
     let on_failure = t.parsed("on_failure", |s| match s {
         "hold" => Ok(OnFailure::Hold),
         "revert" => Ok(OnFailure::Revert),
@@ -70,6 +74,7 @@ fn one(mut t: Table) -> Option<DeploySpec> {
         sticky,
         forced,
         limit,
+        timeout,
         on_failure,
     })
 }

@@ -57,7 +57,14 @@ fn summary(name: &str, health: Health, rollout: bool) -> ModelSummary {
         started: WallMs(0),
         analysis: vec![measured()],
         traffic: Traffic {
-            new: TrafficStats { requests: 4120, errors: 1, p50_ms: 4.0, p90_ms: 8.1, p99_ms: 12.4, latency: vec![] },
+            new: TrafficStats {
+                requests: 4120,
+                errors: 1,
+                p50_ms: 4.0,
+                p90_ms: 8.1,
+                p99_ms: 12.4,
+                ..TrafficStats::default()
+            },
             ..Traffic::default()
         },
     });

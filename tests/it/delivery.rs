@@ -297,3 +297,99 @@ fn a_release_that_dies_at_calls_once_it_has_all_traffic_is_taken_back() {
     assert!(stood_in.get(), "it is seen that a warm version answers");
     until("stable has all", || production(&w)["routed"] == 1);
 }
+
+/// Calls all the time, so many at once, until dropped; what came of each call, and how long it took.
+struct Callers {
+    answers: std::sync::mpsc::Receiver<(u16, String, Duration)>,
+    over: std::sync::Arc<std::sync::atomic::AtomicBool>,
+    threads: Vec<std::thread::JoinHandle<()>>,
+}
+impl Callers {
+    fn start(w: &World, many: usize) -> Self {
+        let url = format!("{}/models/fraud/x", w.json(&["status"])["router"].as_str().unwrap());
+        let (sender, answers) = std::sync::mpsc::channel();
+        let over = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+        let one = |_| {
+            let (url, sender, over) = (url.clone(), sender.clone(), over.clone());
+            std::thread::spawn(move || {
+                let client = reqwest::blocking::Client::builder().no_proxy().timeout(None).build().unwrap();
+                while !over.load(std::sync::atomic::Ordering::Relaxed) {
+                    let begun = std::time::Instant::now();
+                    let answer = client.get(&url).send().unwrap();
+                    let version = answer.headers().get("x-trimtab-version").map(|v| v.to_str().unwrap().to_owned());
+                    let status = answer.status().as_u16();
+                    answer.bytes().unwrap();
+                    // Nobody listens once the test is over.
+                    let _ = sender.send((status, version.unwrap_or_default(), begun.elapsed()));
+                    std::thread::sleep(Duration::from_millis(20));
+                }
+            })
+        };
+        Self { threads: (0..many).map(one).collect(), answers, over }
+    }
+    /// What was answered so far.
+    fn answers(&self) -> Vec<(u16, String, Duration)> {
+        self.answers.try_iter().collect()
+    }
+}
+impl Drop for Callers {
+    fn drop(&mut self) {
+        self.over.store(true, std::sync::atomic::Ordering::Relaxed);
+        self.threads.drain(..).for_each(|t| t.join().unwrap());
+    }
+}
+
+/// A canary whose replica gets ready, and at its first call stops as a whole; how it was rejected, how long that took, and the answers meanwhile.
+fn hung_canary(lines: &str) -> (String, Duration, Vec<(u16, String, Duration)>) {
+    let mut w = World::new();
+    let first = "        ready = self.path";
+    let hangs = "        if self.path != \"/v2/health/ready\" and b'\"seed\": 13' in model: os.kill(os.getpid(), signal.SIGSTOP)";
+    let serve = crate::support::SERVE.replace(first, &format!("{hangs}\n{first}"));
+    let ask = |w: &World, seed: u32| {
+        let rest = format!("{SERVE}strategy = \"canary\"\nsteps = [{{ weight = 50, hold = \"5m\" }}]\n{lines}");
+        let spec = model("fraud", &w.path("count"), &format!(", seed = {seed}"), &rest);
+        let files = [("model.toml", &*spec), ("train.py", crate::support::TRAIN), ("serve.py", &*serve)];
+        let paths = files.map(|(name, _)| format!("specs/models/fraud/{name}"));
+        let all: Vec<(&str, Option<&str>)> = paths.iter().zip(files).map(|(p, (_, text))| (&**p, Some(text))).collect();
+        w.commit("fraud", &all);
+    };
+    ask(&w, 1);
+    w.start();
+    w.wait_for("fraud", "version=v1");
+    let callers = Callers::start(&w, 12);
+    ask(&w, 13);
+    eventually("the canary", LONG, || (production(&w)["rollout"]["weight"] == 50.0).then_some(()));
+    let begun = std::time::Instant::now();
+    let reason = eventually("the rejection", LONG, || production(&w)["rejected"].as_str().map(str::to_owned));
+    let took = begun.elapsed();
+    until("stable has all", || production(&w)["routed"] == 1);
+    drop(callers.answers());
+    let mut answers = vec![];
+    eventually("callers are served", LONG, || {
+        answers.extend(callers.answers());
+        (answers.iter().rev().take(100).filter(|(status, version, _)| *status == 200 && version == "v1").count() == 100)
+            .then_some(())
+    });
+    (reason, took, answers)
+}
+
+#[test]
+fn a_canary_that_hangs_is_measured_by_the_calls_that_wait_for_it() {
+    // Long before a call times out, and before its health is in doubt.
+    let lines = "[[deploy.analysis]]\nmetric = \"latency_p50\"\nmax = \"200ms\"\nmin_requests = 5\n";
+    let (reason, took, _) = hung_canary(lines);
+    assert!(reason.starts_with("latency_p50 ") && reason.contains(" ms > 200 ms over "), "{reason}");
+    assert!(took < Duration::from_secs(6), "{took:?}: {reason}");
+}
+
+#[test]
+fn calls_to_a_canary_that_hangs_fail_in_the_time_that_the_spec_gives_them() {
+    let lines = "timeout = \"1s\"\n[[deploy.analysis]]\nmetric = \"error_rate\"\nmax = 0.1\nmin_requests = 5\n";
+    let (reason, took, answers) = hung_canary(lines);
+    assert!(reason.starts_with("error_rate ") && reason.contains(" > 0.1 over "), "{reason}");
+    assert!(took < Duration::from_secs(10), "{took:?}: {reason}");
+    for (status, version, took) in answers {
+        assert!(status == 200 && version == "v1" || status == 504 && version == "v2", "{status} by {version}");
+        assert!(took < Duration::from_secs(4), "{took:?}");
+    }
+}

@@ -269,7 +269,11 @@ impl Target for LocalTarget {
     fn served(&self, environment: &Name, model: &Name, release: Release) -> Served {
         let answer = self.stats_of(environment, model).unwrap_or_default();
         let found = answer.releases.iter().find(|r| r.release == release);
-        let all = |r: &ReleaseStats| Served { since: stats(r), recent: measured(r.recent, vec![]) };
+        let all = |r: &ReleaseStats| Served {
+            since: stats(r),
+            // Who waits now belongs to the last seconds.
+            recent: TrafficStats { open: r.open.clone(), ..measured(r.recent, vec![]) },
+        };
         found.map(all).unwrap_or_default()
     }
     fn recent(&self) -> Arc<HashMap<Key, Recent>> {
@@ -312,18 +316,19 @@ impl Target for LocalTarget {
 }
 
 fn stats(of: &ReleaseStats) -> TrafficStats {
-    measured(of.epoch, of.latency.clone())
+    TrafficStats { open: of.open.clone(), ..measured(of.epoch, of.latency.clone()) }
 }
 
 fn measured(window: Window, latency: Vec<LatencyBucket>) -> TrafficStats {
     let Window { requests, errors, p50_ms, p90_ms, p99_ms, .. } = window;
-    TrafficStats { requests, errors, p50_ms, p90_ms, p99_ms, latency }
+    TrafficStats { requests, errors, p50_ms, p90_ms, p99_ms, latency, open: vec![] }
 }
 
 /// What answers copies is measured by them.
 fn copied(copies: &route::Agreement) -> TrafficStats {
     let route::Agreement { compared, failed, p50_ms, p90_ms, p99_ms, .. } = *copies;
-    TrafficStats { requests: compared + failed, errors: failed, p50_ms, p90_ms, p99_ms, latency: vec![] }
+    let requests = compared + failed;
+    TrafficStats { requests, errors: failed, p50_ms, p90_ms, p99_ms, ..TrafficStats::default() }
 }
 
 fn agreement(copies: &route::Agreement) -> Agreement {

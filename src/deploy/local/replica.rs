@@ -22,9 +22,12 @@ use tokio::sync::{mpsc, watch};
 /// Between SIGTERM and SIGKILL.
 pub const GRACE: Duration = Duration::from_secs(10);
 const HEALTH_EVERY: Duration = Duration::from_secs(2);
-/// Failed checks after which a replica gets no traffic, and after which it is started anew.
+/// After a failed check the next one comes sooner.
+const RECHECK: Duration = Duration::from_millis(500);
+/// Failed checks after which a replica gets no traffic.
 const UNWELL: u32 = 2;
-const HOPELESS: u32 = 5;
+/// Unwell for this long, it is started anew: one that works on a long call and does nothing else meanwhile may come back.
+const HOPELESS: Duration = Duration::from_secs(15);
 const BACKOFF_FIRST: Duration = Duration::from_millis(100);
 const BACKOFF_MAX: Duration = Duration::from_secs(30);
 /// Ready for this long: a later death is a first one again.
@@ -208,7 +211,7 @@ impl Replica {
         self.past.was_ready = true;
         self.note(Some(live), true, None);
         let since = Instant::now();
-        let (mut failed, mut checks) = (0u32, 0u32);
+        let (mut failed, mut checks, mut unwell_since) = (0u32, 0u32, None);
         // An adopted replica is looked at right away.
         let mut next = if routed { Duration::ZERO } else { self.health_interval() };
         loop {
@@ -231,7 +234,7 @@ impl Replica {
                             if failed >= UNWELL {
                                 self.note(Some(live), true, None);
                             }
-                            failed = 0;
+                            (failed, unwell_since) = (0, None);
                             if since.elapsed() >= SETTLED && (self.past.death.take().is_some() | self.past.drift.take().is_some()) {
                                 self.note(Some(live), true, None);
                             }
@@ -243,10 +246,11 @@ impl Replica {
                         Err(unwell) if unwell.local => {}
                         Err(probe::Unwell { reason, .. }) => {
                             failed += 1;
+                            next = RECHECK;
                             if failed == UNWELL {
                                 self.note(Some(live), false, Some(reason.clone()));
                             }
-                            if failed >= HOPELESS {
+                            if unwell_since.get_or_insert_with(Instant::now).elapsed() >= HOPELESS {
                                 self.end(live).await;
                                 return End::Died { reason, ready_for: since.elapsed() };
                             }

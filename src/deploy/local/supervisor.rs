@@ -217,6 +217,7 @@ impl Supervisor {
             sticky: wanted.manner.sticky.clone(),
             forced: wanted.manner.forced,
             limit: wanted.manner.limit,
+            timeout_ms: wanted.manner.timeout.map(|t| t.0),
             preview: wanted.manner.preview,
             shadow: wanted.manner.copies.map(|c| Shadow {
                 release: c.release,

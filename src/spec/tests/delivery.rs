@@ -25,6 +25,7 @@ fn each_mistake_of_delivery_is_told_with_its_place() {
         ("on_failure = \"panic\"", "write \"hold\" or \"revert\""),
         ("limit = { queue = 3 }", "`limit` needs `concurrent`"),
         ("limit = { concurrent = 0 }", "write a whole number from 1 to"),
+        ("timeout = \"0s\"", "no replica answers in no time"),
         ("[monitor.slo]\nwatch = \"1h\"", "`slo` needs an objective"),
         ("[monitor.slo]\navailability = 1.0", "`availability` is above 0 and below 1"),
         ("[monitor.slo]\nlatency_p99 = 50", "latency_p99"),
@@ -138,6 +139,7 @@ fn objectives_and_limits_are_read() {
     let limit = |lines: &str| spec(lines).deploy[0].limit;
     assert_eq!(limit("limit = { concurrent = 8 }"), Some(RequestLimit { concurrent: 8, queue: 8 }));
     assert_eq!(limit("limit = { concurrent = 8, queue = 0 }"), Some(RequestLimit { concurrent: 8, queue: 0 }));
+    assert_eq!(spec("timeout = \"2s\"").deploy[0].timeout, Some(Millis(2_000)));
     let slo = spec("[monitor]\nslo = { availability = 0.999, latency_p99 = \"50ms\", watch = \"10m\" }").slo.clone();
     let objectives = vec![Objective::Availability(0.999), Objective::Latency { quantile: 0.99, max: Millis(50) }];
     assert_eq!(*slo.unwrap(), SloSpec { objectives, burn_rate: DEFAULT_BURN_RATE, watch: Millis(600_000) });

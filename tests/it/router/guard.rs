@@ -115,6 +115,41 @@ async fn a_replica_that_fails_in_a_row_is_passed_over_for_a_while() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_replica_that_hangs_is_passed_over_and_its_calls_are_seen_before_they_time_out() {
+    let router = Router::start();
+    let hangs = replica(Replica::new().fallback(routing::any(futures::future::pending::<&str>))).await;
+    let ejection = Ejection { failures: 2, base_ms: 60_000, max_ms: 60_000 };
+    let base = Route { ejection, timeout_ms: Some(1_000), ..route(1, &[(1, 100_000, &[hangs, echo().await])]) };
+    router.control().put_route(&base).await.unwrap();
+    let calls: Vec<_> = (0..4)
+        .map(|_| {
+            let mut client = router.client();
+            tokio::spawn(async move { client.get("/models/m/").await.unwrap().status })
+        })
+        .collect();
+    let until = Instant::now() + Duration::from_secs(10);
+    loop {
+        let stats = router.control().stats(&name("prod"), &name("m")).await.unwrap().releases.remove(0);
+        let open: u64 = stats.open.iter().filter(|b| b.up_to >= 300.0).map(|b| b.requests).sum();
+        if open == 2 {
+            assert_eq!((stats.epoch.requests, stats.epoch.errors), (2, 0), "those of the other replica: {stats:?}");
+            break;
+        }
+        assert!(Instant::now() < until, "{stats:?}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let mut codes = futures::future::join_all(calls).await.into_iter().map(Result::unwrap).collect::<Vec<_>>();
+    codes.sort_unstable();
+    assert_eq!(codes, [200, 200, 504, 504], "by the route's own time");
+    let mut client = router.client();
+    for _ in 0..20 {
+        assert_eq!(client.get("/models/m/").await.unwrap().status, 200, "twice in a row too late: passed over");
+    }
+    let stats = router.control().stats(&name("prod"), &name("m")).await.unwrap().releases.remove(0);
+    assert!(stats.open.is_empty() && stats.epoch.errors == 2, "{stats:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_warm_release_answers_while_the_one_with_all_traffic_cannot() {
     let router = Router::start();
     let gone = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap();
