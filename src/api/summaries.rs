@@ -129,7 +129,7 @@ impl Facts<'_> {
             version: d.stable.map(|s| s.version),
             routed: r.ports().target.routed(name, &observed.name).map(|x| x.version),
             rollout: d.rollout.as_ref().map(|x| rollout(r, observed, name, x)),
-            rejected: d.rejected.as_ref().map(|x| x.reason.clone()),
+            rejected: rejected(d),
             objectives,
             promised,
             requests_per_s: recent.requests_per_s,
@@ -166,6 +166,15 @@ impl Facts<'_> {
         let none = TrafficStats::default();
         let served = served.map_or(&none, |(_, stats)| stats);
         (objectives(slo, served), promised(analyses, &d.promised, served))
+    }
+}
+
+/// Why what was given up was: with the versions where it is more than the one that Git asks for.
+fn rejected(d: &Deployment) -> Option<String> {
+    match &d.rejected[..] {
+        [] => None,
+        [one] => Some(one.reason.clone()),
+        all => Some(all.iter().map(|r| format!("{}: {}", r.release.version, r.reason)).collect::<Vec<_>>().join("; ")),
     }
 }
 

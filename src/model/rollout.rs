@@ -4,7 +4,7 @@ use super::{
     AnalysisSpec, Millis, Override, Release, Revision, SteadyMs, StepSpec, StrategyKind, TrafficStats, WallMs,
 };
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 /// The state of moving traffic to a new release.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -232,6 +232,19 @@ pub struct Rejection {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revert: Option<RevertFailure>,
 }
+/// Older records hold the newest rejection alone, or null.
+fn one_or_several<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<Rejection>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Kept {
+        Several(Vec<Rejection>),
+        One(Option<Box<Rejection>>),
+    }
+    Ok(match Kept::deserialize(from)? {
+        Kept::Several(all) => all,
+        Kept::One(one) => one.map(|r| *r).into_iter().collect(),
+    })
+}
 /// Why a revert could not be made or pushed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RevertFailure {
@@ -246,7 +259,9 @@ pub struct RevertFailure {
 pub struct Deployment {
     pub stable: Option<Release>,
     pub rollout: Option<Rollout>,
-    pub rejected: Option<Rejection>,
+    /// What was given up, the newest last: the release that serves, where it burnt and nothing took over yet, and those that Git asked for since.
+    #[serde(default, deserialize_with = "one_or_several")]
+    pub rejected: Vec<Rejection>,
     /// Releases that once had all traffic here, newest last, each once.
     pub served: Vec<Release>,
     /// When the newest release got all traffic.
@@ -287,6 +302,37 @@ pub struct Warm {
     pub until: SteadyMs,
 }
 impl Deployment {
+    /// Why a release was given up, while it is.
+    pub fn rejection(&self, release: Release) -> Option<&Rejection> {
+        self.rejected.iter().find(|r| r.release == release)
+    }
+
+    /// The release that serves although it was given up, as nothing took over yet.
+    pub fn burnt(&self) -> Option<Release> {
+        self.stable.filter(|stable| self.rejection(*stable).is_some())
+    }
+
+    /// Gives a release up.
+    pub fn reject(&mut self, rejection: Rejection) {
+        self.rejected.retain(|r| r.release != rejection.release);
+        self.rejected.push(rejection);
+    }
+
+    /// A rollout to this release begins or moves on. Git asks for something else than what was given up before, so that may be tried again one
+    /// day; but what serves stays given up, as the rollout is the way out of it, and all does while that way leads back to the release before.
+    pub fn rolls_out(&mut self, to: Release) {
+        let (stable, burnt) = (self.stable, self.burnt());
+        let back = burnt.is_some() && self.watch.is_some_and(|w| w.back == to);
+        self.rejected.retain(|r| back || Some(r.release) == stable);
+    }
+
+    /// A release has all traffic. Returns the one before, where that was given up: it stays so, as do those that were since.
+    pub fn takes_over(&mut self, release: Release) -> Option<Release> {
+        let burnt = self.burnt().filter(|burnt| *burnt != release);
+        self.rejected.retain(|r| burnt.is_some() && r.release != release);
+        burnt
+    }
+
     /// Every release that needs replicas now with its share of traffic in percent: the rollout's, stable, the warm one. They add up to 100
     /// while anything serves.
     pub fn shares(&self) -> Vec<(Release, f64)> {
@@ -309,5 +355,59 @@ impl Deployment {
             all.push((warm.release, 0.0));
         }
         all
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Digest, VersionNumber};
+
+    fn release(n: u32) -> Release {
+        Release { version: VersionNumber(n), serve: Digest::of(b"") }
+    }
+    fn rejection(n: u32) -> Rejection {
+        Rejection { release: release(n), reason: format!("v{n} is bad"), at: WallMs(0), evidence: vec![], revert: None }
+    }
+
+    #[test]
+    fn rejections_of_older_records_are_read() {
+        let with = |rejected: &str| {
+            let json = format!(r#"{{"stable":null,"rollout":null,{rejected}"served":[],"since":5,"warm":null}}"#);
+            serde_json::from_str::<Deployment>(&json).unwrap().rejected
+        };
+        let one = serde_json::to_string(&rejection(2)).unwrap();
+        assert_eq!((with(""), with(r#""rejected":null,"#)), (vec![], vec![]));
+        assert_eq!(with(&format!(r#""rejected":{one},"#)), [rejection(2)]);
+        let several = Deployment { rejected: vec![rejection(2), rejection(3)], ..Deployment::default() };
+        let kept = serde_json::to_string(&several).unwrap();
+        assert_eq!(serde_json::from_str::<Deployment>(&kept).unwrap(), several);
+    }
+
+    /// Does something with a deployment.
+    type Step = fn(&mut Deployment);
+
+    #[test]
+    fn what_serves_and_was_given_up_stays_so_until_another_has_taken_over() {
+        let watch = Some(Watch { back: release(1), until: SteadyMs(9) });
+        let rows: [(&str, Option<u32>, Step, &[u32]); 8] = [
+            ("burns", None, |d| d.reject(rejection(2)), &[2]),
+            ("another is tried meanwhile", Some(2), |d| d.rolls_out(release(3)), &[2]),
+            ("and is bad, too", Some(2), |d| d.reject(rejection(3)), &[2, 3]),
+            ("once more", Some(2), |d| d.reject(Rejection { reason: "still".into(), ..rejection(3) }), &[2, 3]),
+            ("the way back forgets nothing", Some(2), |d| d.rolls_out(release(1)), &[2, 3]),
+            ("back", Some(2), |d| assert_eq!(d.takes_over(release(1)), Some(release(2))), &[2, 3]),
+            ("a newer one is tried", None, |d| d.rolls_out(release(4)), &[]),
+            ("and is good", None, |d| assert_eq!(d.takes_over(release(4)), None), &[]),
+        ];
+        let mut d = Deployment { stable: Some(release(2)), watch, ..Deployment::default() };
+        for (what, burnt, step, rejected) in rows {
+            assert_eq!(d.burnt(), burnt.map(release), "{what}");
+            step(&mut d);
+            assert_eq!(d.rejected.iter().map(|r| r.release.version.0).collect::<Vec<_>>(), rejected, "{what}");
+            if what == "back" {
+                (d.stable, d.watch) = (Some(release(1)), None);
+            }
+        }
     }
 }

@@ -92,9 +92,10 @@ impl Environment<'_> {
 
     fn plan(&self, wanted: Release, draft: &mut Draft) {
         let rollout = self.deployment.rollout.as_ref();
-        if let Some(rejected) = self.deployment.rejected.as_ref().filter(|r| r.release == wanted) {
+        if let Some(rejected) = self.deployment.rejection(wanted) {
             self.undo(rejected, draft);
-            return match self.deployment.watch.filter(|_| self.deployment.stable == Some(wanted)) {
+            // What serves may have been given up, too, before Git asked for this one.
+            return match self.deployment.watch.filter(|_| self.deployment.burnt().is_some()) {
                 Some(watch) => self.go_back(watch.back, draft),
                 None => self.drop_rollout(draft),
             };
@@ -170,8 +171,8 @@ impl Environment<'_> {
         let mut until = None;
         let retry_at = rejected.revert.as_ref().map_or(Some(SteadyMs(0)), |f| f.retry_at);
         // While what was given up still serves there is nothing yet that Git could say again.
-        let serves = self.deployment.stable.filter(|stable| *stable != rejected.release);
-        let wanted = self.deploy.on_failure == OnFailure::Revert && serves.is_some();
+        let serves = self.deployment.stable.is_some() && self.deployment.burnt().is_none();
+        let wanted = self.deploy.on_failure == OnFailure::Revert && serves;
         match (self.input.push, retry_at.filter(|_| wanted)) {
             (_, None) => {}
             (Push::Never, _) => unreverted = Some("trimtab may not push to this source".into()),

@@ -163,10 +163,7 @@ impl<'a> Change<'a> {
         {
             self.observed.serves.insert(baseline.serve, serve);
         }
-        // What has all traffic and was given up stays so: the rollout is the way out of it.
-        if rollout.is_some() {
-            deployment.rejected.take_if(|r| Some(r.release) != deployment.stable);
-        }
+        rollout.iter().for_each(|r| deployment.rolls_out(r.to));
         let (kind, message) = match (rollout, before) {
             (None, Some(old)) => (
                 EventKind::RolloutAborted,
@@ -201,6 +198,8 @@ impl<'a> Change<'a> {
         let now = self.now;
         let deployment = self.observed.deployments.entry(environment.clone()).or_default();
         let returned = deployment.served.contains(&release);
+        // What was taken back stays rejected, and is no release that all traffic returns to.
+        let taken_back = deployment.takes_over(release);
         let before = deployment.stable.replace(release);
         // Where both do not fit beside each other, none stays warm.
         let rollout = deployment.rollout.take();
@@ -210,11 +209,6 @@ impl<'a> Change<'a> {
             Some(Promise { analysis: run.spec.name.clone(), value })
         };
         deployment.promised = rollout.iter().flat_map(|r| r.analysis.iter().filter_map(figure)).collect();
-        // What was taken back stays rejected, and is no release that all traffic returns to.
-        let taken_back = deployment.rejected.as_ref().map(|r| r.release).filter(|r| Some(*r) == before);
-        if taken_back.is_none() {
-            deployment.rejected = None;
-        }
         deployment.served.retain(|r| *r != release && Some(*r) != taken_back);
         deployment.served.push(release);
         let surplus = deployment.served.len().saturating_sub(SERVED_KEPT);
@@ -245,7 +239,7 @@ impl<'a> Change<'a> {
         deployment.overridden = None;
         let stable = deployment.stable;
         let watch = deployment.watch.filter(|_| stable.is_some());
-        let burnt = deployment.rejected.as_mut().filter(|r| Some(r.release) == stable);
+        let burnt = deployment.rejected.iter_mut().find(|r| Some(r.release) == stable);
         let message = match (watch, burnt) {
             // What the traffic was to go back to did not come up: the release that burns serves on, and stays given up.
             (Some(watch), Some(burnt)) if watch.back == release => {
@@ -255,8 +249,7 @@ impl<'a> Change<'a> {
                 format!("{environment}: {said}; {} serves on", burnt.release.version)
             }
             (watch, _) => {
-                deployment.rejected =
-                    Some(Rejection { release, reason: reason.to_owned(), at, evidence, revert: None });
+                deployment.reject(Rejection { release, reason: reason.to_owned(), at, evidence, revert: None });
                 let number = release.version;
                 match watch.filter(|_| stable == Some(release)) {
                     Some(w) => format!("{environment}: {number} taken back: {reason}; {} takes over", w.back.version),

@@ -18,10 +18,12 @@ const LOOKED_AT: usize = 100;
 impl Reconciler {
     /// Makes and pushes the revert of what led to a rejected release, with the evidence in its message. What cannot be done is noted with the
     /// rejection.
-    pub(super) fn revert_rejected(&self, model: &Name, environment: &Name) {
+    pub(super) fn revert_rejected(&self, model: &Name, environment: &Name, rejected: Release) {
         let Some(view) = self.view(model) else { return };
         let Some(deployment) = view.observed.deployments.get(environment) else { return };
-        let (Some(rejected), Some(stable)) = (deployment.rejected.clone(), deployment.stable) else { return };
+        let (Some(rejected), Some(stable)) = (deployment.rejection(rejected).cloned(), deployment.stable) else {
+            return;
+        };
         let said = match self.push_revert(&view.observed, environment, &rejected, stable) {
             Ok(revision) => {
                 let message = format!(
@@ -39,8 +41,8 @@ impl Reconciler {
         tracing::warn!(%model, %environment, "the rejected release is not reverted: {said}");
         let now = self.now().steady;
         self.change_model(model, |observed, batch| {
-            let rejection = observed.deployments.get_mut(environment).and_then(|d| d.rejected.as_mut());
-            if let Some(rejection) = rejection.filter(|r| r.release == rejected.release) {
+            let all = observed.deployments.get_mut(environment).into_iter().flat_map(|d| &mut d.rejected);
+            if let Some(rejection) = all.into_iter().find(|r| r.release == rejected.release) {
                 let attempts = rejection.revert.as_ref().map_or(0, |f| f.attempts) + 1;
                 let retry_at = said.retryable.then(|| now.plus(backoff(attempts.max(3))));
                 rejection.revert = Some(RevertFailure { reason: said.message.clone(), attempts, retry_at });

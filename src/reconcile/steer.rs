@@ -141,7 +141,7 @@ impl Reconciler {
         let done = self.change_model(model, |observed, batch| {
             let asked = |name: &Name| environment.is_none_or(|e| e == name);
             for (_, deployment) in observed.deployments.iter_mut().filter(|(name, _)| asked(name)) {
-                deployment.rejected = None;
+                deployment.rejected.clear();
             }
             let failed = |p: &Pipeline| matches!(p.state, PipelineState::Failed { .. });
             if let Some(p) = observed.pipeline.as_mut().filter(|p| failed(p)) {

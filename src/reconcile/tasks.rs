@@ -34,10 +34,10 @@ impl Reconciler {
                         }
                     });
                 }
-                Action::Revert { environment, .. } => {
-                    let environment = environment.clone();
+                Action::Revert { environment, rejected } => {
+                    let (environment, rejected) = (environment.clone(), *rejected);
                     self.begin(&lanes.locks, &name, Task::Revert, move |r, model, _| {
-                        r.revert_rejected(model, &environment)
+                        r.revert_rejected(model, &environment, rejected)
                     });
                 }
                 Action::CancelTraining { reason, .. } => {

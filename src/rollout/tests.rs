@@ -486,7 +486,7 @@ impl Course {
     fn commit(&mut self) {
         self.version += 1;
         let now = Now { wall: WallMs(0), steady: SteadyMs(self.now) };
-        self.deployment.rejected = None;
+        self.deployment.rejected.clear();
         self.deployment.rollout = Some(start(Start {
             from: self.deployment.stable,
             to: release(self.version),
@@ -510,7 +510,7 @@ impl Course {
             }
             Next::Reject(reason) => {
                 let (release, at, evidence) = (r.to, WallMs(0), r.analysis.clone());
-                self.deployment.rejected = Some(Rejection { release, reason, at, evidence, revert: None });
+                self.deployment.reject(Rejection { release, reason, at, evidence, revert: None });
                 self.deployment.rollout = None;
             }
         }
@@ -575,7 +575,7 @@ impl Course {
         assert!(finishes || d.stable == before, "stable stays until the new one has all");
         let recreates = d.rollout.as_ref().is_some_and(|r| r.strategy == StrategyKind::Recreate);
         assert!(recreates || shares.iter().any(|(r, _)| Some(*r) == d.stable), "stable has replicas: {shares:?}");
-        if let Some(rejected) = &d.rejected {
+        for rejected in &d.rejected {
             assert!(d.rollout.is_none() && shares.iter().all(|(r, _)| *r != rejected.release), "{shares:?}");
             assert_eq!(shares, [(d.stable.unwrap(), 100.0)], "abort ends at stable");
         }

@@ -119,6 +119,68 @@ fn a_new_release_that_burns_an_objective_is_taken_back_and_then_git_is_told() {
     assert_eq!(plan.health, Health::Degraded);
 }
 
+/// Production serves v2, which burnt; v1 is what it goes back to. Git asks for v3 by now, which is rejected, too.
+fn burnt_and_rejected(watch: bool) -> (World, Release, Release) {
+    let (mut w, first, second) = watched();
+    spec(&mut w.desired).deploy[1].on_failure = OnFailure::Revert;
+    w.may_push = true;
+    let bad = TrafficStats { requests: 100, errors: 50, ..TrafficStats::default() };
+    w.served.insert(production(), Served { since: bad.clone(), recent: bad.clone() });
+    w.execute(&w.plan(Some(&w.desired)));
+    w.replicas.get_mut("production").unwrap().retain(|r| r.release == second);
+    if !watch {
+        w.observed.deployments.get_mut("production").unwrap().watch = None;
+    }
+    spec(&mut w.desired).stages[0].params.insert("depth".into(), 9.into());
+    spec(&mut w.desired).deploy[1].analysis =
+        vec![AnalysisSpec { max: Some(0.01), min_requests: 10, ..AnalysisSpec::new(AnalysisMetric::ErrorRate) }];
+    w.traffic.insert(production(), Traffic { new: bad, ..Traffic::default() });
+    for _ in 0..40 {
+        let plan = w.plan(Some(&w.desired));
+        w.execute(&plan);
+        w.observed.desired = Some(std::sync::Arc::new(w.desired.clone()));
+        w.now.steady = w.now.steady.plus(700);
+        if w.observed.deployments["production"].rejected.len() == 2 {
+            return (w, first, second);
+        }
+    }
+    panic!("v3 is not rejected: {:?}", w.plan(Some(&w.desired)));
+}
+
+#[test]
+fn a_burnt_release_stays_given_up_when_a_newer_one_is_rejected_and_the_way_back_is_taken_up_again() {
+    let (mut w, first, second) = burnt_and_rejected(true);
+    let third = w.observed.deployments["production"].rejected[1].release;
+    assert!(![first, second].contains(&third));
+    let plan = w.plan(Some(&w.desired));
+    let goes = |a: &Action| matches!(a, Action::SetRollout { rollout: Some(r), .. } if r.to == first);
+    assert!(plan.actions.iter().any(|p| goes(&p.action)), "{plan:?}");
+    let reverts = |plan: &ModelPlan| plan.actions.iter().any(|p| matches!(p.action, Action::Revert { .. }));
+    assert!(!reverts(&plan), "Git cannot say yet what serves: {plan:?}");
+    w.execute(&plan);
+    let plan = w.plan(Some(&w.desired));
+    let takes = |a: &Action| matches!(a, Action::FinishRollout { release, .. } if *release == first);
+    assert!(plan.actions.iter().any(|p| takes(&p.action)), "{plan:?}");
+    w.execute(&plan);
+    let d = &w.observed.deployments["production"];
+    assert_eq!((d.stable, d.burnt(), d.rejected.len()), (Some(first), None, 2));
+    let plan = w.plan(Some(&w.desired));
+    assert!(reverts(&plan) && plan.health == Health::Degraded, "{plan:?}");
+}
+
+#[test]
+fn git_is_not_told_to_ask_for_a_burnt_release_when_a_newer_one_is_rejected() {
+    let (mut w, _, second) = burnt_and_rejected(false);
+    let plan = w.plan(Some(&w.desired));
+    assert!(!plan.actions.iter().any(|p| matches!(p.action, Action::Revert { .. })), "{plan:?}");
+    assert_eq!((plan.health, w.observed.deployments["production"].burnt()), (Health::Degraded, Some(second)));
+    // A person who asks for it again is told that it was given up.
+    spec(&mut w.desired).stages[0].params.insert("depth".into(), 8.into());
+    let plan = w.plan(Some(&w.desired));
+    let said = |w: &Waiting| matches!(w, Waiting::Rejected { reason, .. } if reason.starts_with("availability 0.999 is broken"));
+    assert!(plan.waiting.iter().any(said) && plan.health == Health::Degraded, "{plan:?}");
+}
+
 #[test]
 fn what_goes_back_to_a_release_that_is_not_warm_waits_for_it_and_nothing_burns_once_the_watch_is_over() {
     let (mut w, first, second) = watched();

@@ -211,7 +211,7 @@ fn a_rollout_under_way_holds_its_step_in_a_window_and_is_given_up_all_the_same()
         replica.death = Some(Death { reason: "exit 1".into(), in_a_row: 99, was_ready: true });
     }
     run(&mut dies);
-    assert!(dies.observed.deployments["production"].rejected.is_some());
+    assert!(!dies.observed.deployments["production"].rejected.is_empty());
 
     w.now.wall = wall("2026-11-30T07:00:00Z");
     w.settle();

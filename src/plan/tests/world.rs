@@ -182,7 +182,9 @@ impl World {
                     v.gates = results.clone();
                 }
                 Action::SetRollout { environment, rollout } => {
-                    self.observed.deployments.entry(environment.clone()).or_default().rollout = rollout.clone();
+                    let d = self.observed.deployments.entry(environment.clone()).or_default();
+                    d.rollout.clone_from(rollout);
+                    rollout.iter().for_each(|r| d.rolls_out(r.to));
                     if let Some(r) = rollout {
                         self.make_ready(environment, r.to);
                     }
@@ -193,6 +195,7 @@ impl World {
                 }
                 Action::FinishRollout { environment, release } => {
                     let d = self.observed.deployments.entry(environment.clone()).or_default();
+                    d.takes_over(*release);
                     d.stable = Some(*release);
                     d.rollout = None;
                     d.served.push(*release);
@@ -202,7 +205,7 @@ impl World {
                 Action::Reject { environment, release, reason } => {
                     let d = self.observed.deployments.entry(environment.clone()).or_default();
                     d.rollout = None;
-                    d.rejected = Some(Rejection {
+                    d.reject(Rejection {
                         release: *release,
                         reason: reason.clone(),
                         at: self.now.wall,
