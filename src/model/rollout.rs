@@ -153,6 +153,8 @@ pub struct Recent {
     pub p99_ms: f64,
     /// 0 to 1, over the last ten seconds.
     pub error_share: f64,
+    /// Requests that have begun and not ended.
+    pub in_flight: u64,
     /// Requests over the last ten seconds that a release without a share answered, as none that has one could.
     pub stood_in: u64,
     /// Requests of each quarter of a minute of the last five minutes, oldest first; empty when there were none.

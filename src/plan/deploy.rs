@@ -135,13 +135,19 @@ impl Environment<'_> {
 
     /// A release that has all traffic and burns an objective while it is new, or does not stay up, is given up.
     fn watch(&self, release: Release, draft: &mut Draft) {
-        const EVERY_MS: u64 = 1_000;
+        // What is bad is so from the first, and each second of it counts. Later on half of the shortest window that is judged, ten seconds,
+        // misses nothing.
+        const FIRST_MS: u64 = 60_000;
+        const SOON_MS: u64 = 1_000;
+        const LATER_MS: u64 = 5_000;
         let (Some(slo), Some(watch)) = (&self.desired.spec.slo, self.deployment.watch) else { return };
         let now = self.input.now.steady;
         if now >= watch.until {
             return;
         }
-        draft.look_at(now.plus(EVERY_MS).min(watch.until));
+        let watched_for = slo.watch.0.saturating_sub(watch.until.since(now));
+        let pause = if watched_for < FIRST_MS { SOON_MS } else { LATER_MS };
+        draft.look_at(now.plus(pause).min(watch.until));
         let served = self.input.served.get(&self.deploy.environment);
         let burns = served.and_then(|served| rollout::burning(slo, served));
         // What nobody is there to answer is counted for no release.

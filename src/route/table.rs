@@ -206,7 +206,8 @@ impl Table {
         };
         let mut releases = vec![];
         for (state, r) in states.iter().flat_map(|s| s.releases.iter().map(move |r| (s, r))) {
-            if since.is_some_and(|since| r.stats.last_ms() < since) {
+            // What holds a request may hang: that it has not answered for long is no reason to leave it out.
+            if since.is_some_and(|since| r.stats.last_ms() < since && r.stats.in_flight() == 0) {
                 continue;
             }
             let (epoch, recent) = r.stats.read(now_ms);

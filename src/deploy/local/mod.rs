@@ -232,6 +232,7 @@ fn added_up(answer: StatsAnswer) -> Figures {
         one.requests_per_s = *requests as f64 / 10.0;
         one.error_share = *errors as f64 / (*requests).max(1) as f64;
         one.p99_ms = one.p99_ms.max(r.recent.p99_ms);
+        one.in_flight += r.in_flight;
         one.stood_in += r.recent.stood_in;
         one.history.resize(one.history.len().max(r.history.len()), 0);
         one.history.iter_mut().zip(&r.history).for_each(|(all, n)| *all += n);

@@ -119,6 +119,24 @@ fn a_new_release_that_burns_an_objective_is_taken_back_and_then_git_is_told() {
     assert_eq!(plan.health, Health::Degraded);
 }
 
+#[test]
+fn a_watch_of_an_hour_looks_each_second_at_first_and_then_each_five() {
+    let (mut w, first, _) = watched();
+    let slo = SloSpec { objectives: vec![Objective::Availability(0.999)], burn_rate: 14.4, watch: Millis(3_600_000) };
+    spec(&mut w.desired).slo = Some(Box::new(slo));
+    let (begun, until) = (w.now.steady, w.now.steady.plus(3_600_000));
+    w.observed.deployments.get_mut("production").unwrap().watch = Some(Watch { back: first, until });
+    w.observed.desired = Some(std::sync::Arc::new(w.desired.clone()));
+    let mut looks = vec![];
+    while let Some(at) = w.plan(Some(&w.desired)).look_again {
+        assert!(at > w.now.steady, "it comes to rest between two looks");
+        looks.push(at.since(w.now.steady));
+        w.now.steady = at;
+    }
+    assert_eq!((looks.len(), w.now.steady.since(begun)), (60 + 708, 3_600_000), "calls in an hour");
+    assert!(looks[..60].iter().all(|ms| *ms == 1_000) && looks[60..].iter().all(|ms| *ms == 5_000), "{looks:?}");
+}
+
 /// Production serves v2, which burnt; v1 is what it goes back to. Git asks for v3 by now, which is rejected, too.
 fn burnt_and_rejected(watch: bool) -> (World, Release, Release) {
     let (mut w, first, second) = watched();
