@@ -176,6 +176,19 @@ pub(super) async fn runs(State(api): State<Shared>, Path(name): Path<String>) ->
     .await
 }
 
+pub(super) async fn overrides(
+    State(api): State<Shared>,
+    Path(name): Path<String>,
+    Query(asked): Query<OverridesQuery>,
+) -> Answer<Vec<Event>> {
+    let (name, limit) = (model_name(&name)?, asked.limit.unwrap_or(50).min(200));
+    blocking(move || {
+        view(&api, &name)?;
+        Ok(Json(api.reconciler.store().overrides(&name, asked.before, limit)?))
+    })
+    .await
+}
+
 pub(super) async fn model_plan(State(api): State<Shared>, Path(name): Path<String>) -> Answer<ModelPlan> {
     let name = model_name(&name)?;
     blocking(move || {

@@ -143,6 +143,12 @@ pub(super) fn table() -> Vec<Route> {
         read("/api/v1/models/{name}/versions", "Its versions, oldest first", handlers::versions),
         read("/api/v1/models/{name}/versions/{number}", "One version with its lineage", handlers::version),
         read("/api/v1/models/{name}/runs", "Its runs, newest first", handlers::runs),
+        read(
+            "/api/v1/models/{name}/overrides",
+            "What people let through before its time, newest first",
+            handlers::overrides,
+        )
+        .query::<OverridesQuery>(),
         read("/api/v1/models/{name}/plan", "Its plan", handlers::model_plan),
         read("/api/v1/models/{name}/diff", "Desired against live", handlers::diff),
         change("/api/v1/models/{name}/refresh", "New snapshots of its data", handlers::refresh),

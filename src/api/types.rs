@@ -471,6 +471,16 @@ pub struct EventsQuery {
     pub limit: Option<usize>,
 }
 
+/// `GET /api/v1/models/NAME/overrides`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct OverridesQuery {
+    /// Only those with a lower number: the last of the page before.
+    pub before: Option<u64>,
+    /// At most so many (default 50, at most 200).
+    pub limit: Option<usize>,
+}
+
 /// `POST /api/v1/models/NAME/rollout/VERB`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(default)]

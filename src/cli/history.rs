@@ -14,9 +14,16 @@ pub fn history(global: &Global, args: &ModelArgs) -> Outcome {
     let (versions, words) = global.block(async {
         let client = global.client();
         let versions: Vec<VersionBrief> = client.get(&format!("{path}/versions")).await?;
-        // What only clients registered has versions, and nothing else.
-        let detail: Result<ModelDetail, _> = client.get(&path).await;
-        Ok((versions, detail.map_or(vec![], |d| d.events)))
+        let mut words: Vec<Event> = vec![];
+        // What only clients registered has versions, and nothing that waits for a person's word.
+        let page = |before: Option<u64>| before.map_or(String::new(), |seq| format!("?before={seq}"));
+        while let Ok(more) =
+            client.get::<Vec<Event>>(&format!("{path}/overrides{}", page(words.last().map(|w| w.seq)))).await
+            && !more.is_empty()
+        {
+            words.extend(more);
+        }
+        Ok((versions, words))
     })?;
     if global.json {
         global.print(&versions)?;
@@ -50,7 +57,7 @@ pub fn history(global: &Global, args: &ModelArgs) -> Outcome {
         "{}",
         table(&["VERSION", "CONTENT", "GATES", "TRAINED", "METRICS", "COMMIT", "AUTHOR", "SUMMARY", "SERVES"], &rows)
     );
-    for word in words.iter().filter(|e| e.kind == EventKind::Overridden) {
+    for word in words.iter().rev() {
         println!("{}", visible(&word.message));
     }
     Ok(ExitCode::SUCCESS)

@@ -53,6 +53,11 @@ pub fn event_of_model(model: &Name, seq: u64) -> Vec<u8> {
 pub fn events_of_model(model: &Name) -> Vec<u8> {
     format!("E/{model}/").into_bytes()
 }
+pub fn override_of_model(model: &Name, seq: u64) -> Vec<u8> {
+    let mut key = format!("O/{model}/").into_bytes();
+    key.extend_from_slice(&seq.to_be_bytes());
+    key
+}
 pub fn event_of_commit(commit: &ObjectId, seq: u64) -> Vec<u8> {
     let mut key = events_of_commit(commit);
     key.extend_from_slice(&seq.to_be_bytes());

@@ -10,6 +10,7 @@ mod error;
 mod journal;
 mod key;
 mod lockfile;
+mod overrides;
 mod prune;
 mod record;
 mod records;
@@ -95,7 +96,12 @@ impl Store {
         let db = open_db(state)?;
         let records = Arc::new(Records::new(db));
         let writer = Writer::start(&records, state)?;
-        Ok(Self(Arc::new(Inner { writer, trouble: Mutex::default(), records, _lock: lock })))
+        let store = Self(Arc::new(Inner { writer, trouble: Mutex::default(), records, _lock: lock }));
+        if let Err(e) = store.list_overrides() {
+            // On a full disk, say: the next start lists them.
+            tracing::warn!("what was let through before is not listed yet: {e}");
+        }
+        Ok(store)
     }
 
     /// Makes a batch durable. Many callers share one flush.

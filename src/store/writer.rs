@@ -9,6 +9,7 @@ use super::{
     key, record,
     records::Records,
 };
+use crate::model::EventKind;
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::Path,
@@ -261,6 +262,9 @@ impl State {
             encoded.push((key::event(event.seq), Some(record::encode(&event)?)));
             if let Some(model) = &event.model {
                 encoded.push((key::event_of_model(model, event.seq), Some(record::encode(&event.seq)?)));
+                if event.kind == EventKind::Overridden {
+                    encoded.push((key::override_of_model(model, event.seq), Some(record::encode(&event.seq)?)));
+                }
             }
             if let Some(commit) = &event.commit {
                 encoded.push((key::event_of_commit(commit, event.seq), Some(record::encode(&event.seq)?)));

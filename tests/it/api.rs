@@ -62,6 +62,8 @@ fn the_document_is_valid_and_real_answers_are_what_it_says() {
         ("get", "/api/v1/models/{name}/versions/{number}", "/api/v1/models/fraud/versions/v1", None, 200),
         ("get", "/api/v1/models/{name}/versions/{number}", "/api/v1/models/weak/versions/1", None, 200),
         ("get", "/api/v1/models/{name}/runs", "/api/v1/models/fails/runs", None, 200),
+        ("get", "/api/v1/models/{name}/overrides", "/api/v1/models/fraud/overrides?before=9&limit=3", None, 200),
+        ("get", "/api/v1/models/{name}/overrides", "/api/v1/models/none/overrides", None, 404),
         ("get", "/api/v1/models/{name}/plan", "/api/v1/models/fraud/plan", None, 200),
         ("get", "/api/v1/models/{name}/diff", "/api/v1/models/fraud/diff", None, 200),
         ("get", "/api/v1/runs/{id}/log", &log, None, 200),

@@ -171,6 +171,11 @@ fn nothing_moves_in_a_window_until_a_person_says_so_which_is_recorded() {
     assert_eq!(events.len(), 1);
     assert!(events[0].starts_with("production: v1 let through without soak, freeze by "), "{events:?}");
     assert!(events[0].contains("(uid ") && events[0].ends_with(": the old one loses money"), "{events:?}");
+    // However much happens later.
+    for _ in 0..30 {
+        assert!(w.trimtab(&["suspend", "fraud"]).status.success() && w.trimtab(&["resume", "fraud"]).status.success());
+    }
+    assert!(!w.json(&["status", "fraud"])["events"].to_string().contains("the old one loses money"));
     assert!(said(&w.trimtab(&["history", "fraud"])).contains("the old one loses money"));
 
     // It was for that release, and the next one waits.
