@@ -2,6 +2,7 @@
 
 use crate::random::Random;
 use std::path::Path;
+use trimtab::model::StrategyKind;
 
 /// What a release does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -36,66 +37,43 @@ impl How {
     }
 }
 
-/// How a release is delivered.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Way {
-    AtOnce,
-    Canary,
-    BlueGreen,
-    Shadow,
-    Experiment,
+/// A way to deliver a release. At calls that end it, with all of its replicas gone, there would be nobody left to ask, so such a one has to
+/// share its traffic with stable while it is measured.
+pub fn fit(how: How, random: &mut Random) -> StrategyKind {
+    use StrategyKind::{AtOnce, BlueGreen, Canary, Experiment, Shadow};
+    match how {
+        How::Crashing => *random.of(&[Canary, Shadow, Experiment]),
+        _ => *random.of(&[AtOnce, Canary, BlueGreen, Shadow, Experiment]),
+    }
 }
 
-impl Way {
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::AtOnce => "at_once",
-            Self::Canary => "canary",
-            Self::BlueGreen => "blue_green",
-            Self::Shadow => "shadow",
-            Self::Experiment => "experiment",
+/// The `[[deploy]]` table and what goes with it.
+fn table(way: StrategyKind, random: &mut Random) -> String {
+    const MEASURED: &str = "[[deploy.analysis]]\nmetric = \"error_rate\"\nmax = 0.05\nmin_requests = 30\n\
+        [[deploy.analysis]]\nmetric = \"latency_p90\"\nmax = \"250ms\"\nmin_requests = 30\n";
+    const COMPARED: &str = "[[deploy.analysis]]\nmetric = \"error_rate\"\nno_worse_than = \"stable\"\nmin_requests = 30\n\
+        [[deploy.analysis]]\nmetric = \"latency_p90\"\nmax = \"250ms\"\nmin_requests = 30\n";
+    const SMOKE: &str = "[[deploy.analysis]]\nname = \"smoke\"\nrun = [\"python3\", \"smoke.py\"]\nmin = 1\n";
+    const OBJECTIVES: &str = "[monitor]\nslo = { availability = 0.99, latency_p99 = \"250ms\" }\n";
+    let warm = random.of(&["0s", "1m"]);
+    let failure = random.of(&["hold", "revert"]);
+    let sticky = random.of(&["", "sticky = \"header:x-caller\"\n"]);
+    let own = match way {
+        StrategyKind::AtOnce => OBJECTIVES.to_owned(),
+        StrategyKind::Canary => {
+            format!("steps = [{{ weight = 20, hold = \"1s\" }}, {{ weight = 60, hold = \"1s\" }}]\n{MEASURED}")
         }
-    }
-
-    fn any(random: &mut Random) -> Self {
-        *random.of(&[Self::AtOnce, Self::Canary, Self::BlueGreen, Self::Shadow, Self::Experiment])
-    }
-
-    /// One that fits a release: with all replicas of one that ends at calls gone there would be nobody left to ask, so it has to share
-    /// its traffic with stable while it is measured.
-    pub fn fit(how: How, random: &mut Random) -> Self {
-        match how {
-            How::Crashing => *random.of(&[Self::Canary, Self::Shadow, Self::Experiment]),
-            _ => Self::any(random),
-        }
-    }
-
-    /// The `[[deploy]]` table and what goes with it.
-    fn table(self, random: &mut Random) -> String {
-        const MEASURED: &str = "[[deploy.analysis]]\nmetric = \"error_rate\"\nmax = 0.05\nmin_requests = 30\n\
-            [[deploy.analysis]]\nmetric = \"latency_p90\"\nmax = \"250ms\"\nmin_requests = 30\n";
-        const COMPARED: &str = "[[deploy.analysis]]\nmetric = \"error_rate\"\nno_worse_than = \"stable\"\nmin_requests = 30\n\
-            [[deploy.analysis]]\nmetric = \"latency_p90\"\nmax = \"250ms\"\nmin_requests = 30\n";
-        const SMOKE: &str = "[[deploy.analysis]]\nname = \"smoke\"\nrun = [\"python3\", \"smoke.py\"]\nmin = 1\n";
-        const OBJECTIVES: &str = "[monitor]\nslo = { availability = 0.99, latency_p99 = \"250ms\" }\n";
-        let warm = random.of(&["0s", "1m"]);
-        let failure = random.of(&["hold", "revert"]);
-        let sticky = random.of(&["", "sticky = \"header:x-caller\"\n"]);
-        let own = match self {
-            Self::AtOnce => OBJECTIVES.to_owned(),
-            Self::Canary => {
-                format!("steps = [{{ weight = 20, hold = \"1s\" }}, {{ weight = 60, hold = \"1s\" }}]\n{MEASURED}")
-            }
-            Self::BlueGreen => format!("hold = \"1s\"\n{SMOKE}"),
-            Self::Shadow => format!("hold = \"2s\"\n{MEASURED}"),
-            Self::Experiment => format!("weight = 20\nhold = \"2s\"\n{COMPARED}"),
-        };
-        format!(
-            "[[deploy]]\nenvironment = \"production\"\nstrategy = \"{}\"\nkeep_warm = \"{warm}\"\non_failure = \"{failure}\"\n\
-             deadline = \"10s\"\n{sticky}{own}",
-            self.word()
-        )
-    }
+        StrategyKind::BlueGreen => format!("hold = \"1s\"\n{SMOKE}"),
+        StrategyKind::Shadow => format!("hold = \"2s\"\n{MEASURED}"),
+        StrategyKind::Experiment => format!("weight = 20\nhold = \"2s\"\n{COMPARED}"),
+        // It has a gap by its meaning.
+        StrategyKind::Recreate => String::new(),
+    };
+    format!(
+        "[[deploy]]\nenvironment = \"production\"\nstrategy = \"{}\"\nkeep_warm = \"{warm}\"\non_failure = \"{failure}\"\n\
+         deadline = \"10s\"\n{sticky}{own}",
+        way.word()
+    )
 }
 
 /// A release as it is committed.
@@ -107,8 +85,8 @@ pub struct Committed {
 }
 
 impl Committed {
-    pub fn new(count: &Path, notes: &Path, seed: u64, how: How, way: Way, random: &mut Random) -> Self {
-        let table = way.table(random);
+    pub fn new(count: &Path, notes: &Path, seed: u64, how: How, way: StrategyKind, random: &mut Random) -> Self {
+        let table = table(way, random);
         let replicas = 2 + random.below(2);
         let rest = format!(
             "[serve]\nrun = [\"python3\", \"serve.py\"]\nready_timeout = \"5s\"\ndrain = \"2s\"\nreplicas = {replicas}\n{table}"
@@ -122,7 +100,7 @@ impl Committed {
     pub fn edited(&self, random: &mut Random) -> Self {
         let (head, _) = self.spec.split_once("[serve]").unwrap();
         let (replicas, drain) = (2 + random.below(2), 1 + random.below(3));
-        let table = Way::fit(self.how, random).table(random);
+        let table = table(fit(self.how, random), random);
         let spec = format!(
             "{head}[serve]\nrun = [\"python3\", \"serve.py\"]\nready_timeout = \"5s\"\ndrain = \"{drain}s\"\nreplicas = {replicas}\n{table}"
         );

@@ -3,7 +3,7 @@
 use crate::{
     callers::{Broken, Gone, now_ns},
     random::Random,
-    release::{Committed, How, SMOKE, Way},
+    release::{Committed, How, SMOKE, fit},
     support::{TRAIN, World, eventually},
 };
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -16,7 +16,7 @@ use std::{
     path::PathBuf,
     time::{Duration, Instant},
 };
-use trimtab::{process::Identity, route::RouterClient};
+use trimtab::{model::StrategyKind, process::Identity, route::RouterClient};
 
 /// Until the last commit is served, healthy and in sync.
 const SETTLED: Duration = Duration::from_secs(120);
@@ -48,7 +48,7 @@ impl Soak {
     pub fn new(mut random: Random, kills_router: bool) -> Self {
         let world = World::new();
         let (count, notes) = (world.path("count"), world.path("notes"));
-        let first = Committed::new(&count, &notes, 1, How::Good, Way::AtOnce, &mut random);
+        let first = Committed::new(&count, &notes, 1, How::Good, StrategyKind::AtOnce, &mut random);
         let (committed, good, done, broken) = (first.clone(), first.clone(), Done::default(), Broken::default());
         let mut soak = Self { world, random, kills_router, releases: 1, committed, good, done, broken };
         soak.commit(first, "a first release");
@@ -106,11 +106,11 @@ impl Soak {
     }
 
     fn release(&mut self, how: How) {
-        let way = Way::fit(how, &mut self.random);
+        let way = fit(how, &mut self.random);
         self.release_by(how, way);
     }
 
-    fn release_by(&mut self, how: How, way: Way) {
+    fn release_by(&mut self, how: How, way: StrategyKind) {
         self.done.count(match how {
             How::Good => "good releases committed",
             _ => "bad releases committed",
@@ -253,7 +253,7 @@ impl Soak {
 
     /// A last good release; says what is wrong if it does not come to be served, healthy and in sync.
     pub fn settle(&mut self) -> Result<(), String> {
-        self.release_by(How::Good, Way::AtOnce);
+        self.release_by(How::Good, StrategyKind::AtOnce);
         let wanted = format!("\"seed\": {},", self.releases);
         let until = Instant::now() + SETTLED;
         loop {
