@@ -55,7 +55,10 @@ pub fn files(folders: &Folders, repo: &Repository, head: Oid, bot: &BotCommit) -
     }
     let new = repo.find_tree(new).map_err(|e| failed(&e))?;
     let who = signed(&bot.name, &bot.email)?;
-    repo.commit(None, &who, &who, &bot.message, &new, &[&parent]).map(Made::Commit).map_err(|e| failed(&e))
+    // Not `Repository::commit`: libgit2 1.9 says that one is made which it could not write, as on a full disk.
+    let text = repo.commit_create_buffer(&who, &who, &bot.message, &new, &[&parent]).map_err(|e| failed(&e))?;
+    let made = repo.odb().and_then(|objects| objects.write(git2::ObjectType::Commit, &text));
+    made.map(Made::Commit).map_err(|e| failed(&e))
 }
 
 fn mode(bits: u32) -> git2::FileMode {

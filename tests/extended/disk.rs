@@ -160,6 +160,90 @@ while not os.path.exists(params["until"]):
     assert_eq!(w.trained("count").len(), 1);
 }
 
+/// With the repository on a disk of its own.
+fn world_with_its_repository_on_a_disk(size: &str) -> (Disk, World) {
+    let w = World::new();
+    let (git, aside) = (w.path("models.git"), w.path("aside.git"));
+    fs::rename(&git, &aside).unwrap();
+    let disk = Disk::mount(&git, size);
+    let copied = Command::new("cp").arg("-a").arg(aside.join(".")).arg(&git).status().unwrap();
+    assert!(copied.success());
+    (disk, w)
+}
+
+/// The head, of a repository in which nothing is broken or left from a write that failed.
+fn sound_head(w: &World) -> git2::Oid {
+    let git = w.path("models.git");
+    let out = Command::new("git").arg("-C").arg(&git).args(["fsck", "--strict", "--no-dangling"]).output().unwrap();
+    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+    for entry in walkdir::WalkDir::new(&git).into_iter().flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        assert!(!name.starts_with("tmp_obj") && !name.ends_with(".lock"), "left behind: {}", entry.path().display());
+    }
+    w.head().unwrap().id()
+}
+
+#[test]
+fn a_revert_for_which_there_is_no_room_is_said_and_made_once_there_is() {
+    const CANARY: &str = "[serve]\nrun = [\"python3\", \"serve.py\"]\n[[deploy]]\nenvironment = \"production\"\n\
+        strategy = \"canary\"\nsteps = [{ weight = 50, hold = \"1m\" }]\non_failure = \"revert\"\n\
+        [[deploy.analysis]]\nmetric = \"error_rate\"\nmax = 0.1\nmin_requests = 5\n";
+    let (disk, mut w) = world_with_its_repository_on_a_disk("16m");
+    let count = w.path("count");
+    w.commit_model("fraud", &model("fraud", &count, ", seed = 1", CANARY));
+    w.start();
+    w.wait_for("fraud", "version=v1");
+    until("the lock", || w.json(&["events"]).to_string().contains("lock_committed"));
+    let before = w.head().unwrap().tree_id();
+    // This one answers each call with 500.
+    w.commit_model("fraud", &model("fraud", &count, ", seed = 666", CANARY));
+    let production = || w.json(&["status", "fraud"])["summary"]["environments"][0].clone();
+    until("the canary", || production()["rollout"]["weight"] == 50.0);
+    let asked = w.head().unwrap().id();
+    disk.fill();
+    until("the rejection", || {
+        (0..10).for_each(|_| drop(w.get("/models/fraud/x")));
+        production()["rejected"].is_string()
+    });
+    let said = || w.json(&["status", "fraud"])["summary"]["message"].as_str().unwrap_or_default().to_owned();
+    until("why Git is not told", || said().contains("not reverted by trimtab"));
+    assert!(said().contains("No space left on device"), "{}", said());
+    assert!((0..20).all(|_| served(&w) == "v1"), "traffic does not wait for it");
+    assert_eq!(sound_head(&w), asked);
+    disk.free();
+    until("the revert", || w.head().unwrap().id() != asked);
+    sound_head(&w);
+    let head = w.head().unwrap();
+    assert_eq!(head.tree_id(), before);
+    assert!(head.message().unwrap().starts_with("Revert "), "{:?}", head.message());
+    w.wait_for("fraud", "healthy");
+    assert_eq!(w.trained("count").len(), 2);
+}
+
+#[test]
+fn an_approval_for_which_there_is_no_room_is_refused_with_the_reason_and_given_once_there_is() {
+    const ASKS: &str = "[serve]\nrun = [\"python3\", \"serve.py\"]\n[[deploy]]\nenvironment = \"production\"\n\
+        approve = [\"lin@example.com\"]\n";
+    let (disk, mut w) = world_with_its_repository_on_a_disk("16m");
+    w.commit_model("fraud", &model("fraud", &w.path("count"), ", seed = 1", ASKS));
+    w.start();
+    until("the lock", || w.json(&["events"]).to_string().contains("lock_committed"));
+    until("it waits", || w.json(&["status", "fraud"]).to_string().contains("to be approved by lin@example.com"));
+    let head = w.head().unwrap().id();
+    let approve = || w.trimtab(&["approve", "fraud", "-m", "checked", "--author", "Lin <lin@example.com>"]);
+    disk.fill();
+    let out = approve();
+    let said = String::from_utf8_lossy(&out.stderr).into_owned();
+    assert!(!out.status.success() && said.contains("No space left on device"), "{said}");
+    assert_eq!(sound_head(&w), head);
+    disk.free();
+    assert_eq!(w.json(&["status", "fraud"])["summary"]["environments"][0]["version"], serde_json::Value::Null);
+    let out = approve();
+    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+    w.wait_for("fraud", "version=v1");
+    assert_ne!(sound_head(&w), head);
+}
+
 #[test]
 fn a_state_that_turns_read_only_is_said_and_serves_on() {
     let (disk, mut w) = world_on_a_disk("48m");
