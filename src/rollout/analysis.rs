@@ -113,12 +113,12 @@ impl Measuring<'_> {
     fn seen(&self, spec: &AnalysisSpec) -> u64 {
         match spec.metric {
             AnalysisMetric::Agreement | AnalysisMetric::Difference => self.traffic.agreement.map_or(0, |a| a.compared),
-            _ => self.new(spec).requests,
+            _ => self.known(spec).requests,
         }
     }
 
     /// What is known of the new release for this analysis: of a latency with a bound, those that wait longer than that already.
-    fn new(&self, spec: &AnalysisSpec) -> Cow<'_, TrafficStats> {
+    fn known(&self, spec: &AnalysisSpec) -> Cow<'_, TrafficStats> {
         let new = &self.traffic.new;
         let beside = |q: f64| self.traffic.stable.quantile(q) * (1.0 + spec.tolerance);
         let compared = |q| (spec.no_worse_than_stable && self.traffic.stable.requests > 0).then(|| beside(q));
@@ -147,7 +147,7 @@ impl Measuring<'_> {
     }
 
     fn of_router(&self, spec: &AnalysisSpec) -> Option<Measurement> {
-        let (new, stable) = (&*self.new(spec), &self.traffic.stable);
+        let (new, stable) = (&*self.known(spec), &self.traffic.stable);
         let over = format!("over {} requests", self.seen(spec));
         let (value, beside) = match &spec.metric {
             AnalysisMetric::ErrorRate => (new.error_rate(), Some(stable.error_rate())),
