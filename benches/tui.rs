@@ -40,7 +40,15 @@ fn rollout() -> RolloutSummary {
         started: WallMs(0),
         analysis: vec![],
         traffic: Traffic {
-            new: TrafficStats { requests: 4120, errors: 1, p50_ms: 4.0, p90_ms: 8.1, p99_ms: 12.4, latency: vec![] },
+            new: TrafficStats {
+                requests: 4120,
+                errors: 1,
+                p50_ms: 4.0,
+                p90_ms: 8.1,
+                p99_ms: 12.4,
+                latency: vec![],
+                open: vec![],
+            },
             ..Traffic::default()
         },
     }
@@ -63,6 +71,7 @@ fn summary(n: usize) -> ModelSummary {
         requests_per_s: n as f64,
         p99_ms: 12.0,
         error_share: 0.001,
+        stood_in: 0,
         history: vec![],
         objectives: vec![],
         promised: vec![],

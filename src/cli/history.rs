@@ -6,7 +6,10 @@ use super::{
     steer::ModelArgs,
     text::{table, visible},
 };
-use crate::{api::types::*, model::*};
+use crate::{
+    api::{client::ClientError, types::*},
+    model::*,
+};
 use std::process::ExitCode;
 
 pub fn history(global: &Global, args: &ModelArgs) -> Outcome {
@@ -17,13 +20,14 @@ pub fn history(global: &Global, args: &ModelArgs) -> Outcome {
         let mut words: Vec<Event> = vec![];
         // What only clients registered has versions, and nothing that waits for a person's word.
         let page = |before: Option<u64>| before.map_or(String::new(), |seq| format!("?before={seq}"));
-        while let Ok(more) =
-            client.get::<Vec<Event>>(&format!("{path}/overrides{}", page(words.last().map(|w| w.seq)))).await
-            && !more.is_empty()
-        {
-            words.extend(more);
+        loop {
+            let path = format!("{path}/overrides{}", page(words.last().map(|w| w.seq)));
+            match client.get::<Vec<Event>>(&path).await {
+                Ok(more) if !more.is_empty() => words.extend(more),
+                Ok(_) | Err(ClientError::NotFound(_)) => return Ok((versions, words)),
+                Err(e) => return Err(e.into()),
+            }
         }
-        Ok((versions, words))
     })?;
     if global.json {
         global.print(&versions)?;

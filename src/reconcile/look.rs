@@ -97,8 +97,8 @@ impl Reconciler {
             }
             let watched = deployment.watch.filter(|w| self.now().steady < w.until);
             // All that are watched are asked for at once; one by one only those of which anything was asked.
-            let asked = || target.recent().get(&(environment.clone(), observed.name.clone())).cloned();
-            let asked = || asked().is_some_and(|r| r.requests_per_s > 0.0 || r.in_flight > 0);
+            let key = || (environment.clone(), observed.name.clone());
+            let asked = || target.recent().get(&key()).is_some_and(|r| r.requests_per_s > 0.0 || r.in_flight > 0);
             if let Some((_, release)) = watched.zip(deployment.stable).filter(|_| asked()) {
                 served.insert(environment.clone(), target.served(environment, &observed.name, release));
             }

@@ -260,20 +260,24 @@ fn calls_past_the_limit_wait_and_then_are_told_to_come_back() {
     assert!(of(200) >= 2 && of(503) >= 1 && of(200) + of(503) == 6, "{calls:?}");
 }
 
+/// Commits a release that serves well but for seed 13, which does this at its first call.
+fn commit_unlucky(w: &World, does: &str, seed: u32, rest: &str) {
+    let first = "        ready = self.path";
+    let line = format!("        if self.path != \"/v2/health/ready\" and b'\"seed\": 13' in model: {does}");
+    let serve = crate::support::SERVE.replace(first, &format!("{line}\n{first}"));
+    let spec = model("fraud", &w.path("count"), &format!(", seed = {seed}"), rest);
+    let files = [("model.toml", &*spec), ("train.py", crate::support::TRAIN), ("serve.py", &*serve)];
+    let paths = files.map(|(name, _)| format!("specs/models/fraud/{name}"));
+    let all: Vec<(&str, Option<&str>)> = paths.iter().zip(files).map(|(p, (_, text))| (&**p, Some(text))).collect();
+    w.commit("fraud", &all);
+}
+
 #[test]
 fn a_release_that_dies_at_calls_once_it_has_all_traffic_is_taken_back() {
     let mut w = World::new();
-    let first = "        ready = self.path";
-    let dies = "        if self.path != \"/v2/health/ready\" and b'\"seed\": 13' in model: os._exit(3)";
-    let serve = crate::support::SERVE.replace(first, &format!("{dies}\n{first}"));
-    let ask = |w: &World, seed: u32| {
-        let rest = format!("{SERVE}keep_warm = \"10m\"\n[monitor]\nslo = {{ latency_p99 = \"30s\" }}\n");
-        let spec = model("fraud", &w.path("count"), &format!(", seed = {seed}"), &rest);
-        let files = [("model.toml", &*spec), ("train.py", crate::support::TRAIN), ("serve.py", &*serve)];
-        let paths = files.map(|(name, _)| format!("specs/models/fraud/{name}"));
-        let all: Vec<(&str, Option<&str>)> = paths.iter().zip(files).map(|(p, (_, text))| (&**p, Some(text))).collect();
-        w.commit("fraud", &all);
-    };
+    let does = "os._exit(3)";
+    let rest = format!("{SERVE}keep_warm = \"10m\"\n[monitor]\nslo = {{ latency_p99 = \"30s\" }}\n");
+    let ask = |w: &World, seed: u32| commit_unlucky(w, does, seed, &rest);
     ask(&w, 1);
     w.start();
     w.wait_for("fraud", "version=v1");
@@ -342,17 +346,9 @@ impl Drop for Callers {
 /// A canary whose replica gets ready, and at its first call stops as a whole; how it was rejected, how long that took, and the answers meanwhile.
 fn hung_canary(lines: &str) -> (String, Duration, Vec<(u16, String, Duration)>) {
     let mut w = World::new();
-    let first = "        ready = self.path";
-    let hangs = "        if self.path != \"/v2/health/ready\" and b'\"seed\": 13' in model: os.kill(os.getpid(), signal.SIGSTOP)";
-    let serve = crate::support::SERVE.replace(first, &format!("{hangs}\n{first}"));
-    let ask = |w: &World, seed: u32| {
-        let rest = format!("{SERVE}strategy = \"canary\"\nsteps = [{{ weight = 50, hold = \"5m\" }}]\n{lines}");
-        let spec = model("fraud", &w.path("count"), &format!(", seed = {seed}"), &rest);
-        let files = [("model.toml", &*spec), ("train.py", crate::support::TRAIN), ("serve.py", &*serve)];
-        let paths = files.map(|(name, _)| format!("specs/models/fraud/{name}"));
-        let all: Vec<(&str, Option<&str>)> = paths.iter().zip(files).map(|(p, (_, text))| (&**p, Some(text))).collect();
-        w.commit("fraud", &all);
-    };
+    let does = "os.kill(os.getpid(), signal.SIGSTOP)";
+    let rest = format!("{SERVE}strategy = \"canary\"\nsteps = [{{ weight = 50, hold = \"5m\" }}]\n{lines}");
+    let ask = |w: &World, seed: u32| commit_unlucky(w, does, seed, &rest);
     ask(&w, 1);
     w.start();
     w.wait_for("fraud", "version=v1");
