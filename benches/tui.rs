@@ -108,6 +108,8 @@ fn fleet() -> Fleet {
         mirror_error: None,
         source: SourceStatus::default(),
         models: (0..MODELS).map(summary).collect(),
+        after: None,
+        next: None,
         counts: Counts {
             models: MODELS,
             healthy: MODELS - 3 * hundredth,

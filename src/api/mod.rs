@@ -14,6 +14,7 @@ mod server;
 mod streams;
 mod summaries;
 pub mod types;
+pub mod urgency;
 mod views;
 mod webhook;
 

@@ -3,6 +3,7 @@
 use super::{
     kept::{objectives, promised},
     types::*,
+    urgency::Urgency,
 };
 use crate::{
     model::*,
@@ -24,16 +25,12 @@ struct Facts<'a> {
 pub fn fleet(r: &Reconciler, query: &FleetQuery) -> Fleet {
     let source = r.source_view();
     let facts = Facts { r, recent: r.ports().target.recent() };
-    let named: Option<BTreeSet<&str>> = query.models.as_ref().map(|all| all.split(',').collect());
-    let busy: BTreeSet<&Name> = facts.recent.keys().map(|(_, model)| model).filter(|_| query.busy).collect();
-    let all = named.is_none() && !query.busy;
-    let asked =
-        |name: &Name| all || busy.contains(name) || named.as_ref().is_some_and(|named| named.contains(name.as_str()));
+    let mut asked = Asked::new(&facts, query);
     let mut counts = Counts::default();
     let told = r.each(|observed, plan| {
         facts.count(observed, plan, &mut counts);
         let rolling = observed.deployments.values().any(|d| d.rollout.is_some());
-        match (asked(&observed.name), rolling) {
+        match (asked.takes(&observed.name), rolling) {
             (false, _) => Told::No,
             (true, false) => Told::Whole(facts.summary(observed, plan)),
             // The router is asked for what it measures of a rollout, which takes its time.
@@ -48,6 +45,8 @@ pub fn fleet(r: &Reconciler, query: &FleetQuery) -> Fleet {
     Fleet {
         source: source.status,
         models: told.into_iter().filter_map(whole).collect(),
+        after: asked.page.after,
+        next: asked.page.last.filter(|_| asked.page.more),
         counts,
         files: source.files,
         diagnostics: source.diagnostics,
@@ -56,6 +55,59 @@ pub fn fleet(r: &Reconciler, query: &FleetQuery) -> Fleet {
         store_error: r.store().trouble(),
         mirror_error: mirror_error(r),
         now: r.ports().clock.now(),
+    }
+}
+
+/// Which models a query asks for: those that are among the names, where there are any, and in the page.
+struct Asked {
+    names: Option<BTreeSet<Name>>,
+    page: Page,
+}
+
+/// Part of the models in the order of their names.
+#[derive(Default)]
+struct Page {
+    after: Option<Name>,
+    room: Option<usize>,
+    /// The last that it has.
+    last: Option<Name>,
+    /// Whether others come after it.
+    more: bool,
+}
+
+impl Asked {
+    fn new(facts: &Facts, query: &FleetQuery) -> Self {
+        /// Models that need a person first, when it is not said how many.
+        const URGENT: usize = 100;
+        if query.urgent {
+            let names = facts.most_urgent(query.limit.unwrap_or(URGENT));
+            return Self { names: Some(names), page: Page::default() };
+        }
+        let named = query.models.iter().flat_map(|all| all.split(',')).filter_map(|name| Name::new(name).ok());
+        let busy = facts.recent.keys().map(|(_, model)| model.clone()).filter(|_| query.busy);
+        let some = query.models.is_some() || query.busy;
+        let page = Page { after: query.after.clone(), room: query.limit.map(|n| n.max(1)), ..Page::default() };
+        Self { names: some.then(|| named.chain(busy).collect()), page }
+    }
+
+    /// Asked of one model after the other, in the order of their names.
+    fn takes(&mut self, name: &Name) -> bool {
+        self.names.as_ref().is_none_or(|names| names.contains(name)) && self.page.takes(name)
+    }
+}
+
+impl Page {
+    fn takes(&mut self, name: &Name) -> bool {
+        let Some(room) = &mut self.room else { return self.after.as_ref().is_none_or(|after| name > after) };
+        if self.after.as_ref().is_some_and(|after| name <= after) {
+            return false;
+        }
+        self.more = *room == 0;
+        if !self.more {
+            *room -= 1;
+            self.last = Some(name.clone());
+        }
+        !self.more
     }
 }
 
@@ -89,11 +141,31 @@ impl Facts<'_> {
             Health::Unknown => {}
         }
         counts.out_of_sync += usize::from(plan.is_some_and(|p| p.sync == SyncStatus::OutOfSync));
+        let (burning, off_promise) = self.kept_badly(observed);
+        counts.burning += usize::from(burning);
+        counts.off_promise += usize::from(off_promise);
+    }
+
+    /// Whether a release that serves does not keep an objective; and whether one does not keep what it was promoted by.
+    fn kept_badly(&self, observed: &ObservedModel) -> (bool, bool) {
         // Where nothing was asked, all is kept.
         let asked = observed.deployments.iter().filter(|(name, _)| self.recent_of(observed, name).is_some());
-        let kept: Vec<_> = asked.map(|(name, d)| self.kept(observed, name, d)).collect();
-        counts.burning += usize::from(kept.iter().any(|(objectives, _)| objectives.iter().any(|o| !o.kept)));
-        counts.off_promise += usize::from(kept.iter().any(|(_, promised)| promised.iter().any(|p| !p.holds)));
+        let kept = asked.map(|(name, d)| self.kept(observed, name, d));
+        kept.fold((false, false), |(burning, off), (objectives, promised)| {
+            (burning || objectives.iter().any(|o| !o.kept), off || promised.iter().any(|p| !p.holds))
+        })
+    }
+
+    /// The models that need a person first, at most so many.
+    fn most_urgent(&self, limit: usize) -> BTreeSet<Name> {
+        let mut all = self.r.each(|observed, plan| {
+            let (burning, off_promise) = self.kept_badly(observed);
+            let (health, sync) = plan.map_or((Health::Unknown, SyncStatus::Unknown), |p| (p.health, p.sync));
+            let urgency = Urgency::new(health, sync, !observed.broken.is_empty(), burning || off_promise);
+            (urgency, observed.name.clone())
+        });
+        all.sort_unstable();
+        all.into_iter().take(limit).map(|(_, name)| name).collect()
     }
 
     fn summary(&self, observed: &ObservedModel, plan: Option<&ModelPlan>) -> ModelSummary {

@@ -10,6 +10,12 @@ use std::collections::BTreeMap;
 pub struct Fleet {
     pub source: SourceStatus,
     pub models: Vec<ModelSummary>,
+    /// Of a page: the models after this name. From the first on when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<Name>,
+    /// Of a page: its last model, when more come after it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<Name>,
     pub counts: Counts,
     /// Number of spec files.
     pub files: usize,
@@ -28,6 +34,11 @@ pub struct Fleet {
 }
 
 impl Fleet {
+    /// Whether a model of this name would be in this page: the whole fleet is one page.
+    pub fn spans(&self, name: &Name) -> bool {
+        self.after.as_ref().is_none_or(|after| name > after) && self.next.as_ref().is_none_or(|last| name <= last)
+    }
+
     /// What is wrong with specs that no model's row tells of, such as the settings: the first in a sentence, and how many more there are.
     pub fn specs_trouble(&self) -> Option<String> {
         let mut all = self.diagnostics.iter().filter(|d| d.severity == Severity::Error && d.model.is_none());
@@ -451,6 +462,12 @@ pub struct FleetQuery {
     pub models: Option<String>,
     /// Models that had requests in the last five minutes, beside those that are named.
     pub busy: bool,
+    /// At most so many, in the order of their names: a page, of which `next` says where it ends when more come after it.
+    pub limit: Option<usize>,
+    /// The page after the one that ended there.
+    pub after: Option<Name>,
+    /// The `limit` (default 100) models that need a person first, in the order of their names; no pages follow these.
+    pub urgent: bool,
 }
 
 /// `GET /api/v1/plan`.

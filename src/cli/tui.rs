@@ -9,7 +9,7 @@ use crate::{
     ports::Clock,
     process::SystemClock,
     spec::render,
-    tui::{Access, Config, Context, End, Memory, Place, Reports, Setup, Theme},
+    tui::{Access, Config, Context, End, Memory, Place, Reports, Setup, Theme, URGENT},
 };
 use std::{
     io::{ErrorKind, IsTerminal, Write},
@@ -51,10 +51,8 @@ pub fn open(global: &Global, args: &Args, remembered: Option<PathBuf>) -> Outcom
     let access = if args.read_only { Access::ReadOnly } else { Access::Full };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     // A daemon that is not there is said before the screen is taken.
-    if let Some(place) = places.first() {
-        runtime.block_on(place.client.get::<crate::api::types::Fleet>("/api/v1/fleet"))?;
-    }
-    let setup = Setup { config, access, reports: reports(global), themed: args.theme.is_some(), note, places };
+    let first = places.first().map(|place| runtime.block_on(place.client.get(URGENT))).transpose()?;
+    let setup = Setup { config, access, reports: reports(global), themed: args.theme.is_some(), note, places, first };
     let done = runtime.block_on(crate::tui::run(setup, &mut memory));
     runtime.shutdown_background();
     if let Some(path) = remembered {

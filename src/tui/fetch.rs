@@ -24,6 +24,9 @@ use tokio::{
     task::AbortHandle,
 };
 
+/// What needs a person first.
+pub const URGENT: &str = "/api/v1/fleet?urgent=true";
+
 pub(super) type Sender = mpsc::UnboundedSender<Message>;
 
 /// A send fails only when the UI is gone.
@@ -80,7 +83,10 @@ impl Hands {
         tokio::spawn(async move {
             while wishes.changed().await.is_ok() {
                 let command = wishes.borrow_and_update().clone();
-                tell(&send, answer(&client, command).await);
+                match command {
+                    Command::FetchFleet => fleet(&client, &send).await.unwrap_or_else(|e| tell(&send, Err(e))),
+                    command => tell(&send, answer(&client, command).await),
+                }
             }
         });
     }
@@ -112,7 +118,6 @@ fn tell(send: &Sender, answer: Result<Message, ClientError>) {
 
 async fn answer(client: &Client, command: Command) -> Result<Message, ClientError> {
     Ok(match command {
-        Command::FetchFleet => Message::Fleet(Box::new(client.get("/api/v1/fleet").await?)),
         Command::FetchModels(asked) => {
             let names: Vec<&str> = asked.iter().map(Name::as_str).collect();
             let path = format!("/api/v1/fleet?models={}", names.join(","));
@@ -164,7 +169,8 @@ async fn answer(client: &Client, command: Command) -> Result<Message, ClientErro
             Message::Said(client.post::<Done>(&format!("/api/v1/models/{model}/{verb}"), &body).await?.message)
         }
         // They have answers of their own.
-        Command::Follow(_)
+        Command::FetchFleet
+        | Command::Follow(_)
         | Command::Save { .. }
         | Command::Quit
         | Command::Ring
@@ -172,6 +178,24 @@ async fn answer(client: &Client, command: Command) -> Result<Message, ClientErro
         | Command::Outside(_)
         | Command::Switch(_) => Message::Said(String::new()),
     })
+}
+
+/// What needs a person first, then all in pages: the first screen waits for a hundred models, not for ten thousand, and neither
+/// side holds the whole fleet as text.
+async fn fleet(client: &Client, send: &Sender) -> Result<(), ClientError> {
+    const PAGE: usize = 500;
+    let urgent = client.get(URGENT).await?;
+    let _ = send.send(Message::Some { asked: BTreeSet::new(), fleet: Box::new(urgent) });
+    let mut path = format!("/api/v1/fleet?limit={PAGE}");
+    loop {
+        let page: Fleet = client.get(&path).await?;
+        let next = page.next.as_ref().map(|last| format!("/api/v1/fleet?limit={PAGE}&after={last}"));
+        let _ = send.send(Message::Fleet(Box::new(page)));
+        match next {
+            Some(next) => path = next,
+            None => return Ok(()),
+        }
+    }
 }
 
 async fn followed(client: &Client, send: &Sender, follow: Follow) {

@@ -107,6 +107,7 @@ pub enum Message {
     Key(KeyEvent),
     Mouse(MouseEvent),
     Resized,
+    /// The fleet, or a page of it.
     Fleet(Box<Fleet>),
     /// Some of the models: those that were asked for by name, where any were.
     Some {

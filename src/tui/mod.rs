@@ -36,6 +36,7 @@ mod view;
 pub use access::Access;
 pub use config::{Bell, Config, Context};
 pub use crash::Reports;
+pub use fetch::URGENT;
 pub use grouping::Grouping;
 pub use log::{Flow, Flowed, Follow, Log, Output};
 pub use memory::Memory;

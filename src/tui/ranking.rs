@@ -1,6 +1,9 @@
 //! The order of the fleet.
 
-use crate::{api::types::*, model::*};
+use crate::{
+    api::{types::*, urgency::Urgency},
+    model::*,
+};
 use serde::{Deserialize, Serialize};
 use std::cmp::Ordering;
 
@@ -50,7 +53,7 @@ impl Ranking {
         let largest = |of: fn(&EnvironmentSummary) -> f64| live(b, of).total_cmp(&live(a, of));
         let changed = |m: &ModelSummary| m.changed_by.as_ref().map(|r| r.time);
         match self {
-            Self::Problems => rank(a).cmp(&rank(b)),
+            Self::Problems => Urgency::of(a).cmp(&Urgency::of(b)),
             Self::Name => Ordering::Equal,
             Self::Requests => largest(|e| e.requests_per_s),
             Self::Latency => largest(|e| e.p99_ms),
@@ -68,20 +71,4 @@ pub fn needs_a_person(m: &ModelSummary) -> bool {
         || m.spec_broken
         || stale
         || m.environments.iter().any(kept_badly)
-}
-
-/// What needs a person comes first.
-fn rank(m: &ModelSummary) -> u8 {
-    match (m.health, m.sync) {
-        // It was retired.
-        (Health::Missing, SyncStatus::Synced) => 5,
-        (Health::Degraded | Health::Missing, _) => 0,
-        // The old version serves, and the newest spec does not come.
-        _ if m.spec_broken => 1,
-        (Health::Healthy, _) if needs_a_person(m) => 1,
-        (Health::Progressing, _) => 2,
-        (Health::Suspended, _) => 3,
-        (Health::Unknown, _) => 4,
-        (Health::Healthy, _) => 5,
-    }
 }

@@ -14,7 +14,7 @@ use super::{
     update::update,
     view,
 };
-use crate::api::client::Client;
+use crate::api::{client::Client, types::Fleet};
 use crossterm::event::{Event as Input, EventStream, KeyEventKind};
 use futures::StreamExt;
 use jiff::tz::TimeZone;
@@ -24,6 +24,7 @@ use ratatui::{
     layout::{Position, Rect},
 };
 use std::{
+    collections::BTreeSet,
     io::{self, Stdout, Write as _},
     sync::atomic::{AtomicBool, Ordering},
     time::Duration,
@@ -64,6 +65,8 @@ pub struct Setup {
     pub note: String,
     /// The daemon that is opened, before those that can be gone to.
     pub places: Vec<Place>,
+    /// What needs a person first in the first of them.
+    pub first: Option<Box<Fleet>>,
 }
 
 /// What comes after a daemon.
@@ -76,7 +79,7 @@ enum Next {
 /// Opens the UI on this terminal until the person leaves or a signal asks for the end, with each daemon as it was left. The
 /// terminal is then as it was, also after an error or a panic.
 pub async fn run(setup: Setup, memory: &mut Memory) -> io::Result<End> {
-    let Setup { config, access, reports, themed, note, places } = setup;
+    let Setup { config, access, reports, themed, note, places, first } = setup;
     let mut state = State::new();
     state.look = Look::new(config.theme, depth());
     state.bindings = config.bindings;
@@ -94,9 +97,11 @@ pub async fn run(setup: Setup, memory: &mut Memory) -> io::Result<End> {
     let at = Terminals { guard: &guard, keyboard: &keyboard, bell: config.bell };
     let mut place = places.first();
     let mut note = Some(note);
+    let mut told = first.map(|fleet| Message::Some { asked: BTreeSet::new(), fleet });
     while let Some(here) = place {
         state.context.clone_from(&here.name);
-        let first = memory.of(&here.address).open(&mut state, themed);
+        let mut first = memory.of(&here.address).open(&mut state, themed);
+        first.extend(told.take().into_iter().flat_map(|told| update(&mut state, told)));
         state.note = note.take().unwrap_or_default();
         let next = stay(here, &at, &mut state, first, &mut signals).await;
         *memory = std::mem::take(memory).with(&here.address, View::of(&state));

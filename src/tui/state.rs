@@ -26,6 +26,8 @@ pub struct State {
     trail: Vec<Screen>,
     pub mode: Mode,
     pub fleet: Option<Fleet>,
+    /// Whether all of its models were told.
+    pub whole: bool,
     pub model: Option<ModelDetail>,
     pub page: Page,
     /// The version that is chosen on the model's page, once it was fetched.
@@ -97,6 +99,7 @@ impl State {
             trail: vec![],
             mode: Mode::Normal,
             fleet: None,
+            whole: false,
             model: None,
             page: Page::default(),
             version: None,

@@ -120,6 +120,8 @@ fn fleet(models: Vec<ModelSummary>) -> Fleet {
     Fleet {
         source,
         models,
+        after: None,
+        next: None,
         counts,
         files: 4,
         diagnostics: vec![],

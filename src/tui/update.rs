@@ -33,10 +33,7 @@ fn on_message(state: &mut State, message: Message) -> Vec<Command> {
     match message {
         Message::Key(key) => return on_key(state, key),
         Message::Mouse(event) => return on_mouse(state, event),
-        Message::Fleet(fleet) => {
-            state.moved.clear();
-            return on_fleet(state, *fleet);
-        }
+        Message::Fleet(page) => return on_page(state, *page),
         Message::Some { asked, fleet } => return on_some(state, &asked, *fleet),
         // The answer for a page that was left comes late.
         Message::Model(detail) if matches!(&state.screen, Screen::Model(m) | Screen::Rollout(m) if *m != detail.summary.name) =>
@@ -105,6 +102,43 @@ fn forget_note(state: &mut State) {
     }
 }
 
+/// Takes the models of a page in, and those out that would be in it and are not.
+fn on_page(state: &mut State, page: Fleet) -> Vec<Command> {
+    state.moved.retain(|name| !page.spans(name));
+    state.whole |= page.next.is_none();
+    take_in(state, page, |name, page| page.spans(name))
+}
+
+/// Takes in what is told of some models. While others are on their way, who stands at the top stays there.
+fn take_in(state: &mut State, told: Fleet, gone: impl Fn(&Name, &Fleet) -> bool) -> Vec<Command> {
+    let reading = state.fleet.as_ref().is_some_and(|f| f.models.len() < f.counts.models);
+    let at_top = state.shown().first().is_some_and(|m| Some(&m.name) == state.selected.as_ref());
+    let merged = merged(state.fleet.take(), told, gone);
+    state.whole |= merged.models.len() >= merged.counts.models;
+    let commands = on_fleet(state, merged);
+    if reading && at_top {
+        state.select(0);
+    }
+    commands
+}
+
+/// What was known with what is told now: of the models of which nothing is told, those that are `gone` are left out.
+fn merged(before: Option<Fleet>, mut told: Fleet, gone: impl Fn(&Name, &Fleet) -> bool) -> Fleet {
+    let Some(before) = before else { return told };
+    let mut news: HashMap<Name, ModelSummary> = told.models.drain(..).map(|m| (m.name.clone(), m)).collect();
+    let mut models = before.models;
+    models.retain_mut(|m| match news.remove(&m.name) {
+        Some(new) => {
+            *m = new;
+            true
+        }
+        None => !gone(&m.name, &told),
+    });
+    models.extend(news.into_values());
+    told.models = models;
+    told
+}
+
 fn on_fleet(state: &mut State, fleet: Fleet) -> Vec<Command> {
     state.environments = environments(&fleet.models);
     let environments = fleet.models.iter().flat_map(|m| &m.environments);
@@ -124,21 +158,15 @@ fn on_fleet(state: &mut State, fleet: Fleet) -> Vec<Command> {
 }
 
 /// Takes some of the models in; the rest stays as it was. Whatever is not as expected is looked at anew, whole.
-fn on_some(state: &mut State, asked: &BTreeSet<Name>, mut some: Fleet) -> Vec<Command> {
+fn on_some(state: &mut State, asked: &BTreeSet<Name>, some: Fleet) -> Vec<Command> {
     state.moved.retain(|name| !asked.contains(name));
-    let Some(before) = state.fleet.take() else { return vec![Command::FetchFleet] };
-    let mut news: HashMap<Name, ModelSummary> = some.models.drain(..).map(|m| (m.name.clone(), m)).collect();
-    let gone = asked.iter().any(|name| !news.contains_key(name));
-    some.models = before.models;
-    for m in &mut some.models {
-        if let Some(new) = news.remove(&m.name) {
-            *m = new;
-        }
-    }
-    some.models.extend(news.into_values());
-    let other = gone || some.models.len() != some.counts.models;
-    let mut commands = on_fleet(state, some);
-    commands.extend(other.then_some(Command::FetchFleet));
+    let told: BTreeSet<&Name> = some.models.iter().map(|m| &m.name).collect();
+    let gone = asked.iter().any(|name| !told.contains(name));
+    let mut commands = take_in(state, some, |_, _| false);
+    // Before all pages are there, others are on their way.
+    let other = |f: &Fleet| state.whole && f.models.len() != f.counts.models;
+    let look = gone || state.fleet.as_ref().is_some_and(other);
+    commands.extend(look.then_some(Command::FetchFleet));
     commands
 }
 

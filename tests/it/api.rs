@@ -32,6 +32,38 @@ sys.exit(bool(wrong))
 "#;
 
 #[test]
+fn the_fleet_comes_in_pages_and_with_what_needs_a_person_first() {
+    let (_w, c) = busy();
+    let names = |fleet: &Value| -> Vec<String> {
+        fleet["models"].as_array().unwrap().iter().map(|m| m["name"].as_str().unwrap().to_owned()).collect()
+    };
+    let whole = c.json("/api/v1/fleet");
+    let all = names(&whole);
+    assert!(all.len() >= 4 && whole.get("next").is_none(), "{all:?}");
+    for limit in [1, 3, all.len() - 1, all.len(), 100] {
+        let (mut read, mut path) = (vec![], format!("/api/v1/fleet?limit={limit}"));
+        loop {
+            let page = c.json(&path);
+            assert!(names(&page).len() <= limit, "{page}");
+            assert_eq!(page["counts"]["models"], whole["counts"]["models"], "counts are of the whole");
+            read.extend(names(&page));
+            let Some(last) = page["next"].as_str() else { break };
+            assert_eq!(names(&page).last().map(String::as_str), Some(last));
+            path = format!("/api/v1/fleet?limit={limit}&after={last}");
+        }
+        assert_eq!(read, all, "pages of {limit}");
+    }
+    assert_eq!(names(&c.json("/api/v1/fleet?limit=0")).len(), 1, "a page without room for any would never end");
+    let health = |name: &str| c.json(&format!("/api/v1/models/{name}"))["summary"]["health"].clone();
+    let urgent = names(&c.json("/api/v1/fleet?urgent=true&limit=2"));
+    let is_wrong = |name: &String| health(name) == "Degraded" || health(name) == "Missing";
+    assert!(urgent.len() == 2 && urgent.iter().all(is_wrong), "{urgent:?}");
+    let mut every = names(&c.json("/api/v1/fleet?urgent=true"));
+    every.sort();
+    assert_eq!(every, all, "there is room for all of them");
+}
+
+#[test]
 fn the_document_is_valid_and_real_answers_are_what_it_says() {
     let (_w, c) = busy();
     let document = c.json("/api/v1/openapi.json");
@@ -44,6 +76,8 @@ fn the_document_is_valid_and_real_answers_are_what_it_says() {
         ("get", "/metrics", "/metrics", None, 200),
         ("get", "/api/v1/openapi.json", "/api/v1/openapi.json", None, 200),
         ("get", "/api/v1/fleet", "/api/v1/fleet", None, 200),
+        ("get", "/api/v1/fleet", "/api/v1/fleet?limit=2", None, 200),
+        ("get", "/api/v1/fleet", "/api/v1/fleet?limit=x", None, 400),
         ("get", "/api/v1/plan", "/api/v1/plan", None, 200),
         ("get", "/api/v1/plan", "/api/v1/plan?rev=HEAD~1", None, 200),
         ("get", "/api/v1/plan", "/api/v1/plan?rev=nothing", None, 409),

@@ -147,7 +147,7 @@ fn nothing_is_drawn_while_nothing_changes() {
     let mut w = World::new();
     w.start();
     let mut screen = Screen::open(&w);
-    screen.until("No models yet");
+    screen.shows(&["No models yet"]);
     // Its own clock ticks every second.
     screen.until_quiet(2500);
     screen.press("?");
@@ -187,7 +187,8 @@ fn a_session_by_keys_alone() {
     screen.press("H");
     screen.shows(&["hold v2 at 10 % until someone says go on"]);
     screen.press("y");
-    screen.shows(&["held here", "fraud: production: paused by hand"]);
+    // A notice says it too, until the answer to the key is said in its place.
+    screen.shows(&["held here", "paused by hand, step 1 of 2"]);
     screen.press("H");
     screen.shows(&["go on with v2 at 10 %, then 50 %"]);
     screen.press("n");

@@ -1,6 +1,7 @@
 //! Keys that change something.
 
 use super::*;
+use std::collections::BTreeSet;
 
 fn post(model: &str, verb: &str) -> Command {
     Command::Post { model: name(model), verb: verb.into() }
@@ -182,6 +183,42 @@ fn an_event_of_a_model_asks_for_that_model_alone() {
     assert_eq!(update(&mut state, Message::Happened(Some(requests))), [Command::FetchBusy]);
     let moved = Event { model: None, ..event(EventKind::SourceMoved, "") };
     assert_eq!(update(&mut state, Message::Happened(Some(moved))), [Command::FetchFleet]);
+}
+
+#[test]
+fn a_large_fleet_comes_in_pages_with_what_needs_a_person_before_them() {
+    let page = |models: &[(&str, Health)], after: Option<&str>, next: Option<&str>| {
+        let mut page = fleet(models.iter().map(|(n, health)| summary(n, *health, false)).collect());
+        (page.after, page.next, page.counts.models) = (after.map(name), next.map(name), 5);
+        Box::new(page)
+    };
+    use Health::{Degraded, Healthy};
+    let mut state = State::new();
+    let urgent = page(&[("pear", Degraded)], None, None);
+    assert_eq!(
+        update(&mut state, Message::Some { asked: BTreeSet::new(), fleet: urgent }),
+        [],
+        "others are on their way"
+    );
+    assert!(screen(&state, 100, 12).contains("○ 1 of 5 read"), "{}", screen(&state, 100, 12));
+    "/fig\n".chars().for_each(|c| drop(key(&mut state, if c == '\n' { KeyCode::Enter } else { KeyCode::Char(c) })));
+    assert!(screen(&state, 100, 12).contains("None of 1 models that are read so far matches /fig"));
+    key(&mut state, KeyCode::Esc);
+    update(&mut state, Message::Fleet(page(&[("apple", Healthy), ("fig", Degraded)], None, Some("fig"))));
+    assert_eq!(state.selected, Some(name("fig")), "who looks at the top sees what is worst of what is known");
+    update(&mut state, Message::Fleet(page(&[("kiwi", Healthy), ("pear", Healthy)], Some("fig"), Some("pear"))));
+    assert!(!state.whole);
+    update(&mut state, Message::Fleet(page(&[("plum", Healthy)], Some("pear"), None)));
+    let shown = |state: &State| state.shown().iter().map(|m| m.name.to_string()).collect::<Vec<_>>();
+    assert_eq!(shown(&state), ["fig", "apple", "kiwi", "pear", "plum"]);
+    assert!(state.whole && screen(&state, 100, 12).contains("● watching"));
+    // Another time: one of the first page is gone, and what other pages tell stays.
+    update(&mut state, Message::Fleet(page(&[("fig", Healthy)], None, Some("fig"))));
+    assert_eq!(shown(&state), ["fig", "kiwi", "pear", "plum"]);
+    // A daemon that knows no pages answers with all.
+    let mut state = filled();
+    update(&mut state, Message::Fleet(page(&[("plum", Healthy)], None, None)));
+    assert_eq!(shown(&state), ["plum"]);
 }
 
 #[test]

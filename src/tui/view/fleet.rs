@@ -188,7 +188,8 @@ fn empty(state: &State) -> Vec<Line<'static>> {
         return vec![Line::raw(""), Line::from(dim("  waiting for the daemon"))];
     };
     if !state.filter.is_empty() {
-        let what = format!("None of {} models matches /{}", fleet.models.len(), visible(&state.filter));
+        let so_far = if state.whole { "" } else { " that are read so far" };
+        let what = format!("None of {} models{so_far} matches /{}", fleet.models.len(), visible(&state.filter));
         return vec![Line::raw(""), text(&what), Line::from(dim("  esc clears the filter"))];
     }
     let place =

@@ -179,6 +179,7 @@ fn header(state: &State, width: usize) -> Line<'static> {
         (Some(stale), _) => bad(&gone(stale)),
         (None, Some(Some(reason))) => bad(&format!("○ source: {reason}")),
         (None, None) => dim("connecting"),
+        (None, Some(None)) if !state.whole => dim(&reading(state)),
         (None, Some(None)) => good("● watching"),
     });
     left.extend((state.access != Access::Full).then(|| warn("  read-only")));
@@ -191,6 +192,12 @@ fn header(state: &State, width: usize) -> Line<'static> {
         left.extend(right);
     }
     clip(Line::from(left), width)
+}
+
+/// `○ 1000 of 10000 read`.
+fn reading(state: &State) -> String {
+    let (read, all) = state.fleet.as_ref().map_or((0, 0), |f| (f.models.len(), f.counts.models));
+    format!("○ {read} of {all} read")
 }
 
 /// `○ not reachable for 12s, as of 11:52:03`.
