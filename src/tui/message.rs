@@ -40,6 +40,13 @@ pub enum Screen {
     Help,
 }
 
+impl Screen {
+    /// Whether keys have the meanings of tracked runs' screens.
+    pub(super) fn is_tracked(&self) -> bool {
+        matches!(self, Self::Runs(_) | Self::Run(..) | Self::Compare(..))
+    }
+}
+
 /// What keys mean now.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Mode {

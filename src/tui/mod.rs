@@ -14,6 +14,7 @@ mod fetch;
 mod filter;
 mod grouping;
 mod guard;
+mod help;
 mod keymap;
 mod listing;
 mod log;

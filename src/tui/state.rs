@@ -4,6 +4,7 @@ use super::{
     access::Access,
     bindings::Bindings,
     grouping::Grouping,
+    keymap::Act,
     log::{Flow, Log, LogView, Output},
     outline::Outline,
     ranking::Ranking,
@@ -39,6 +40,8 @@ pub struct State {
     pub log_view: LogView,
     pub tracked: Tracked,
     pub filter: String,
+    /// What is searched for in the help.
+    pub(super) sought: String,
     pub ranking: Ranking,
     pub grouping: Grouping,
     /// Models of which something happened since they were asked for.
@@ -109,6 +112,7 @@ impl State {
             log_view: LogView::default(),
             tracked: Tracked::default(),
             filter: String::new(),
+            sought: String::new(),
             ranking: Ranking::default(),
             grouping: Grouping::default(),
             moved: BTreeSet::new(),
@@ -196,6 +200,16 @@ impl State {
         (!self.reachable).then_some((gone, told))
     }
 
+    /// The screen that help was asked on.
+    pub(super) fn asked_on(&self) -> &Screen {
+        self.trail.last().filter(|_| self.screen == Screen::Help).unwrap_or(&Screen::Fleet)
+    }
+
+    /// A key of an act as it is shown, where it has any on this screen.
+    pub(super) fn key(&self, act: Act) -> Option<String> {
+        self.bindings.keys(act, self.screen.is_tracked()).next()
+    }
+
     /// Opens a screen; the one before is where `back` leads.
     pub(super) fn open(&mut self, screen: Screen) -> Vec<Command> {
         let before = std::mem::replace(&mut self.screen, screen);
@@ -223,6 +237,7 @@ impl State {
     /// What a screen that is now open needs.
     fn entered(&mut self) -> Vec<Command> {
         self.scroll = 0;
+        self.sought.clear();
         self.page = Page { part: self.page.part, ..Page::default() };
         if let Screen::Log(..) = self.screen {
             self.log = Log::new(self.log.turn, self.newest_release());

@@ -10,6 +10,7 @@ mod burst;
 mod context;
 mod copy;
 mod fleet;
+mod help;
 mod keys;
 mod log;
 mod memory;

@@ -273,6 +273,13 @@ fn on_key(state: &mut State, key: KeyEvent) -> Vec<Command> {
             output::search(state, state.scroll, true);
             vec![]
         }
+        Mode::Filter(text) if state.screen == Screen::Help => {
+            let done = typed(text, key);
+            state.sought = done.clone().unwrap_or_else(|done| done.unwrap_or_default());
+            state.mode = done.map_or(Mode::Normal, Mode::Filter);
+            state.scroll = 0;
+            vec![]
+        }
         Mode::Filter(text) => {
             match typed(text, key) {
                 Ok(text) => {
@@ -288,7 +295,7 @@ fn on_key(state: &mut State, key: KeyEvent) -> Vec<Command> {
             state.select(place);
             vec![]
         }
-        Mode::Normal => state.bindings.act(key, is_tracked(&state.screen)).map_or(vec![], |act| on_act(state, act)),
+        Mode::Normal => state.bindings.act(key, state.screen.is_tracked()).map_or(vec![], |act| on_act(state, act)),
     }
 }
 
@@ -305,11 +312,6 @@ const OF_A_MODEL: [Act; 10] = [
     Act::Edit,
     Act::Bookmark,
 ];
-
-/// Whether keys have the meanings of tracked runs' screens.
-fn is_tracked(screen: &Screen) -> bool {
-    matches!(screen, Screen::Runs(_) | Screen::Run(..) | Screen::Compare(..))
-}
 
 /// What the open screen has a meaning of its own for.
 fn own(state: &mut State, act: Act) -> Option<Vec<Command>> {
@@ -377,6 +379,7 @@ pub(super) fn on_act(state: &mut State, act: Act) -> Vec<Command> {
         Act::Filter if matches!(state.screen, Screen::Log(..)) => {
             state.mode = Mode::Filter(String::new());
         }
+        Act::Filter if state.screen == Screen::Help => state.mode = Mode::Filter(state.sought.clone()),
         Act::Filter => state.mode = Mode::Filter(state.filter.clone()),
         Act::Order => {
             state.ranking = state.ranking.next();

@@ -169,7 +169,9 @@ fn hints(state: &State) -> Vec<Hint> {
                 one(Act::Command, "command"),
             ]);
         }
-        Screen::Help => out.extend([one(Act::Back, "back"), two(Act::Down, Act::Up, "scroll")]),
+        Screen::Help => {
+            out.extend([one(Act::Back, "back"), two(Act::Down, Act::Up, "scroll"), one(Act::Filter, "search")]);
+        }
     }
     out
 }
@@ -181,9 +183,9 @@ pub type Hints = Vec<(usize, usize, Act)>;
 pub fn laid_out(state: &State, from: usize, width: usize) -> (Vec<Span<'static>>, Hints) {
     let closed = state.forbidden().is_some();
     let shown = |h: Hint| {
-        let other = h.other.and_then(|a| state.bindings.key(a)).map_or(String::new(), |k| format!(" {k}"));
+        let other = h.other.and_then(|a| state.key(a)).map_or(String::new(), |k| format!(" {k}"));
         let what = if closed && h.act.changes() { format!("✗ {}", h.what) } else { h.what.to_owned() };
-        Some((state.bindings.key(h.act)? + &other, what, h.act))
+        Some((state.key(h.act)? + &other, what, h.act))
     };
     let size = |h: &(String, String, Act)| h.0.width() + h.1.width() + 3;
     let help = shown(one(Act::Help, "help"));

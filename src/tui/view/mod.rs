@@ -3,6 +3,7 @@
 mod chart;
 mod drift;
 mod fleet;
+mod help;
 mod hints;
 pub(super) mod log;
 mod model;
@@ -17,8 +18,7 @@ mod tracked;
 
 use super::{
     access::Access,
-    bindings::Bindings,
-    keymap::{Act, COMMANDS, candidates, changes},
+    keymap::{Act, candidates},
     state::{Drawn, Mode, Screen, State, Target},
 };
 use crate::{
@@ -36,7 +36,6 @@ use ratatui::{
     text::{Line, Span},
     widgets::Paragraph,
 };
-use unicode_width::UnicodeWidthStr;
 
 /// Draws the whole screen:
 /// ```text
@@ -78,10 +77,7 @@ pub fn draw(frame: &mut Frame, state: &State) -> Drawn {
         Screen::Revert(id) => timeline::revert(frame, body, state, id),
         Screen::Events => simple::events(frame, body, state),
         Screen::Plan => plan::draw(frame, body, state, &mut targets),
-        Screen::Help => {
-            let title = Line::from(strong(" keys"));
-            simple::lines(frame, body, state.scroll, Some(title), help(&state.bindings, state.forbidden().is_some()))
-        }
+        Screen::Help => help::draw(frame, body, state),
     };
     state.look.dress(frame.buffer_mut());
     Drawn { extent, targets }
@@ -246,6 +242,9 @@ fn footer(state: &State, width: usize) -> (Line<'static>, Hints) {
         Mode::Filter(text) if matches!(state.screen, Screen::Log(..)) => {
             vec![strong(" /"), Span::raw(visible(text)), Span::raw("▏"), dim("  enter keeps, esc clears; then n, N")]
         }
+        Mode::Filter(text) if state.screen == Screen::Help => {
+            vec![strong(" /"), Span::raw(visible(text)), Span::raw("▏"), dim("  enter keeps, esc clears")]
+        }
         Mode::Filter(text) => {
             let all = state.fleet.as_ref().map_or(0, |f| f.models.len());
             let found = format!("  {} of {all}   enter keeps, esc clears", state.shown().len());
@@ -268,44 +267,6 @@ fn footer(state: &State, width: usize) -> (Line<'static>, Hints) {
 }
 
 type Listed = (&'static str, &'static str, &'static str);
-
-/// ```text
-///   enter     open the model
-/// ```
-fn help(bindings: &Bindings, closed: bool) -> Vec<Line<'static>> {
-    const LONGEST: usize = 13;
-    let pair = |name: &str, what: &'static str, changes: bool| {
-        let name = format!("  {name}{}  ", " ".repeat(LONGEST.saturating_sub(name.width())));
-        Line::from(match changes && closed {
-            true => vec![dim(&name), dim(&format!("✗ {what}"))],
-            false => vec![strong(&name), Span::raw(what)],
-        })
-    };
-    let keys =
-        |on_runs| bindings.told(on_runs).into_iter().map(move |(keys, what, changes)| pair(&keys, what, changes));
-    let mut out: Vec<Line> = keys(false).collect();
-    out.extend([Line::raw(""), Line::from(strong(" on screens of tracked runs"))]);
-    out.extend(keys(true));
-    out.push(Line::raw(""));
-    out.push(Line::from(vec![
-        good("  ✓ healthy   "),
-        paint::accent("↻ progressing   "),
-        bad("! degraded   "),
-        warn("‖ suspended   "),
-        dim("· unknown"),
-    ]));
-    out.push(Line::from(vec![
-        Span::raw("  traffic: "),
-        paint::stable("━━━"),
-        Span::raw(" stable  "),
-        paint::new("╌╌╌"),
-        Span::raw(" the new version"),
-    ]));
-    out.push(Line::raw(""));
-    out.push(Line::from(vec![strong(" commands"), dim("  without NAME: the model that is open or selected")]));
-    out.extend(COMMANDS.iter().map(|(name, takes, what)| pair(&format!("{name} {takes}"), what, changes(name))));
-    out
-}
 
 /// A symbol for each health, so that nothing hangs on colour alone.
 pub(super) fn symbol(health: Health) -> &'static str {
