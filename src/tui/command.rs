@@ -1,7 +1,7 @@
 //! The line after `:` and `/`.
 
 use super::{
-    keymap::candidates,
+    keymap::{Act, candidates},
     log::Output,
     state::{Command, Screen, State},
     theme::Theme,
@@ -168,7 +168,7 @@ fn alone(state: &mut State, word: &str) -> Vec<Command> {
             let takes = candidates(word).any(|(name, takes, _)| *name == word && !takes.is_empty());
             state.note = match takes {
                 true => format!("`{word}` needs a model: :{word} NAME"),
-                false => format!("`{word}` is no command; ? lists them"),
+                false => format!("`{word}` is no command; {} lists them", state.called(Act::Help)),
             };
             vec![]
         }

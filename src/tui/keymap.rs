@@ -50,6 +50,33 @@ pub enum Act {
     PageBefore,
 }
 
+impl Act {
+    /// How the settings call it.
+    pub fn name(self) -> &'static str {
+        KEYS.iter().chain(RUN_KEYS).find(|e| e.act == self).map_or("", |e| e.name)
+    }
+
+    /// The command that does the same.
+    pub fn command(self) -> Option<&'static str> {
+        Some(match self {
+            Self::Log => "logs",
+            Self::Diff => "diff",
+            Self::Rollout => "rollout",
+            Self::Runs => "runs",
+            Self::TimeLine => "timeline",
+            Self::Plan => "plan",
+            Self::Help => "help",
+            Self::Quit => "quit",
+            Self::Sync => "sync",
+            Self::Promote => "promote",
+            Self::Hold => "pause",
+            Self::Abort => "abort",
+            Self::Rollback => "rollback",
+            _ => return None,
+        })
+    }
+}
+
 /// What keys do by themselves, and how the settings call it. What it is for says `help`.
 pub struct Entry {
     pub act: Act,

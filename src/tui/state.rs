@@ -210,6 +210,19 @@ impl State {
         self.bindings.keys(act, self.screen.is_tracked()).next()
     }
 
+    /// What asks for an act on this screen: its key; where it has none, the command or the name that settings give it a key by.
+    pub(super) fn called(&self, act: Act) -> String {
+        self.key(act).unwrap_or_else(|| match act.command() {
+            Some(command) => format!(":{command}"),
+            None => format!("`{}` (no key)", act.name()),
+        })
+    }
+
+    /// A text that says so in the place of `{}`.
+    pub(super) fn with_key(&self, act: Act, text: &str) -> String {
+        text.replace("{}", &self.called(act))
+    }
+
     /// Opens a screen; the one before is where `back` leads.
     pub(super) fn open(&mut self, screen: Screen) -> Vec<Command> {
         let before = std::mem::replace(&mut self.screen, screen);

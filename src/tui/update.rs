@@ -328,8 +328,9 @@ pub(super) fn on_act(state: &mut State, act: Act) -> Vec<Command> {
     let folds = act == Act::Open && state.screen == Screen::Plan;
     if subject.is_none() && OF_A_MODEL.contains(&act) && !folds {
         state.note = format!(
-            "no model is {} here; `:` and a command with a NAME does it from everywhere",
-            if state.screen == Screen::Fleet { "selected" } else { "open" }
+            "no model is {} here; {} and a command with a NAME does it from everywhere",
+            if state.screen == Screen::Fleet { "selected" } else { "open" },
+            state.called(Act::Command)
         );
         return vec![];
     }

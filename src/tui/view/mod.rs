@@ -46,7 +46,7 @@ use ratatui::{
 pub fn draw(frame: &mut Frame, state: &State) -> Drawn {
     let width = frame.area().width.into();
     let (below, hints) = match state.question() {
-        Some(question) => (confirmation(&question, answers(state), width), vec![]),
+        Some(question) => (confirmation(&question, &answers(state), width), vec![]),
         None => {
             let (line, hints) = footer(state, width);
             (vec![line], hints)
@@ -196,8 +196,12 @@ fn gone((seconds, at): (u64, Option<String>)) -> String {
 }
 
 /// Which keys answer no: where a plan is read before, its keys move in it.
-fn answers(state: &State) -> &'static str {
-    if matches!(state.screen, Screen::Revert(_)) { "j k scroll, any other key no" } else { "any other key no" }
+fn answers(state: &State) -> String {
+    let moves: Vec<String> = [Act::Down, Act::Up].into_iter().filter_map(|a| state.key(a)).collect();
+    if !matches!(state.screen, Screen::Revert(_)) || moves.is_empty() {
+        return "any other key no".to_owned();
+    }
+    format!("{} scroll, any other key no", moves.join(" "))
 }
 
 /// A question in as many rows as it needs, and the keys that answer it.
@@ -240,7 +244,9 @@ fn footer(state: &State, width: usize) -> (Line<'static>, Hints) {
             ]
         }
         Mode::Filter(text) if matches!(state.screen, Screen::Log(..)) => {
-            vec![strong(" /"), Span::raw(visible(text)), Span::raw("▏"), dim("  enter keeps, esc clears; then n, N")]
+            let keys = [Act::NextPage, Act::PageBefore].map(|a| state.called(a)).join(", ");
+            let told = format!("  enter keeps, esc clears; then {keys}");
+            vec![strong(" /"), Span::raw(visible(text)), Span::raw("▏"), dim(&told)]
         }
         Mode::Filter(text) if state.screen == Screen::Help => {
             vec![strong(" /"), Span::raw(visible(text)), Span::raw("▏"), dim("  enter keeps, esc clears")]
@@ -254,7 +260,10 @@ fn footer(state: &State, width: usize) -> (Line<'static>, Hints) {
         Mode::Normal | Mode::Confirm(_) => {
             let mut line = vec![];
             if state.screen == Screen::Fleet && !state.filter.is_empty() {
-                line.extend([strong(&format!(" /{}", visible(&state.filter))), dim(" esc clears ")]);
+                line.extend([
+                    strong(&format!(" /{}", visible(&state.filter))),
+                    dim(&state.with_key(Act::Back, " {} clears ")),
+                ]);
             }
             let used: usize = line.iter().map(Span::width).sum();
             let (spans, hints) = laid_out(state, used, width);

@@ -31,7 +31,10 @@ use super::{
 use crate::{
     api::types::*,
     model::*,
-    tui::state::{Extent, Part, Screen, State},
+    tui::{
+        keymap::Act,
+        state::{Extent, Part, Screen, State},
+    },
 };
 use ratatui::{
     Frame,
@@ -53,7 +56,7 @@ pub fn draw(frame: &mut Frame, area: Rect, state: &State) -> Extent {
         return simple::lines(frame, area, 0, None, vec![Line::from(dim("  loading"))]);
     };
     let (now, width) = (state.now(), usize::from(area.width));
-    let mut top = head(&m.summary, now, width);
+    let mut top = head(&m.summary, state, width);
     top.extend(awaited(m, now, width));
     top.push(Line::raw(""));
     let newest = state.version.as_ref().filter(|v| v.model == m.summary.name);
@@ -75,23 +78,23 @@ pub fn draw(frame: &mut Frame, area: Rect, state: &State) -> Extent {
         all_parts(frame, below, state, m)
     } else {
         let [bar, body] = Layout::vertical([Constraint::Length(1), Constraint::Min(0)]).areas(below);
-        frame.render_widget(Paragraph::new(tabs(state.page.part)), bar);
+        frame.render_widget(Paragraph::new(tabs(state)), bar);
         part(frame, body, state, m, state.page.part)
     }
 }
 
 /// The names of the parts, the chosen one marked.
-fn tabs(chosen: Part) -> Line<'static> {
+fn tabs(state: &State) -> Line<'static> {
     let mut line = vec![Span::raw(" ")];
     for part in Part::ALL {
-        line.push(if part == chosen {
+        line.push(if part == state.page.part {
             strong(&format!("▸{}", part.word()))
         } else {
             dim(&format!(" {}", part.word()))
         });
         line.push(Span::raw("  "));
     }
-    line.push(dim("tab"));
+    line.extend(state.key(Act::Part).map(|k| dim(&k)));
     Line::from(line)
 }
 
@@ -181,7 +184,8 @@ fn awaited(m: &ModelDetail, now: Now, width: usize) -> Vec<Line<'static>> {
         .collect()
 }
 
-fn head(s: &ModelSummary, now: Now, width: usize) -> Vec<Line<'static>> {
+fn head(s: &ModelSummary, state: &State, width: usize) -> Vec<Line<'static>> {
+    let now = state.now();
     let mut first = vec![
         health(s.health, &format!(" {} ", symbol(s.health))),
         strong(s.name.as_str()),
@@ -201,19 +205,19 @@ fn head(s: &ModelSummary, now: Now, width: usize) -> Vec<Line<'static>> {
     }
     let wrong = matches!(s.health, Health::Degraded | Health::Missing) || s.spec_broken;
     let tell = |l: &str| Line::from(if wrong { warn(l) } else { dim(l) });
-    let rows = ends(&s.message).into_iter().flat_map(|l| told(&l, width.saturating_sub(3), 2));
+    let rows = ends(&s.message, &state.called(Act::Log)).into_iter().flat_map(|l| told(&l, width.saturating_sub(3), 2));
     out.extend(rows.map(|l| tell(&format!("   {l}"))));
     out
 }
 
 /// The first line of a message and its last ones, where programs say what was wrong.
-fn ends(message: &str) -> Vec<String> {
+fn ends(message: &str, key: &str) -> Vec<String> {
     const LAST: usize = 7;
     let all: Vec<&str> = message.lines().collect();
     let mut out: Vec<String> = all.iter().take(1).map(|l| visible(l)).collect();
     let rest = all.len().saturating_sub(1);
     if rest > LAST {
-        out.push(format!("… {} lines, l shows all", rest - LAST));
+        out.push(format!("… {} lines, {key} shows all", rest - LAST));
     }
     out.extend(all.iter().skip(1.max(all.len().saturating_sub(LAST))).map(|l| visible(l)));
     out

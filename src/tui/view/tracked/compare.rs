@@ -246,5 +246,5 @@ fn detail(frame: &mut Frame, area: Rect, state: &State) {
         title.push(of_curve(&format!(" {} {} ", letter(*n), cut(&visible(&r.run.name), each)), *n));
     }
     title.push(dim(over));
-    pane::chart(frame, area, title, &Chart { axis, better: better(key), series: &series }, curves.is_empty());
+    pane::chart(frame, area, state, title, &Chart { axis, better: better(key), series: &series }, curves.is_empty());
 }

@@ -200,5 +200,5 @@ fn detail(frame: &mut Frame, area: Rect, state: &State, r: &WholeRun) {
     let series: Vec<Series> =
         curve.into_iter().map(|c| Series { number: 0, points: c.over(axis, r.run.started) }).collect();
     let title = pane::of_metric(key, curve, state.tracked.axis);
-    pane::chart(frame, area, title, &Chart { axis, better: better(key), series: &series }, curve.is_none());
+    pane::chart(frame, area, state, title, &Chart { axis, better: better(key), series: &series }, curve.is_none());
 }
