@@ -292,7 +292,7 @@ pub(super) async fn promote(
     }
     blocking(move || {
         let environment = asked.environment.as_ref();
-        let message = api.reconciler.let_through(&name, environment, asked.reason.trim(), &caller)?;
+        let message = api.reconciler.let_through(&name, environment, asked.version, asked.reason.trim(), &caller)?;
         Ok(Json(Done { message, revision: None }))
     })
     .await

@@ -399,6 +399,8 @@ pub struct ApproveBody {
 pub struct PromoteBody {
     /// Needed when releases wait in several environments.
     pub environment: Option<Name>,
+    /// The version that is meant: when another one waits by now, nothing is let through.
+    pub version: Option<VersionNumber>,
     /// Why it does not wait for soak, approval or the end of a freeze; recorded.
     pub reason: String,
 }

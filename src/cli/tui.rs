@@ -3,6 +3,7 @@
 use super::{
     fail::{Failure, Outcome},
     global::Global,
+    promotion,
 };
 use crate::{
     api::client::{Client, Endpoint},
@@ -54,7 +55,15 @@ pub fn open(global: &Global, args: &Args, remembered: Option<PathBuf>) -> Outcom
     if let Some(place) = places.first() {
         runtime.block_on(place.client.get::<crate::api::types::Fleet>("/api/v1/fleet"))?;
     }
-    let setup = Setup { config, access, reports: reports(global), themed: args.theme.is_some(), note, places };
+    let setup = Setup {
+        config,
+        access,
+        author: promotion::author(None).ok(),
+        reports: reports(global),
+        themed: args.theme.is_some(),
+        note,
+        places,
+    };
     let done = runtime.block_on(crate::tui::run(setup, &mut memory));
     runtime.shutdown_background();
     if let Some(path) = remembered {

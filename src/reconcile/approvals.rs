@@ -164,11 +164,12 @@ impl Reconciler {
         found.ok_or_else(|| SteerError::NotFound(format!("{model} has no version {number}")))
     }
 
-    /// Lets the release that an environment waits with through, whatever it lacks but health.
+    /// Lets the release that an environment waits with through, whatever it lacks but health; where a version is named, that one alone.
     pub fn let_through(
         &self,
         model: &Name,
         environment: Option<&Name>,
+        version: Option<VersionNumber>,
         reason: &str,
         by: &str,
     ) -> Result<String, SteerError> {
@@ -189,6 +190,9 @@ impl Reconciler {
         };
         if !held.is_empty() {
             return conflict(format!("{model} waits in several environments: say which with --env"));
+        }
+        if let Some(meant) = version.filter(|v| *v != release.version) {
+            return conflict(format!("{environment}: {} waits now, not {meant}; look again", release.version));
         }
         let what = what.join(", ");
         let said = format!("{environment}: {} let through without {what} by {by}: {reason}", release.version);

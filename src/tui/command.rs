@@ -3,6 +3,7 @@
 use super::{
     keymap::{Act, candidates},
     log::Output,
+    promotion::{self, Way},
     state::{Command, Screen, State},
     theme::Theme,
 };
@@ -114,6 +115,8 @@ pub(super) fn run_line(state: &mut State, line: &str) -> Vec<Command> {
         "diff" => state.open(Screen::Diff(model)),
         "suspend" | "resume" | "refresh" | "rollback" => state.ask(post(word.to_owned())),
         "promote" | "pause" | "abort" | "retry" => state.ask(post(format!("rollout/{word}"))),
+        "approve" => promotion::wished(state, model, Way::Approve),
+        "override" => promotion::wished(state, model, Way::Override),
         "continue" => state.ask(post("rollout/resume".to_owned())),
         _ => alone(state, word),
     }

@@ -48,6 +48,7 @@ fn kind(message: &Message) -> &'static str {
         Message::Events(_) => "events",
         Message::Plan(_) => "plan",
         Message::Diff(_) => "diff",
+        Message::Waits(..) => "waits",
         Message::Log { .. } => "log",
         Message::Tracked(_) => "tracked",
         Message::Happened(_) => "event",

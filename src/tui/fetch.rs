@@ -53,10 +53,12 @@ impl Hands {
                     before.abort();
                 }
             }
-            Command::Sync | Command::Post { .. } | Command::Revert { .. } => {
+            Command::Sync | Command::Post { .. } | Command::Revert { .. } | Command::Let(_) => {
+                // Who may not approve this may do the rest.
+                let personal = matches!(command, Command::Let(_));
                 tokio::spawn(async move {
                     match answer(&client, command).await {
-                        Err(ClientError::Denied(why)) => drop(send.send(Message::Denied(why))),
+                        Err(ClientError::Denied(why)) if !personal => drop(send.send(Message::Denied(why))),
                         answer => tell(&send, answer),
                     }
                 });
@@ -145,6 +147,13 @@ async fn answer(client: &Client, command: Command) -> Result<Message, ClientErro
         Command::Revert { commit, on } => {
             let body = RevertBody { commit: commit.to_string(), dry_run: false, on: Some(on) };
             Message::Said(client.post::<Reverted>("/api/v1/revert", &body).await?.message)
+        }
+        Command::FetchWaits(m, way) => {
+            Message::Waits(way, Box::new(client.get(&format!("/api/v1/models/{m}/plan")).await?))
+        }
+        Command::Let(letting) => {
+            let (path, body) = letting.call();
+            Message::Said(client.post::<Done>(&path, &body).await?.message)
         }
         Command::FetchPlan => Message::Plan(Box::new(client.get("/api/v1/plan").await?)),
         Command::FetchDiff(m) => Message::Diff(Box::new(Difference {

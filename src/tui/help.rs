@@ -153,6 +153,8 @@ const OF_A_MODEL: &[Use] = &[
     (&[Act::Rollout], "its rollout: shares over the steps, analyses, curves"),
     (&[Act::Runs], "its tracked runs"),
     (&[Act::Promote, Act::Hold, Act::Abort], "its rollout: promote, hold or go on, abort"),
+    (&[Act::Approve], "approve the version that waits, by a commit"),
+    (&[Act::Override], "let it through before its time, with a reason"),
     (&[Act::Rollback], "push a revert of its newest change"),
     (&[Act::Edit], "its spec in $EDITOR"),
     (&[Act::Bookmark], "mark it, or take its mark off; :bookmarks shows those"),

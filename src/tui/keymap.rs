@@ -33,6 +33,8 @@ pub enum Act {
     Hold,
     Abort,
     Rollback,
+    Approve,
+    Override,
     Copy,
     CopyCommit,
     Edit,
@@ -72,6 +74,8 @@ impl Act {
             Self::Hold => "pause",
             Self::Abort => "abort",
             Self::Rollback => "rollback",
+            Self::Approve => "approve",
+            Self::Override => "override",
             _ => return None,
         })
     }
@@ -124,6 +128,8 @@ pub const KEYS: &[Entry] = &[
     entry(Act::Hold, "hold", &["H"]),
     entry(Act::Abort, "abort", &["A"]),
     entry(Act::Rollback, "rollback", &["R"]),
+    entry(Act::Approve, "approve", &["a"]),
+    entry(Act::Override, "override", &["O"]),
     entry(Act::Copy, "copy", &["y"]),
     entry(Act::CopyCommit, "copy_commit", &["Y"]),
     entry(Act::Edit, "edit", &["e"]),
@@ -175,6 +181,8 @@ pub const COMMANDS: &[(&str, &str, &str)] = &[
     ("pause", "NAME", "hold its rollout"),
     ("continue", "NAME", "go on with its rollout"),
     ("abort", "NAME", "all traffic back"),
+    ("approve", "NAME", "approve the version that waits, by a commit"),
+    ("override", "NAME", "let it through before its time, with a reason"),
     ("retry", "NAME", "try what was rejected again"),
     ("rollback", "NAME", "push a commit that undoes the newest change"),
     ("context", "CONTEXT", "another daemon, of those in tui.toml"),
@@ -187,7 +195,18 @@ pub const COMMANDS: &[(&str, &str, &str)] = &[
 pub fn changes(command: &str) -> bool {
     matches!(
         command,
-        "sync" | "refresh" | "suspend" | "resume" | "promote" | "pause" | "continue" | "abort" | "retry" | "rollback"
+        "approve"
+            | "override"
+            | "sync"
+            | "refresh"
+            | "suspend"
+            | "resume"
+            | "promote"
+            | "pause"
+            | "continue"
+            | "abort"
+            | "retry"
+            | "rollback"
     )
 }
 

@@ -5,6 +5,7 @@ use super::{
     keymap::Act,
     log::{Flowed, Follow, Output},
     outside::Outside,
+    promotion::{Letting, Way},
     timeline::Lately,
     tracked::{Told, Want, Wish},
 };
@@ -55,6 +56,8 @@ pub enum Mode {
     Command(Line),
     /// After `/`.
     Filter(String),
+    /// Why a release is let through, as it is typed.
+    Reason(Letting, String),
     /// A question that `y` confirms.
     Confirm(Command),
 }
@@ -75,6 +78,8 @@ pub enum Command {
     FetchCommit(ObjectId),
     FetchRevert(ObjectId),
     FetchPlan,
+    /// What a model waits for, to say the word that it does.
+    FetchWaits(Name, Way),
     FetchExperiments,
     /// A page of tracked runs.
     FetchRuns(Wish),
@@ -101,6 +106,8 @@ pub enum Command {
         model: Name,
         verb: String,
     },
+    /// The word that a release waits for.
+    Let(Letting),
     /// Undoes a commit, as was decided on another.
     Revert {
         commit: ObjectId,
@@ -125,6 +132,8 @@ pub enum Message {
     Events(Vec<Event>),
     Plan(Box<FleetPlan>),
     Diff(Box<Difference>),
+    /// What a model waits for, and the word that is to be said.
+    Waits(Way, Box<ModelPlan>),
     /// Of the output that is followed, if it is still this turn that is.
     Log {
         turn: u64,

@@ -57,6 +57,8 @@ pub struct Place {
 pub struct Setup {
     pub config: Config,
     pub access: Access,
+    /// Name and address of the person, as git knows them: approvals are in that name.
+    pub author: Option<(String, String)>,
     pub reports: Reports,
     /// Whether its theme was asked for now.
     pub themed: bool,
@@ -76,11 +78,12 @@ enum Next {
 /// Opens the UI on this terminal until the person leaves or a signal asks for the end, with each daemon as it was left. The
 /// terminal is then as it was, also after an error or a panic.
 pub async fn run(setup: Setup, memory: &mut Memory) -> io::Result<End> {
-    let Setup { config, access, reports, themed, note, places } = setup;
+    let Setup { config, access, author, reports, themed, note, places } = setup;
     let mut state = State::new();
     state.look = Look::new(config.theme, depth());
     state.bindings = config.bindings;
     state.access = access.clone();
+    state.author = author;
     state.zone = TimeZone::system();
     state.contexts = places.iter().filter_map(|p| p.name.clone()).collect();
     // Before the terminal is taken: a signal that comes first ends the process as ever.

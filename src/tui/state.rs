@@ -71,6 +71,8 @@ pub struct State {
     /// Of `seconds`, how many had passed when the daemon went away.
     pub(super) lost: u64,
     pub access: Access,
+    /// Name and address of the person, as git knows them.
+    pub(super) author: Option<(String, String)>,
     /// Where the person is, for times of day.
     pub zone: TimeZone,
     /// Seconds since the fleet was fetched, for ages.
@@ -131,6 +133,7 @@ impl State {
             reachable: true,
             lost: 0,
             access: Access::default(),
+            author: None,
             zone: TimeZone::UTC,
             seconds: 0,
             look: Look::default(),
@@ -144,8 +147,8 @@ impl State {
 
     /// Before anything was fetched from another daemon: what is the person's stays.
     pub(super) fn elsewhere(self, access: Access) -> Self {
-        let Self { look, theme, bindings, zone, contexts, .. } = self;
-        Self { look, theme, bindings, zone, contexts, access, ..Self::new() }
+        let Self { look, theme, bindings, zone, contexts, author, .. } = self;
+        Self { look, theme, bindings, zone, contexts, author, access, ..Self::new() }
     }
 
     /// The model that keys and commands are about: the one that is open, or the one that is seen to be selected.

@@ -18,6 +18,7 @@ mod model;
 mod mouse;
 mod outside;
 mod plan;
+mod promotion;
 mod rollout;
 mod steer;
 mod theme;

@@ -9,6 +9,7 @@ use super::{
     mouse::on_mouse,
     outline::Outline,
     output, outside,
+    promotion::{self, Way},
     state::{Command, Message, Mode, Part, Screen, State, held},
     timeline, tracked,
 };
@@ -56,6 +57,7 @@ fn on_message(state: &mut State, message: Message) -> Vec<Command> {
         Message::Plan(plan) => state.plan = Some(*plan),
         Message::Diff(diff) if matches!(&state.screen, Screen::Diff(m) if *m != diff.model) => {}
         Message::Diff(diff) => state.diff = Some(*diff),
+        Message::Waits(way, plan) => return promotion::take(state, way, &plan),
         Message::Log { turn, flowed } if turn == state.log.turn => return on_output(state, flowed),
         Message::Log { .. } => {}
         Message::Tracked(told) => return tracked::take(state, told),
@@ -257,6 +259,16 @@ fn on_key(state: &mut State, key: KeyEvent) -> Vec<Command> {
                 done.map_or(vec![], |line| run_line(state, &line))
             }
         },
+        Mode::Reason(letting, text) => match typed(text, key) {
+            Ok(text) => {
+                state.mode = Mode::Reason(letting, text);
+                vec![]
+            }
+            Err(done) => {
+                state.mode = Mode::Normal;
+                done.map_or(vec![], |reason| promotion::reasoned(state, letting, &reason))
+            }
+        },
         Mode::Filter(text) if matches!(state.screen, Screen::Runs(_)) => {
             let done = typed(text, key);
             state.mode = done.as_ref().map_or(Mode::Normal, |text| Mode::Filter(text.clone()));
@@ -300,7 +312,7 @@ fn on_key(state: &mut State, key: KeyEvent) -> Vec<Command> {
 }
 
 /// What is about one model.
-const OF_A_MODEL: [Act; 10] = [
+const OF_A_MODEL: [Act; 12] = [
     Act::Open,
     Act::Rollout,
     Act::Log,
@@ -309,6 +321,8 @@ const OF_A_MODEL: [Act; 10] = [
     Act::Hold,
     Act::Abort,
     Act::Rollback,
+    Act::Approve,
+    Act::Override,
     Act::Edit,
     Act::Bookmark,
 ];
@@ -400,6 +414,8 @@ pub(super) fn on_act(state: &mut State, act: Act) -> Vec<Command> {
         }
         Act::Abort => return post("rollout/abort").map_or(vec![], |c| state.ask(c)),
         Act::Rollback => return post("rollback").map_or(vec![], |c| state.ask(c)),
+        Act::Approve => return subject.map_or(vec![], |m| promotion::wished(state, m, Way::Approve)),
+        Act::Override => return subject.map_or(vec![], |m| promotion::wished(state, m, Way::Override)),
         Act::Part if matches!(state.screen, Screen::Model(_)) => {
             (state.page.part, state.scroll) = (state.page.part.next(), 0);
         }

@@ -39,15 +39,20 @@ pub fn attributes(t: &Termios) -> impl PartialEq + std::fmt::Debug + use<> {
 
 impl Screen {
     pub fn open(w: &World) -> Self {
+        Self::open_with(w, &[], &[])
+    }
+    /// With more flags, and variables of the person's own.
+    pub fn open_with(w: &World, flags: &[&str], variables: &[(&str, &str)]) -> Self {
         let size = Winsize { ws_row: 24, ws_col: 80, ws_xpixel: 0, ws_ypixel: 0 };
         let pty = openpty(Some(&size), None).unwrap();
         let before = tcgetattr(&pty.slave).unwrap();
         let end = || Stdio::from(pty.slave.try_clone().unwrap());
         let mut command = Command::new(env!("CARGO_BIN_EXE_trimtab"));
-        command.args(["tui", "--state"]).arg(w.state()).stdin(end()).stdout(end()).stderr(end());
+        command.args(["tui", "--state"]).arg(w.state()).args(flags).stdin(end()).stdout(end()).stderr(end());
         command.env("TERM", "xterm-256color").env("PAGER", PAGER);
         // What whoever runs the tests settled for themselves is theirs.
         command.env("XDG_CONFIG_HOME", w.path("config")).env("XDG_STATE_HOME", w.path("remembered"));
+        command.envs(variables.iter().copied());
         let child = command.spawn().unwrap();
         drop(command);
         Self {

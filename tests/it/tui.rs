@@ -1,7 +1,8 @@
 //! The terminal UI of the real binary in a real pseudo terminal.
 
 use crate::{
-    support::{SERVE, SERVED, TRAIN, World, model},
+    promotion::{GROUPS, chain, staged, version, waits_on},
+    support::{SERVE, SERVED, TRAIN, World, model, until},
     terminal::{Screen, attributes},
 };
 use nix::{
@@ -269,6 +270,40 @@ fn a_commit_is_undone_from_the_time_line_after_its_plan_was_shown() {
     w.wait_for("fraud", "version=v1");
     assert!(w.head().unwrap().message().unwrap().starts_with("Revert \"fraud: change\""));
     screen.shows(&["reverted"]);
+    screen.press("\x03");
+    assert_eq!(screen.end(), Some(0));
+}
+
+#[test]
+fn a_version_is_approved_and_the_next_one_let_through_by_keys() {
+    let approved = "approve = [\"@risk-team\"]";
+    let w = staged(approved, GROUPS);
+    until("it waits", || waits_on(&w, "approval"));
+    let lin = [("GIT_AUTHOR_NAME", "Lin"), ("GIT_AUTHOR_EMAIL", "lin@example.com")];
+    let mut screen = Screen::open_with(&w, &[], &lin);
+    screen.shows(&["fraud"]);
+    screen.press("a");
+    screen.shows(&["approve v1 for production in the name of Lin <lin@example.com>", "@risk-team"]);
+    screen.press("y");
+    w.wait_for("fraud", "version=v1");
+    let head = w.head().unwrap();
+    assert_eq!(
+        (head.author().email(), head.message().unwrap().lines().next()),
+        (Ok("lin@example.com"), Some("Approve fraud v1 for production"))
+    );
+
+    w.commit_model("fraud", &model("fraud", &w.path("count"), ", seed = 2", &chain(approved)));
+    until("v2 waits", || waits_on(&w, "approval") && version(&w, "staging") == Some(2));
+    screen.press("O");
+    screen.shows(&["why v2 goes to production without approval: "]);
+    screen.press("agreed by phone\r");
+    screen.shows(&["let v2 through to production without approval", "\"agreed by phone\"", "y yes"]);
+    screen.press("y");
+    w.wait_for("fraud", "version=v2");
+    let told = w.json(&["events"]).to_string();
+    assert!(told.contains("v2 let through without approval by ") && told.contains(": agreed by phone"), "{told}");
+    screen.press("a");
+    screen.shows(&["fraud waits for no approval"]);
     screen.press("\x03");
     assert_eq!(screen.end(), Some(0));
 }

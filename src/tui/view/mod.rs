@@ -19,6 +19,7 @@ mod tracked;
 use super::{
     access::Access,
     keymap::{Act, candidates},
+    promotion::Letting,
     state::{Drawn, Mode, Screen, State, Target},
 };
 use crate::{
@@ -234,6 +235,11 @@ fn footer(state: &State, width: usize) -> (Line<'static>, Hints) {
                 many => line.push(dim(&format!("  {}", many.iter().map(|c| c.0).collect::<Vec<_>>().join(" · ")))),
             }
             line
+        }
+        Mode::Reason(letting, text) => {
+            let Letting { version, environment, lacks, .. } = letting;
+            let why = format!(" why {version} goes to {environment} without {lacks}: ");
+            vec![strong(&visible(&why)), Span::raw(visible(text)), Span::raw("▏")]
         }
         Mode::Filter(text) if matches!(state.screen, Screen::Runs(_)) => {
             vec![
