@@ -1,6 +1,7 @@
 //! What happens, what is asked for, and what is drawn: the words between the loop, the state and the views. Pure.
 
 use super::{
+    borders::Border,
     command::Line,
     keymap::Act,
     log::{Flowed, Follow, Output},
@@ -223,6 +224,8 @@ pub enum Target {
     Row(usize),
     /// A hint of what can be done.
     Hint(Act),
+    /// The border between the two panes of an area.
+    Border(Border, Rect),
 }
 
 /// What was drawn.

@@ -5,6 +5,7 @@
 
 mod access;
 mod bindings;
+mod borders;
 mod command;
 mod config;
 mod copy;

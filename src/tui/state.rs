@@ -3,6 +3,7 @@
 use super::{
     access::Access,
     bindings::Bindings,
+    borders::{Border, Shares},
     grouping::Grouping,
     keymap::Act,
     log::{Flow, Log, LogView, Output},
@@ -64,6 +65,9 @@ pub struct State {
     pub extent: Extent,
     /// What a click means, by where it is.
     pub(super) targets: Vec<(Rect, Target)>,
+    /// Where borders were dragged to, and the one that is held, of this area.
+    pub(super) borders: Shares,
+    pub(super) dragged: Option<(Border, Rect)>,
     pub note: String,
     /// The note as it stood at the last tick, and for how many.
     pub(super) noted: (String, u8),
@@ -128,6 +132,8 @@ impl State {
             scroll: 0,
             extent: Extent::default(),
             targets: vec![],
+            borders: Shares::new(),
+            dragged: None,
             note: String::new(),
             noted: (String::new(), 0),
             reachable: true,

@@ -8,6 +8,7 @@ mod hints;
 pub(super) mod log;
 mod model;
 mod paint;
+mod panes;
 mod plan;
 mod rollout;
 mod scale;
@@ -65,14 +66,14 @@ pub fn draw(frame: &mut Frame, state: &State) -> Drawn {
     let mut targets: Targets = hints.into_iter().map(place).collect();
     let extent = match &state.screen {
         Screen::Fleet => fleet::draw(frame, body, state, &mut targets),
-        Screen::Model(_) => model::draw(frame, body, state),
+        Screen::Model(_) => model::draw(frame, body, state, &mut targets),
         Screen::Rollout(name) => rollout::draw(frame, body, state, name),
         Screen::Log(name, output) => log::draw(frame, body, state, name, output),
         Screen::Diff(name) => drift::draw(frame, body, state, name),
         Screen::Experiments => tracked::experiments(frame, body, state, &mut targets),
         Screen::Runs(_) => tracked::list(frame, body, state, &mut targets),
-        Screen::Run(experiment, _) => tracked::run(frame, body, state, experiment),
-        Screen::Compare(experiment, _) => tracked::compare(frame, body, state, experiment),
+        Screen::Run(experiment, _) => tracked::run(frame, body, state, experiment, &mut targets),
+        Screen::Compare(experiment, _) => tracked::compare(frame, body, state, experiment, &mut targets),
         Screen::TimeLine => timeline::draw(frame, body, state, &mut targets),
         Screen::Commit(id) => timeline::commit(frame, body, state, id),
         Screen::Revert(id) => timeline::revert(frame, body, state, id),

@@ -24,14 +24,17 @@ mod lineage;
 mod versions;
 
 use super::{
+    Targets,
     fleet::stage,
     paint::{age, clip, dim, good, health, strong, told, visible, warn},
+    panes::parted,
     rollout, simple, symbol,
 };
 use crate::{
     api::types::*,
     model::*,
     tui::{
+        borders::Border,
         keymap::Act,
         state::{Extent, Part, Screen, State},
     },
@@ -51,7 +54,7 @@ const TALL: u16 = 32;
 const BOXED: u16 = 28;
 
 /// Draws the page.
-pub fn draw(frame: &mut Frame, area: Rect, state: &State) -> Extent {
+pub fn draw(frame: &mut Frame, area: Rect, state: &State, targets: &mut Targets) -> Extent {
     let Some(m) = state.model.as_ref().filter(|m| state.screen == Screen::Model(m.summary.name.clone())) else {
         return simple::lines(frame, area, 0, None, vec![Line::from(dim("  loading"))]);
     };
@@ -75,7 +78,7 @@ pub fn draw(frame: &mut Frame, area: Rect, state: &State) -> Extent {
     let top: Vec<Line> = top.into_iter().map(|l| clip(l, width)).collect();
     frame.render_widget(Paragraph::new(top), above);
     if area.width >= WIDE && below.height >= TALL.saturating_sub(16) && area.height >= TALL {
-        all_parts(frame, below, state, m)
+        all_parts(frame, below, state, m, targets)
     } else {
         let [bar, body] = Layout::vertical([Constraint::Length(1), Constraint::Min(0)]).areas(below);
         frame.render_widget(Paragraph::new(tabs(state)), bar);
@@ -99,9 +102,8 @@ fn tabs(state: &State) -> Line<'static> {
 }
 
 /// All parts beside and above each other; `j` and `k` move in the one that is chosen.
-fn all_parts(frame: &mut Frame, area: Rect, state: &State, m: &ModelDetail) -> Extent {
-    let [left, right] =
-        Layout::horizontal([Constraint::Percentage(52), Constraint::Percentage(48)]).spacing(1).areas(area);
+fn all_parts(frame: &mut Frame, area: Rect, state: &State, m: &ModelDetail, targets: &mut Targets) -> Extent {
+    let (left, right) = parted(frame, area, state, Border::Model, area.width * 13 / 25, targets);
     let rows = u16::try_from(m.versions.len() + 2).unwrap_or(u16::MAX).clamp(3, area.height / 2);
     let [versions, lineage] = Layout::vertical([Constraint::Length(rows), Constraint::Min(0)]).areas(left);
     let conditions = u16::try_from(conditions(m, right.width.into()).len() + 2).unwrap_or(u16::MAX).min(8);
