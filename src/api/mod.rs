@@ -9,6 +9,7 @@ mod listen;
 mod metrics;
 mod mlflow;
 mod openapi;
+mod overview;
 mod routes;
 mod server;
 mod streams;

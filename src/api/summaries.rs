@@ -73,6 +73,14 @@ fn mirror_error(r: &Reconciler) -> Option<String> {
     noted.filter(|t| loaded.state().settings.registry.mlflow.as_ref() == Some(&t.url)).map(|t| t.sentence())
 }
 
+/// How many models are how.
+pub fn counts(r: &Reconciler) -> Counts {
+    let facts = Facts { r, recent: r.ports().target.recent() };
+    let mut counts = Counts::default();
+    r.each(|observed, plan| facts.count(observed, plan, &mut counts));
+    counts
+}
+
 /// One line.
 pub fn summary(r: &Reconciler, view: &ModelView) -> ModelSummary {
     Facts { r, recent: r.ports().target.recent() }.summary(&view.observed, view.plan.as_ref())

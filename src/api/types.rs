@@ -1,5 +1,6 @@
 //! Wire types. Times are wall-clock milliseconds unless a name says otherwise.
 
+pub use super::overview::FleetOverview;
 use crate::model::*;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

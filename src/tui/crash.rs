@@ -52,6 +52,7 @@ fn kind(message: &Message) -> &'static str {
         Message::Log { .. } => "log",
         Message::Tracked(_) => "tracked",
         Message::Happened(_) => "event",
+        Message::Context(..) => "context",
         Message::Said(_) => "said",
         Message::Denied(_) => "denied",
         Message::Reachable(_) => "reachable",

@@ -1,6 +1,7 @@
 //! Does what `update` asks for; answers come back as messages.
 
 use super::{
+    contexts,
     log::{Flowed, Follow, Output},
     state::{Command, Difference, Message},
     timeline::{LISTED, Lately},
@@ -29,6 +30,8 @@ pub(super) type Sender = mpsc::UnboundedSender<Message>;
 /// A send fails only when the UI is gone.
 pub(super) struct Hands {
     client: Client,
+    /// Of all daemons that can be gone to.
+    all: Vec<Client>,
     send: Sender,
     /// What is fetched again and again: the newest wish of each kind.
     fetches: HashMap<Discriminant<Command>, watch::Sender<Command>>,
@@ -37,7 +40,13 @@ pub(super) struct Hands {
 
 impl Hands {
     pub fn new(client: Client, send: Sender) -> Self {
-        Self { client, send, fetches: HashMap::new(), log: None }
+        Self { client, all: vec![], send, fetches: HashMap::new(), log: None }
+    }
+
+    /// The same, of a daemon beside others.
+    pub fn among(mut self, all: Vec<Client>) -> Self {
+        self.all = all;
+        self
     }
 
     pub fn carry_out(&mut self, command: Command) {
@@ -46,6 +55,7 @@ impl Hands {
             Command::Save { file, text } => {
                 tokio::task::spawn_blocking(move || drop(send.send(Message::Said(saved(&file, &text)))));
             }
+            Command::FetchContexts => contexts::ask(&self.all, &send),
             Command::Quit | Command::Ring | Command::Copy(_) | Command::Outside(_) | Command::Switch(_) => {}
             Command::Follow(follow) => {
                 let task = tokio::spawn(async move { followed(&client, &send, follow).await });
@@ -173,7 +183,8 @@ async fn answer(client: &Client, command: Command) -> Result<Message, ClientErro
             Message::Said(client.post::<Done>(&format!("/api/v1/models/{model}/{verb}"), &body).await?.message)
         }
         // They have answers of their own.
-        Command::Follow(_)
+        Command::FetchContexts
+        | Command::Follow(_)
         | Command::Save { .. }
         | Command::Quit
         | Command::Ring

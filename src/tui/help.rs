@@ -74,6 +74,7 @@ fn of(screen: &Screen) -> (&'static str, &'static [Use], bool) {
         Screen::Revert(_) => ("a revert", REVERT, false),
         Screen::Events => ("events", &[], false),
         Screen::Plan => ("the plan", PLAN, true),
+        Screen::Contexts => ("contexts", CONTEXTS, false),
         Screen::Help => ("help", HELP, false),
     }
 }
@@ -145,6 +146,8 @@ const REVERT: &[Use] = &[(&[Act::Rollback], "ask again whether to push it")];
 
 const PLAN: &[Use] = &[(&[Act::Open], "fold it, or open it"), CHOOSE, (&[Act::Group], "fold all, or open all")];
 
+const CONTEXTS: &[Use] = &[(&[Act::Open], "go to it"), CHOOSE];
+
 const HELP: &[Use] = &[(&[Act::Filter], "search in it")];
 
 const OF_A_MODEL: &[Use] = &[
@@ -170,6 +173,7 @@ const EVERYWHERE: &[Use] = &[
     (&[Act::Plan], "plan of the whole fleet"),
     (&[Act::TimeLine], "time line: commits, and what came of each"),
     (&[Act::Runs], "all experiments"),
+    (&[Act::Contexts], "all daemons beside each other"),
     (&[Act::Sync], "fetch and reconcile now"),
     (&[Act::Copy, Act::CopyCommit], "copy the name or id that is meant; its newest commit"),
     (&[Act::Command], "a command, which tab completes"),
@@ -206,6 +210,7 @@ mod tests {
             Screen::Revert(id),
             Screen::Events,
             Screen::Plan,
+            Screen::Contexts,
             Screen::Help,
         ]
     }

@@ -107,7 +107,7 @@ fn line(screen: &Screen) -> String {
         Screen::TimeLine | Screen::Commit(_) | Screen::Revert(_) => "timeline".into(),
         Screen::Events => "events".into(),
         Screen::Plan => "plan".into(),
-        Screen::Fleet | Screen::Help => "fleet".into(),
+        Screen::Fleet | Screen::Contexts | Screen::Help => "fleet".into(),
     }
 }
 

@@ -39,6 +39,8 @@ pub enum Screen {
     Revert(ObjectId),
     Events,
     Plan,
+    /// All daemons beside each other.
+    Contexts,
     Help,
 }
 
@@ -101,8 +103,10 @@ pub enum Command {
     Copy(String),
     /// A program of the person's, which has the terminal meanwhile.
     Outside(Outside),
-    /// Another daemon, by its name.
-    Switch(String),
+    /// How all daemons stand.
+    FetchContexts,
+    /// Another daemon, by its place among them.
+    Switch(usize),
     Post {
         model: Name,
         verb: String,
@@ -144,6 +148,8 @@ pub enum Message {
     Lately(Lately),
     /// An event of the daemon; `None`: look at everything again.
     Happened(Option<Event>),
+    /// How the daemon at this place stands, or why that is not known.
+    Context(usize, Result<Box<FleetOverview>, String>),
     Said(String),
     /// The daemon refused to change anything for this person.
     Denied(String),

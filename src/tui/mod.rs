@@ -8,6 +8,7 @@ mod bindings;
 mod borders;
 mod command;
 mod config;
+mod contexts;
 mod copy;
 mod crash;
 mod escapes;

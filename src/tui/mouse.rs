@@ -68,6 +68,7 @@ fn place(state: &State) -> Option<usize> {
         Screen::Experiments => Some(state.tracked.experiments.place()),
         Screen::TimeLine => Some(state.timeline.place()),
         Screen::Plan => Some(state.outline.chosen),
+        Screen::Contexts => Some(state.contexts.place()),
         _ => None,
     }
 }
@@ -80,6 +81,7 @@ fn select(state: &mut State, row: usize) {
         Screen::Experiments => state.tracked.experiments.moved(by(state.tracked.experiments.place())),
         Screen::TimeLine => state.timeline.moved(by(state.timeline.place())),
         Screen::Plan => state.outline.chosen = row,
+        Screen::Contexts => state.contexts.moved(by(state.contexts.place())),
         _ => {}
     }
 }

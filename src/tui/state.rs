@@ -4,6 +4,7 @@ use super::{
     access::Access,
     bindings::Bindings,
     borders::{Border, Shares},
+    contexts::Contexts,
     grouping::Grouping,
     keymap::Act,
     log::{Flow, Log, LogView, Output},
@@ -82,9 +83,8 @@ pub struct State {
     /// Seconds since the fleet was fetched, for ages.
     pub seconds: u64,
     pub look: Look,
-    /// What the person calls this daemon, and those that they named.
-    pub(super) context: Option<String>,
-    pub(super) contexts: Vec<String>,
+    /// This daemon, and the others that the person named.
+    pub(super) contexts: Contexts,
     /// Chosen while it runs.
     pub(super) theme: Option<Theme>,
     /// Models that the person wants to find again.
@@ -143,8 +143,7 @@ impl State {
             zone: TimeZone::UTC,
             seconds: 0,
             look: Look::default(),
-            context: None,
-            contexts: vec![],
+            contexts: Contexts::default(),
             theme: None,
             marked: BTreeSet::new(),
             bindings: Bindings::default(),
@@ -170,7 +169,7 @@ impl State {
             }
             Screen::Plan => self.plan.as_ref().and_then(|p| self.outline.subject(p)),
             Screen::TimeLine | Screen::Commit(_) | Screen::Revert(_) => None,
-            Screen::Experiments | Screen::Events | Screen::Help => None,
+            Screen::Experiments | Screen::Events | Screen::Contexts | Screen::Help => None,
         }
     }
 
@@ -264,6 +263,9 @@ impl State {
         if let Screen::Log(..) = self.screen {
             self.log = Log::new(self.log.turn, self.newest_release());
         }
+        if self.screen == Screen::Contexts {
+            self.contexts.entered();
+        }
         self.tracked.entered(&self.screen);
         self.needed()
     }
@@ -284,6 +286,7 @@ impl State {
             Screen::TimeLine | Screen::Commit(_) | Screen::Revert(_) => timeline::needed(self),
             Screen::Events => vec![Command::FetchEvents],
             Screen::Plan => vec![Command::FetchPlan],
+            Screen::Contexts => vec![Command::FetchContexts],
         }
     }
 

@@ -3,6 +3,7 @@
 use super::{
     access::Access,
     command::{Line, run_line, typed},
+    contexts,
     copy::copied,
     keymap::Act,
     log::{Flowed, Output},
@@ -63,6 +64,7 @@ fn on_message(state: &mut State, message: Message) -> Vec<Command> {
         Message::Tracked(told) => return tracked::take(state, told),
         Message::Lately(told) => return timeline::take(state, told),
         Message::Happened(event) => return on_event(state, event),
+        Message::Context(at, told) => state.contexts.take(at, told),
         Message::Said(text) => state.note = text,
         Message::Denied(why) => {
             state.access = Access::Denied(why.clone());
@@ -87,7 +89,11 @@ fn on_message(state: &mut State, message: Message) -> Vec<Command> {
             forget_note(state);
             // A daemon that is gone says when it is back.
             let has_models = state.has_models();
-            return if state.reachable { state.tracked.on_tick(&state.screen, has_models) } else { vec![] };
+            let mut commands = state.contexts.on_tick(&state.screen);
+            if state.reachable {
+                commands.extend(state.tracked.on_tick(&state.screen, has_models));
+            }
+            return commands;
         }
         Message::Beat if state.reachable => return state.tracked.on_beat(&state.screen),
         Message::Beat => {}
@@ -329,7 +335,10 @@ const OF_A_MODEL: [Act; 12] = [
 
 /// What the open screen has a meaning of its own for.
 fn own(state: &mut State, act: Act) -> Option<Vec<Command>> {
-    tracked::on_act(state, act).or_else(|| output::on_act(state, act)).or_else(|| timeline::on_act(state, act))
+    tracked::on_act(state, act)
+        .or_else(|| output::on_act(state, act))
+        .or_else(|| timeline::on_act(state, act))
+        .or_else(|| contexts::on_act(state, act))
 }
 
 pub(super) fn on_act(state: &mut State, act: Act) -> Vec<Command> {
@@ -375,6 +384,7 @@ pub(super) fn on_act(state: &mut State, act: Act) -> Vec<Command> {
         Act::Runs => return state.open(subject.map_or(Screen::Experiments, |m| Screen::Runs(m.to_string()))),
         Act::TimeLine => return state.open(Screen::TimeLine),
         Act::Plan => return state.open(Screen::Plan),
+        Act::Contexts => return state.open(Screen::Contexts),
         Act::Help if state.screen == Screen::Help => return state.back(),
         Act::Help => return state.open(Screen::Help),
         Act::Quit if state.screen == Screen::Fleet => return vec![Command::Quit],

@@ -307,3 +307,34 @@ fn a_version_is_approved_and_the_next_one_let_through_by_keys() {
     screen.press("\x03");
     assert_eq!(screen.end(), Some(0));
 }
+
+#[test]
+fn daemons_stand_beside_each_other_and_one_that_is_dead_holds_nobody_up() {
+    let (mut here, mut there) = (World::new(), World::new());
+    there.commit_model("fraud", &model("fraud", &there.path("count"), ", seed = 1", SERVED));
+    there.start();
+    there.wait_for("fraud", "version=v1");
+    here.start();
+    // It lets itself be called, and says nothing.
+    std::fs::create_dir(here.path("silent")).unwrap();
+    let _silent = std::os::unix::net::UnixListener::bind(here.path("silent").join("trimtab.sock")).unwrap();
+    let contexts = [("dead", here.path("dead")), ("silent", here.path("silent")), ("there", there.state())];
+    let named = contexts.map(|(name, state)| format!("{name} = {{ state = \"{}\" }}\n", state.display())).concat();
+    std::fs::create_dir_all(here.path("config").join("trimtab")).unwrap();
+    std::fs::write(here.path("config").join("trimtab/tui.toml"), format!("[contexts]\n{named}")).unwrap();
+    let mut screen = Screen::open(&here);
+    screen.shows(&["No models yet"]);
+    screen.press("C");
+    let revision = there.head().unwrap().id().to_string();
+    // Long before the silent one is given up.
+    screen.shows(&["4 daemons", "(no name)", "no daemon answers at", "asking", &revision[..7]]);
+    screen.shows(&["no answer within 4 s"]);
+    screen.press("jjj\r");
+    screen.shows(&["trimtab  there", "fraud", "Healthy"]);
+    screen.press("C");
+    screen.shows(&["(no name)"]);
+    screen.press("kkk\r");
+    screen.shows(&["No models yet"]);
+    screen.press("\x03");
+    assert_eq!(screen.end(), Some(0));
+}

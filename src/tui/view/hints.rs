@@ -173,6 +173,10 @@ fn hints(state: &State) -> Vec<Hint> {
                 one(Act::Command, "command"),
             ]);
         }
+        Screen::Contexts => {
+            out.extend([one(Act::Back, "back"), one(Act::Open, "go there"), two(Act::Down, Act::Up, "choose")]);
+            out.push(one(Act::Command, "command"));
+        }
         Screen::Help => {
             out.extend([one(Act::Back, "back"), two(Act::Down, Act::Up, "scroll"), one(Act::Filter, "search")]);
         }

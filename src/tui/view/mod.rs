@@ -1,6 +1,7 @@
 //! Screens as functions of the state.
 
 mod chart;
+mod contexts;
 mod drift;
 mod fleet;
 mod help;
@@ -79,6 +80,7 @@ pub fn draw(frame: &mut Frame, state: &State) -> Drawn {
         Screen::Revert(id) => timeline::revert(frame, body, state, id),
         Screen::Events => simple::events(frame, body, state),
         Screen::Plan => plan::draw(frame, body, state, &mut targets),
+        Screen::Contexts => contexts::draw(frame, body, state, &mut targets),
         Screen::Help => help::draw(frame, body, state),
     };
     state.look.dress(frame.buffer_mut());
@@ -137,6 +139,7 @@ pub fn ages(state: &State) -> String {
             let moving = state.model.iter().filter_map(|m| rollout::moving(&m.summary));
             moving.map(|(_, r)| format!("{} {}", fleet::stage(r, now), ago(r.started))).collect()
         }
+        Screen::Contexts => contexts::ages(&state.contexts),
         Screen::Diff(_) | Screen::Log(..) | Screen::Revert(_) | Screen::Help => vec![],
     };
     if matches!(state.screen, Screen::Fleet | Screen::Model(_)) {
@@ -167,7 +170,7 @@ fn counts(c: Counts, wide: bool) -> Vec<Span<'static>> {
 
 fn header(state: &State, width: usize) -> Line<'static> {
     let mut left = vec![strong(" trimtab  ")];
-    left.extend(state.context.iter().map(|c| paint::accent(&format!("{}  ", visible(c)))));
+    left.extend(state.contexts.open().map(|c| paint::accent(&format!("{}  ", visible(c)))));
     if let Some(fleet) = &state.fleet {
         let name = fleet.source.url.rsplit('/').next().unwrap_or_default().trim_end_matches(".git");
         let revision = fleet.source.revision.as_ref().map_or("no commit yet", |r| r.commit.short());

@@ -153,7 +153,7 @@ fn part(frame: &mut Frame, area: Rect, state: &State, m: &ModelDetail, which: Pa
             simple::lines(frame, area, scroll, None, lines)
         }
         Part::Metrics => {
-            versions::curve(frame, area, m, &state.page);
+            versions::curve(frame, area, m, state);
             Extent::default()
         }
         Part::Conditions => simple::lines(frame, area, scroll, None, conditions(m, width)),
