@@ -98,6 +98,21 @@ impl Screen {
             self.read();
         }
     }
+    /// Reads until the screen is so.
+    pub fn until_shown(&mut self, what: &str, is: impl Fn(&vt100::Screen) -> bool) {
+        let until = Instant::now() + Duration::from_secs(60);
+        while !is(self.shown.screen()) {
+            let left = until.saturating_duration_since(Instant::now());
+            let mut waiting = [PollFd::new(self.master.as_fd(), PollFlags::POLLIN)];
+            let ready = poll(&mut waiting, left.as_millis() as u16).unwrap();
+            assert!(ready > 0, "never {what}:\n{}", self.shown.screen().contents());
+            self.read();
+        }
+    }
+    /// What is shown now.
+    pub fn now(&self) -> &vt100::Screen {
+        self.shown.screen()
+    }
     /// Another size of the window.
     pub fn resize(&mut self, rows: u16, columns: u16) {
         let size = Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };

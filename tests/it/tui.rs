@@ -338,3 +338,66 @@ fn daemons_stand_beside_each_other_and_one_that_is_dead_holds_nobody_up() {
     screen.press("\x03");
     assert_eq!(screen.end(), Some(0));
 }
+
+/// Shows a file, and adds what is typed to it.
+const EDITOR: &str = "sh -c 'echo EDITS; cat \"$0\"; read x; echo \"# $x\" >> \"$0\"; echo got-$x'";
+
+#[test]
+fn a_spec_is_opened_in_the_editor_and_the_screen_comes_back() {
+    let mut w = World::new();
+    w.commit_model("fraud", &model("fraud", &w.path("count"), ", seed = 1", SERVED));
+    let folder = w.path("checkout");
+    git2::Repository::clone(w.path("models.git").to_str().unwrap(), &folder).unwrap();
+    w.url = Some(folder.to_str().unwrap().to_owned());
+    w.start();
+    w.wait_for("fraud", "version=v1");
+    let mut screen = Screen::open_with(&w, &[], &[("EDITOR", EDITOR), ("VISUAL", "")]);
+    screen.shows(&["fraud", "Healthy"]);
+    screen.press("e");
+    screen.until_all(&["\x1b[?1049l", "EDITS", "name = \"fraud\""]);
+    assert_eq!(attributes(&tcgetattr(&screen.slave).unwrap()), attributes(&screen.before), "it is the editor's");
+    // `q` would end the UI.
+    screen.press("qqq\n");
+    screen.until_all(&["got-qqq", "\x1b[?1049h", "fraud"]);
+    screen.shows(&["fraud", "Healthy"]);
+    let file = folder.join("specs/models/fraud/model.toml");
+    assert!(std::fs::read_to_string(file).unwrap().ends_with("# qqq\n"));
+    screen.press("\x03");
+    assert_eq!(screen.end(), Some(0));
+}
+
+/// The column of the border between two panes.
+fn border(screen: &vt100::Screen) -> Option<u16> {
+    let upright = |column: &u16| (20..35).all(|row| screen.cell(row, *column).is_some_and(|c| c.contents() == "│"));
+    (0..screen.size().1).find(upright)
+}
+
+#[test]
+fn a_border_is_dragged_by_the_mouse_and_is_where_it_was_when_the_ui_is_opened_again() {
+    let mut w = World::new();
+    w.commit_model("fraud", &model("fraud", &w.path("count"), ", seed = 1", SERVED));
+    w.start();
+    w.wait_for("fraud", "version=v1");
+    let opened = |keys: &[&str]| {
+        let mut screen = Screen::open(&w);
+        screen.resize(40, 120);
+        screen.shows(&["fraud"]);
+        for keys in keys {
+            screen.press(keys);
+            screen.shows(&["1 run,"]);
+        }
+        screen.press("\r");
+        screen.until_shown("a border", |s| border(s).is_some());
+        screen
+    };
+    let mut screen = opened(&["r"]);
+    let from = border(screen.now()).unwrap();
+    assert_ne!(from, 30);
+    // Pressed on it, moved, let go: columns and rows are counted from one.
+    screen.press(&format!("\x1b[<0;{};25M\x1b[<32;40;26M\x1b[<32;31;27M\x1b[<0;31;27m", from + 1));
+    screen.until_shown("the border at column 30", |s| border(s) == Some(30));
+    screen.press("\x03");
+    assert_eq!(screen.end(), Some(0));
+    let again = opened(&[""]);
+    assert_eq!(border(again.now()), Some(30));
+}
