@@ -1,7 +1,7 @@
 //! The terminal UI: state, update, view.
 //!
-//! Live from the daemon's events, and a frame is drawn only when something changed. Nothing is polled but tracked runs that go on
-//! while their screen is open: what clients of MLflow log has no events.
+//! Live from the daemon's events, and a frame is drawn only when something changed. Nothing is polled but, while their
+//! screens are open, tracked runs that go on, as what clients of MLflow log has no events, and all daemons beside each other.
 
 mod access;
 mod bindings;

@@ -279,6 +279,20 @@ fn a_version_is_approved_and_the_next_one_let_through_by_keys() {
     let approved = "approve = [\"@risk-team\"]";
     let w = staged(approved, GROUPS);
     until("it waits", || waits_on(&w, "approval"));
+    // Who may not is told so, and may do all the rest.
+    let bob = [("GIT_AUTHOR_NAME", "Bob"), ("GIT_AUTHOR_EMAIL", "bob@example.com")];
+    let mut screen = Screen::open_with(&w, &[], &bob);
+    screen.resize(24, 120);
+    screen.shows(&["fraud"]);
+    screen.press("a");
+    screen.shows(&["in the name of Bob <bob@example.com>"]);
+    screen.press("y");
+    screen.shows(&["bob@example.com may not approve production: @risk-team may"]);
+    screen.press("s");
+    screen.shows(&["synced to"]);
+    screen.press("\x03");
+    assert_eq!(screen.end(), Some(0));
+
     let lin = [("GIT_AUTHOR_NAME", "Lin"), ("GIT_AUTHOR_EMAIL", "lin@example.com")];
     let mut screen = Screen::open_with(&w, &[], &lin);
     screen.shows(&["fraud"]);
@@ -295,7 +309,7 @@ fn a_version_is_approved_and_the_next_one_let_through_by_keys() {
     w.commit_model("fraud", &model("fraud", &w.path("count"), ", seed = 2", &chain(approved)));
     until("v2 waits", || waits_on(&w, "approval") && version(&w, "staging") == Some(2));
     screen.press("O");
-    screen.shows(&["why v2 goes to production without approval: "]);
+    screen.shows(&["why v2 goes to production without approval"]);
     screen.press("agreed by phone\r");
     screen.shows(&["let v2 through to production without approval", "\"agreed by phone\"", "y yes"]);
     screen.press("y");

@@ -60,7 +60,10 @@ fn a_reason_is_typed_before_a_release_is_let_through() {
     assert_eq!(key(&mut state, KeyCode::Char('O')), look);
     update(&mut state, Message::Waits(Way::Override, plan(vec![soak(), approval()])));
     "yes q?".chars().for_each(|c| drop(key(&mut state, KeyCode::Char(c))));
-    assert!(screen(&state, 80, 8).contains(" why v7 goes to production without soak, approval: yes q?▏"));
+    insta::assert_snapshot!("reason_80", screen(&state, 80, 8));
+    "x".repeat(90).chars().for_each(|c| drop(key(&mut state, KeyCode::Char(c))));
+    assert!(screen(&state, 80, 8).contains("…xxx") && screen(&state, 80, 8).contains("x▏"), "its end is seen");
+    (0..90).for_each(|_| drop(key(&mut state, KeyCode::Backspace)));
     key(&mut state, KeyCode::Enter);
     insta::assert_snapshot!("override_80", screen(&state, 80, 8));
     let [Command::Let(letting)] = &key(&mut state, KeyCode::Char('y'))[..] else { panic!() };

@@ -10,7 +10,7 @@
 
 use super::{
     Targets,
-    paint::{accent, age, bad, barred, clip, cut, dim, fold, good, pad, strong, visible, warn},
+    paint::{accent, age, bad, barred, clip, cut, dim, fold, good, pad, strong, tail, visible, warn},
     row_target,
 };
 use crate::{
@@ -105,7 +105,7 @@ impl Columns {
             },
             strong(&pad(&cut(&name(r), self.name - 1), self.name)),
             // What tells addresses apart stands at their end.
-            Span::raw(pad(&end(&visible(&r.address), self.address - 1), self.address)),
+            Span::raw(pad(&tail(&visible(&r.address), self.address - 1), self.address)),
         ];
         match &r.told {
             Some((told, when)) => {
@@ -131,15 +131,6 @@ impl Columns {
 
 fn name(r: &Beside) -> String {
     r.name.as_deref().map_or("(no name)".to_owned(), visible)
-}
-
-/// The last cells of a text that has more.
-fn end(text: &str, width: usize) -> String {
-    if text.width() <= width {
-        return text.to_owned();
-    }
-    let turned = |t: &str| t.chars().rev().collect::<String>();
-    turned(&cut(&turned(text), width))
 }
 
 /// How many models are how, and how many are not as they were asked for or promised.

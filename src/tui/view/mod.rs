@@ -48,9 +48,10 @@ use ratatui::{
 /// ```
 pub fn draw(frame: &mut Frame, state: &State) -> Drawn {
     let width = frame.area().width.into();
-    let (below, hints) = match state.question() {
-        Some(question) => (confirmation(&question, &answers(state), width), vec![]),
-        None => {
+    let (below, hints) = match (state.question(), &state.mode) {
+        (Some(question), _) => (confirmation(&question, &answers(state), width), vec![]),
+        (None, Mode::Reason(letting, text)) => (reason(letting, text, width), vec![]),
+        (None, _) => {
             let (line, hints) = footer(state, width);
             (vec![line], hints)
         }
@@ -224,6 +225,20 @@ fn confirmation(question: &str, answers: &str, width: usize) -> Vec<Line<'static
     out
 }
 
+/// What is asked for, and below it what is typed so far: its end is always seen.
+fn reason(letting: &Letting, text: &str, width: usize) -> Vec<Line<'static>> {
+    let Letting { version, environment, lacks, .. } = letting;
+    let asked =
+        format!("why {version} goes to {environment} without {lacks}, for the record (enter goes on, esc gives up):");
+    let mut out: Vec<Line> = paint::told(&visible(&asked), width.saturating_sub(1), 0)
+        .iter()
+        .map(|row| Line::from(warn(&format!(" {row}"))))
+        .collect();
+    let typed = paint::tail(&visible(text), width.saturating_sub(2));
+    out.push(clip(Line::from(vec![Span::raw(format!(" {typed}")), Span::raw("▏")]), width));
+    out
+}
+
 fn footer(state: &State, width: usize) -> (Line<'static>, Hints) {
     let mut places = vec![];
     let line = match &state.mode {
@@ -239,11 +254,6 @@ fn footer(state: &State, width: usize) -> (Line<'static>, Hints) {
                 many => line.push(dim(&format!("  {}", many.iter().map(|c| c.0).collect::<Vec<_>>().join(" · ")))),
             }
             line
-        }
-        Mode::Reason(letting, text) => {
-            let Letting { version, environment, lacks, .. } = letting;
-            let why = format!(" why {version} goes to {environment} without {lacks}: ");
-            vec![strong(&visible(&why)), Span::raw(visible(text)), Span::raw("▏")]
         }
         Mode::Filter(text) if matches!(state.screen, Screen::Runs(_)) => {
             vec![
@@ -267,7 +277,7 @@ fn footer(state: &State, width: usize) -> (Line<'static>, Hints) {
             vec![strong(" /"), Span::raw(visible(text)), Span::raw("▏"), dim(&found)]
         }
         Mode::Normal if !state.note.is_empty() => vec![warn(&format!(" {}", gist(&state.note)))],
-        Mode::Normal | Mode::Confirm(_) => {
+        Mode::Normal | Mode::Confirm(_) | Mode::Reason(..) => {
             let mut line = vec![];
             if state.screen == Screen::Fleet && !state.filter.is_empty() {
                 line.extend([
