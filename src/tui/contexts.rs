@@ -18,6 +18,14 @@ pub const AGAIN: u64 = 5;
 /// How long one may take to answer: less than that, so that looks do not pile up.
 const LIMIT: Duration = Duration::from_secs(4);
 
+/// Why a look gave no answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Trouble {
+    /// Whether the daemon said so itself.
+    pub reached: bool,
+    pub why: String,
+}
+
 /// A daemon, and what it said last.
 #[derive(Debug, Clone, Default)]
 pub struct Beside {
@@ -27,7 +35,7 @@ pub struct Beside {
     /// Its newest answer, and at which second it came.
     pub told: Option<(Box<FleetOverview>, u64)>,
     /// Why the newest look gave none.
-    pub trouble: Option<String>,
+    pub trouble: Option<Trouble>,
 }
 
 /// All of them: the one that was opened first, then the others as they are named.
@@ -78,7 +86,7 @@ impl Contexts {
     }
 
     /// Takes an answer in. What was known stays, with its age.
-    pub(super) fn take(&mut self, at: usize, answer: Result<Box<FleetOverview>, String>) {
+    pub(super) fn take(&mut self, at: usize, answer: Result<Box<FleetOverview>, Trouble>) {
         let Some(row) = self.rows.get_mut(at) else { return };
         match answer {
             Ok(told) => (row.told, row.trouble) = (Some((told, self.seconds)), None),
@@ -117,12 +125,14 @@ pub(super) fn ask(clients: &[Client], send: &Sender) {
         let send = send.clone();
         tokio::spawn(async move {
             let answer = tokio::time::timeout(LIMIT, client.get::<FleetOverview>("/api/v1/fleet/summary")).await;
+            let trouble = |reached, why| Trouble { reached, why };
             let told = match answer {
-                Err(_) => Err(format!("no answer within {} s", LIMIT.as_secs())),
+                Err(_) => Err(trouble(false, format!("no answer within {} s", LIMIT.as_secs()))),
+                Ok(Ok(told)) => Ok(Box::new(told)),
                 Ok(Err(ClientError::NotFound(_))) => {
-                    Err("it is older than this UI: it cannot tell in short".to_owned())
+                    Err(trouble(true, "it is older than this UI, and cannot tell in short".into()))
                 }
-                Ok(answer) => answer.map(Box::new).map_err(|e| e.to_string()),
+                Ok(Err(e)) => Err(trouble(!matches!(e, ClientError::Unreachable(_)), e.to_string())),
             };
             // A send fails only when the UI is gone.
             let _ = send.send(Message::Context(at, told));

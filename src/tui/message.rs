@@ -3,6 +3,7 @@
 use super::{
     borders::Border,
     command::Line,
+    contexts::Trouble,
     keymap::Act,
     log::{Flowed, Follow, Output},
     outside::Outside,
@@ -149,7 +150,7 @@ pub enum Message {
     /// An event of the daemon; `None`: look at everything again.
     Happened(Option<Event>),
     /// How the daemon at this place stands, or why that is not known.
-    Context(usize, Result<Box<FleetOverview>, String>),
+    Context(usize, Result<Box<FleetOverview>, Trouble>),
     Said(String),
     /// The daemon refused to change anything for this person.
     Denied(String),

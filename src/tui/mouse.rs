@@ -13,7 +13,8 @@ use ratatui::layout::Position;
 const LINES: usize = 3;
 
 pub(super) fn on_mouse(state: &mut State, event: MouseEvent) -> Vec<Command> {
-    if let MouseEventKind::Up(_) = event.kind {
+    // Also where it was let go outside of the window, which nobody tells.
+    if let MouseEventKind::Up(_) | MouseEventKind::Down(_) = event.kind {
         state.dragged = None;
     }
     // What is being typed or asked is answered by keys.

@@ -65,13 +65,14 @@ impl Letting {
 
 /// Looks at what the model waits for now: the question says it.
 pub(super) fn wished(state: &mut State, model: Name, way: Way) -> Vec<Command> {
+    state.wished = Some((model.clone(), way));
     state.allowed(Command::FetchWaits(model, way))
 }
 
 /// Asks what the plan has to ask for.
 pub(super) fn take(state: &mut State, way: Way, plan: &ModelPlan) -> Vec<Command> {
-    // Something else is typed or asked by now.
-    if state.mode != Mode::Normal {
+    // A question that comes when something else is being done would be answered by what is pressed for that.
+    if state.wished.take() != Some((plan.model.clone(), way)) {
         return vec![];
     }
     match way {

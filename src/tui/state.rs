@@ -9,6 +9,7 @@ use super::{
     keymap::Act,
     log::{Flow, Log, LogView, Output},
     outline::Outline,
+    promotion::Way,
     ranking::Ranking,
     theme::{Look, Theme},
     timeline::{self, Timeline},
@@ -76,6 +77,8 @@ pub struct State {
     /// Of `seconds`, how many had passed when the daemon went away.
     pub(super) lost: u64,
     pub access: Access,
+    /// The word that the person wants to say of a model, while nothing was pressed since.
+    pub(super) wished: Option<(Name, Way)>,
     /// Name and address of the person, as git knows them.
     pub(super) author: Option<(String, String)>,
     /// Where the person is, for times of day.
@@ -139,6 +142,7 @@ impl State {
             reachable: true,
             lost: 0,
             access: Access::default(),
+            wished: None,
             author: None,
             zone: TimeZone::UTC,
             seconds: 0,

@@ -491,7 +491,7 @@ fn any_key() -> impl proptest::strategy::Strategy<Value = KeyCode> {
     prop_oneof![
         proptest::strategy::Strategy::prop_map(proptest::char::any(), KeyCode::Char),
         proptest::strategy::Strategy::prop_map(
-            prop::sample::select("jkgGldptsPHAR/:?qydlrrrr  cmMxnNzzSoLwT".chars().collect::<Vec<_>>()),
+            prop::sample::select("jkgGldptsPHARaOC/:?qydlrrrr  cmMxnNzzSoLwT".chars().collect::<Vec<_>>()),
             KeyCode::Char
         ),
         prop::sample::select(vec![

@@ -32,6 +32,9 @@ pub fn update(state: &mut State, message: Message) -> Vec<Command> {
 }
 
 fn on_message(state: &mut State, message: Message) -> Vec<Command> {
+    if let Message::Key(_) | Message::Mouse(_) = message {
+        state.wished = None;
+    }
     match message {
         Message::Key(key) => return on_key(state, key),
         Message::Mouse(event) => return on_mouse(state, event),

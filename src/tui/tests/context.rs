@@ -1,7 +1,11 @@
 use super::*;
 use crate::{
     api::types::FleetOverview,
-    tui::{access::Access, contexts::Contexts, theme::Theme},
+    tui::{
+        access::Access,
+        contexts::{Contexts, Trouble},
+        theme::Theme,
+    },
 };
 
 /// Daemons with these names; without one where it is empty.
@@ -50,7 +54,7 @@ fn elsewhere_nothing_is_known_but_what_is_the_persons() {
 #[test]
 fn daemons_stand_beside_each_other_and_those_that_are_gone_say_why() {
     let mut state = filled();
-    state.contexts = named(&["", "prod", "staging", "a-name-that-is-long"]);
+    state.contexts = named(&["", "prod", "staging", "a-name-that-is-long", "closed"]);
     let look = [Command::FetchContexts];
     assert_eq!(key(&mut state, KeyCode::Char('C')), look);
     assert!(screen(&state, 80, 10).contains("asking"));
@@ -59,10 +63,13 @@ fn daemons_stand_beside_each_other_and_those_that_are_gone_say_why() {
     (0..3).for_each(|_| assert_eq!(update(&mut state, Message::Tick), []));
     let gone =
         "no daemon answers at /srv/state-of-staging/trimtab.sock: start one with `trimtab daemon`, or say where it is";
-    update(&mut state, Message::Context(2, Err(gone.into())));
+    update(&mut state, Message::Context(2, Err(Trouble { reached: false, why: gone.into() })));
     update(&mut state, Message::Context(3, Ok(overview(1))));
-    update(&mut state, Message::Context(3, Err("no answer within 4 s".into())));
-    update(&mut state, Message::Context(9, Err("a place that is none".into())));
+    let slow = Trouble { reached: false, why: "no answer within 4 s".into() };
+    let refused = Trouble { reached: true, why: "the token is missing or wrong".into() };
+    update(&mut state, Message::Context(3, Err(slow.clone())));
+    update(&mut state, Message::Context(4, Err(refused)));
+    update(&mut state, Message::Context(9, Err(slow)));
     key(&mut state, KeyCode::Char('j'));
     insta::assert_snapshot!("contexts_80", screen(&state, 80, 24));
     insta::assert_snapshot!("contexts_120", screen(&state, 120, 40));

@@ -37,6 +37,13 @@ fn opened() -> State {
     state
 }
 
+/// A key, and what the daemon answers to what it asks.
+fn told(state: &mut State, code: char, waiting: Vec<Waiting>) {
+    let way = if code == 'a' { Way::Approve } else { Way::Override };
+    assert_eq!(key(state, KeyCode::Char(code)), [Command::FetchWaits(name("fraud"), way)]);
+    assert_eq!(update(state, Message::Waits(way, plan(waiting))), []);
+}
+
 #[test]
 fn an_approval_is_asked_for_with_all_that_it_does() {
     let mut state = opened();
@@ -72,10 +79,10 @@ fn a_reason_is_typed_before_a_release_is_let_through() {
     let body: PromoteBody = serde_json::from_value(body).unwrap();
     assert_eq!((body.version, &*body.reason), (Some(VersionNumber(7)), "yes q?"));
 
-    update(&mut state, Message::Waits(Way::Override, plan(vec![soak()])));
+    told(&mut state, 'O', vec![soak()]);
     assert_eq!(type_line(&mut state, "  "), []);
     assert!(state.note.contains("a reason is needed") && state.mode == Mode::Normal, "{}", state.note);
-    update(&mut state, Message::Waits(Way::Override, plan(vec![soak()])));
+    told(&mut state, 'O', vec![soak()]);
     key(&mut state, KeyCode::Esc);
     assert_eq!((&state.mode, state.question()), (&Mode::Normal, None));
 }
@@ -83,22 +90,30 @@ fn a_reason_is_typed_before_a_release_is_let_through() {
 #[test]
 fn where_nothing_waits_or_nobody_may_it_is_said() {
     let mut state = opened();
-    update(&mut state, Message::Waits(Way::Approve, plan(vec![soak()])));
+    told(&mut state, 'a', vec![soak()]);
     assert_eq!(state.note, "fraud waits for no approval");
-    update(&mut state, Message::Waits(Way::Override, plan(vec![])));
+    told(&mut state, 'O', vec![]);
     assert_eq!(state.note, "nothing of fraud waits for soak, approval or the end of a freeze");
     state.author = None;
-    update(&mut state, Message::Waits(Way::Approve, plan(vec![approval()])));
+    told(&mut state, 'a', vec![approval()]);
     assert!(state.note.contains("git does not know who you are"), "{}", state.note);
     state.access = Access::ReadOnly;
     for code in ['a', 'O'] {
         assert_eq!(key(&mut state, KeyCode::Char(code)), []);
         assert!(state.note.contains("--read-only"), "{}", state.note);
     }
-    state.access = Access::Full;
-    key(&mut state, KeyCode::Char(':'));
-    update(&mut state, Message::Waits(Way::Override, plan(vec![soak()])));
-    assert!(matches!(state.mode, Mode::Command(_)), "what is typed by now goes on");
+}
+
+#[test]
+fn a_question_that_comes_late_is_not_asked() {
+    for pressed in ["j", ":", "t", "O"] {
+        let mut state = opened();
+        key(&mut state, KeyCode::Char('a'));
+        pressed.chars().for_each(|c| drop(key(&mut state, KeyCode::Char(c))));
+        let mode = state.mode.clone();
+        update(&mut state, Message::Waits(Way::Approve, plan(vec![approval()])));
+        assert_eq!((&state.mode, state.question()), (&mode, None), "{pressed}");
+    }
 }
 
 #[test]

@@ -98,11 +98,7 @@ impl Columns {
     fn row(&self, contexts: &Contexts, at: usize) -> Vec<Line<'static>> {
         let r = &contexts.rows[at];
         let mut spans = vec![
-            if at == contexts.here {
-                accent(" ● ")
-            } else {
-                Span::raw(if r.trouble.is_some() { " ○ " } else { "   " })
-            },
+            sign(r, at == contexts.here),
             strong(&pad(&cut(&name(r), self.name - 1), self.name)),
             // What tells addresses apart stands at their end.
             Span::raw(pad(&tail(&visible(&r.address), self.address - 1), self.address)),
@@ -115,17 +111,36 @@ impl Columns {
                 let ago = age((contexts.seconds - when) as i64 * 1000);
                 spans.push(dim(&format!("{ago:>5}")));
             }
-            None => spans.push(dim(if r.trouble.is_some() { "not reachable" } else { "asking" })),
+            None => spans.push(dim(why_nothing(r))),
         }
         let mut out = vec![if at == contexts.place() { barred(&spans, self.width) } else { Line::from(spans) }];
         let mut say = |text: &str, paint: fn(&str) -> Span<'static>| {
             let rows = fold(&visible(text), self.width.saturating_sub(7), 0);
             out.extend(rows.iter().take(2).map(|l| Line::from(paint(&format!("      {l}")))));
         };
-        r.trouble.iter().for_each(|why| say(why, bad));
+        r.trouble.iter().for_each(|t| say(&t.why, bad));
         let told = r.told.iter().filter(|_| r.trouble.is_none()).map(|(told, _)| told);
         told.flat_map(|t| [&t.store_error, &t.source.error]).flatten().for_each(|why| say(why, warn));
         out
+    }
+}
+
+/// Whether it is open, gone, or says that something is wrong.
+fn sign(r: &Beside, open: bool) -> Span<'static> {
+    match &r.trouble {
+        _ if open => accent(" ● "),
+        Some(t) if t.reached => bad(" ! "),
+        Some(_) => bad(" ○ "),
+        None => Span::raw("   "),
+    }
+}
+
+/// In the place of figures.
+fn why_nothing(r: &Beside) -> &'static str {
+    match &r.trouble {
+        None => "asking",
+        Some(t) if t.reached => "refused",
+        Some(_) => "not reachable",
     }
 }
 

@@ -53,7 +53,8 @@ fn title(state: &State, screen: &str) -> Line<'static> {
     let key = |act| state.bindings.keys(act, false).next();
     let told = [(Act::Filter, "searches"), (Act::Help, "closes")];
     let told: Vec<String> = told.into_iter().filter_map(|(act, does)| Some(format!("{} {does}", key(act)?))).collect();
-    line.push(dim(&format!("   keys of this screen, then of all; {}", told.join(", "))));
+    let whole = if state.sought.is_empty() { "keys of this screen, then of all; " } else { "" };
+    line.push(dim(&format!("   {whole}{}", told.join(", "))));
     Line::from(line)
 }
 
