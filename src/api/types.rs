@@ -387,6 +387,8 @@ pub struct ApproveBody {
     pub environment: Option<Name>,
     /// The version that Git asks for when left out.
     pub version: Option<VersionNumber>,
+    /// Nothing is approved when another one than `version` waits by now.
+    pub waiting: bool,
     pub comment: Option<String>,
     /// Author of the commit.
     pub name: String,

@@ -57,7 +57,8 @@ pub(super) fn author(given: Option<&str>) -> Result<(String, String), Failure> {
 pub fn approve(global: &Global, args: &ApproveArgs) -> Outcome {
     let (name, email) = author(args.author.as_deref())?;
     let version = args.version.as_deref().map(steer::version).transpose()?;
-    let body = ApproveBody { environment: args.env.clone(), version, comment: args.message.clone(), name, email };
+    let (environment, comment) = (args.env.clone(), args.message.clone());
+    let body = ApproveBody { environment, version, waiting: false, comment, name, email };
     let path = format!("/api/v1/models/{}/approve", args.model);
     let answer: Done = global.block(async { Ok(global.client().post(&path, &body).await?) })?;
     steer::done(global, &answer)

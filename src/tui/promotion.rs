@@ -37,7 +37,7 @@ impl Letting {
         match word {
             Word::Approve { name, email } => {
                 let body = serde_json::json!({
-                    "environment": environment, "version": version, "name": name, "email": email,
+                    "environment": environment, "version": version, "waiting": true, "name": name, "email": email,
                 });
                 (format!("/api/v1/models/{model}/approve"), body)
             }

@@ -4,6 +4,10 @@ use crate::support::{SPECS, World, model, until};
 use git2::{FileMode, Signature, build::TreeUpdateBuilder};
 use serde_json::Value;
 use std::process::Output;
+use trimtab::api::{
+    client::{Client, Endpoint},
+    types::Done,
+};
 
 const STAGING: &str = "schema = \"trimtab/v1\"\n[environment]\nname = \"staging\"\n";
 
@@ -108,6 +112,14 @@ fn an_approval_by_who_may_lets_a_version_through_and_one_by_another_does_not() {
         w.commit_model("fraud", &model("fraud", &w.path("count"), ", seed = 2", &chain("approve = [\"@risk-team\"]")));
     until("v2 waits", || waits_on(&w, "approval") && version(&w, "staging") == Some(2));
     assert_eq!(version(&w, "production"), Some(1));
+    // What was shown to a person while v1 waited approves nothing now.
+    let shown = serde_json::json!({
+        "environment": "production", "version": 1, "waiting": true, "name": "Lin", "email": "lin@example.com",
+    });
+    let client = Client::new(Endpoint::Socket(w.state().join("trimtab.sock")));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let late = runtime.block_on(client.post::<Done>("/api/v1/models/fraud/approve", &shown)).unwrap_err();
+    assert_eq!(late.to_string(), "production: v2 waits now, not v1; look again");
     w.revert(change);
     w.wait_for("fraud", "synced");
     assert_eq!((version(&w, "staging"), version(&w, "production")), (Some(1), Some(1)));

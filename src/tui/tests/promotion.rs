@@ -57,6 +57,7 @@ fn an_approval_is_asked_for_with_all_that_it_does() {
     assert_eq!(path, "/api/v1/models/fraud/approve");
     let body: ApproveBody = serde_json::from_value(body).unwrap();
     let is = (Some(name("production")), Some(VersionNumber(7)), "Lin", "lin@example.com");
+    assert!(body.waiting, "this one or none");
     assert_eq!((body.environment, body.version, &*body.name, &*body.email), is);
 }
 
