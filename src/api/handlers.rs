@@ -262,12 +262,12 @@ pub(super) async fn approve(
     bytes: Bytes,
 ) -> Answer<Done> {
     let name = model_name(&name)?;
-    let ApproveBody { environment, version, comment, name: author, email } = body(&bytes)?;
+    let ApproveBody { environment, version, waiting, comment, name: author, email } = body(&bytes)?;
     let plain = |text: &str| !text.trim().is_empty() && !text.chars().any(|c| c.is_control() || "<>".contains(c));
     if !plain(&author) || !plain(&email) {
         return Err(refused("`name` and `email` of the author: plain text without < and >"));
     }
-    let asks = Asks { environment, version, comment, name: author, email, caller };
+    let asks = Asks { environment, version, waiting, comment, name: author, email, caller };
     blocking(move || {
         let (environment, revision) = api.reconciler.approve(&name, &asks)?;
         let message = match &revision {
@@ -292,7 +292,7 @@ pub(super) async fn promote(
     }
     blocking(move || {
         let environment = asked.environment.as_ref();
-        let message = api.reconciler.let_through(&name, environment, asked.reason.trim(), &caller)?;
+        let message = api.reconciler.let_through(&name, environment, asked.version, asked.reason.trim(), &caller)?;
         Ok(Json(Done { message, revision: None }))
     })
     .await

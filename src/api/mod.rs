@@ -9,12 +9,13 @@ mod listen;
 mod metrics;
 mod mlflow;
 mod openapi;
+mod overview;
 mod routes;
 mod server;
 mod streams;
 mod summaries;
 pub mod types;
-pub mod urgency;
+mod urgency;
 mod views;
 mod webhook;
 

@@ -2,7 +2,7 @@
 //! the other lacks.
 
 use super::{
-    commits, handlers, import, openapi,
+    commits, handlers, import, openapi, overview,
     server::{Answer, Shared},
     streams,
     types::*,
@@ -115,6 +115,7 @@ pub(super) fn table() -> Vec<Route> {
         plain("/api/v1/openapi.json", "This document", openapi::answer)
             .answer::<serde_json::Map<String, serde_json::Value>>(JSON),
         read("/api/v1/fleet", "All models, or some of them", handlers::fleet).query::<FleetQuery>(),
+        read("/api/v1/fleet/summary", "How many models are how, without the models", overview::answer),
         read("/api/v1/plan", "What would be done now", handlers::plan).query::<PlanQuery>(),
         read("/api/v1/commits", "Commits that changed the specs, newest first, with what each caused", commits::list)
             .query::<CommitsQuery>(),

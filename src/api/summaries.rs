@@ -3,7 +3,6 @@
 use super::{
     kept::{objectives, promised},
     types::*,
-    urgency::Urgency,
 };
 use crate::{
     model::*,
@@ -123,6 +122,14 @@ fn mirror_error(r: &Reconciler) -> Option<String> {
     let noted: Option<MirrorTrouble> = r.store().fact(crate::exchange::mirror::TROUBLE).ok().flatten().flatten();
     let loaded = r.loaded();
     noted.filter(|t| loaded.state().settings.registry.mlflow.as_ref() == Some(&t.url)).map(|t| t.sentence())
+}
+
+/// How many models are how.
+pub fn counts(r: &Reconciler) -> Counts {
+    let facts = Facts { r, recent: r.ports().target.recent() };
+    let mut counts = Counts::default();
+    r.each(|observed, plan| facts.count(observed, plan, &mut counts));
+    counts
 }
 
 /// One line.

@@ -1,5 +1,7 @@
 //! Wire types. Times are wall-clock milliseconds unless a name says otherwise.
 
+pub use super::overview::FleetOverview;
+pub use super::urgency::Urgency;
 use crate::model::*;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -397,6 +399,8 @@ pub struct ApproveBody {
     pub environment: Option<Name>,
     /// The version that Git asks for when left out.
     pub version: Option<VersionNumber>,
+    /// Nothing is approved when another one than `version` waits by now.
+    pub waiting: bool,
     pub comment: Option<String>,
     /// Author of the commit.
     pub name: String,
@@ -410,6 +414,8 @@ pub struct ApproveBody {
 pub struct PromoteBody {
     /// Needed when releases wait in several environments.
     pub environment: Option<Name>,
+    /// The version that is meant: when another one waits by now, nothing is let through.
+    pub version: Option<VersionNumber>,
     /// Why it does not wait for soak, approval or the end of a freeze; recorded.
     pub reason: String,
 }

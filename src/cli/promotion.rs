@@ -30,13 +30,16 @@ pub struct PromoteArgs {
     /// The environment, when releases wait in several
     #[arg(long)]
     env: Option<Name>,
+    /// The version that is meant: when another one waits by now, nothing is let through
+    #[arg(long)]
+    version: Option<String>,
     /// Why it does not wait: recorded
     #[arg(long = "override", value_name = "REASON")]
     reason: String,
 }
 
 /// Name and address, as git would put them on a commit made here.
-fn author(given: Option<&str>) -> Result<(String, String), Failure> {
+pub(super) fn author(given: Option<&str>) -> Result<(String, String), Failure> {
     if let Some(given) = given {
         let parts = given.strip_suffix('>').and_then(|g| g.split_once('<'));
         let (name, email) = parts.ok_or_else(|| Failure::with(64, "--author is such as \"Ada <ada@example.com>\""))?;
@@ -54,14 +57,16 @@ fn author(given: Option<&str>) -> Result<(String, String), Failure> {
 pub fn approve(global: &Global, args: &ApproveArgs) -> Outcome {
     let (name, email) = author(args.author.as_deref())?;
     let version = args.version.as_deref().map(steer::version).transpose()?;
-    let body = ApproveBody { environment: args.env.clone(), version, comment: args.message.clone(), name, email };
+    let (environment, comment) = (args.env.clone(), args.message.clone());
+    let body = ApproveBody { environment, version, waiting: false, comment, name, email };
     let path = format!("/api/v1/models/{}/approve", args.model);
     let answer: Done = global.block(async { Ok(global.client().post(&path, &body).await?) })?;
     steer::done(global, &answer)
 }
 
 pub fn promote(global: &Global, args: &PromoteArgs) -> Outcome {
-    let body = PromoteBody { environment: args.env.clone(), reason: args.reason.clone() };
+    let version = args.version.as_deref().map(steer::version).transpose()?;
+    let body = PromoteBody { environment: args.env.clone(), version, reason: args.reason.clone() };
     let path = format!("/api/v1/models/{}/promote", args.model);
     let answer: Done = global.block(async { Ok(global.client().post(&path, &body).await?) })?;
     steer::done(global, &answer)

@@ -3,6 +3,7 @@
 use super::{
     fail::{Failure, Outcome},
     global::Global,
+    promotion,
 };
 use crate::{
     api::client::{Client, Endpoint},
@@ -52,7 +53,16 @@ pub fn open(global: &Global, args: &Args, remembered: Option<PathBuf>) -> Outcom
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     // A daemon that is not there is said before the screen is taken.
     let first = places.first().map(|place| runtime.block_on(place.client.get(URGENT))).transpose()?;
-    let setup = Setup { config, access, reports: reports(global), themed: args.theme.is_some(), note, places, first };
+    let setup = Setup {
+        config,
+        access,
+        author: promotion::author(None).ok(),
+        reports: reports(global),
+        themed: args.theme.is_some(),
+        note,
+        places,
+        first,
+    };
     let done = runtime.block_on(crate::tui::run(setup, &mut memory));
     runtime.shutdown_background();
     if let Some(path) = remembered {

@@ -22,12 +22,23 @@ pub struct Asks {
     pub environment: Option<Name>,
     /// The version that Git asks for, when left out.
     pub version: Option<VersionNumber>,
+    /// That version alone, if it is still the one that Git asks for.
+    pub waiting: bool,
     pub comment: Option<String>,
     /// As commits have them.
     pub name: String,
     pub email: String,
     /// By which way it came, for the commit's message.
     pub caller: String,
+}
+
+/// Refuses what a person meant for another version than the one that waits.
+fn still(environment: &Name, meant: VersionNumber, waits: Option<VersionNumber>) -> Result<(), SteerError> {
+    if waits == Some(meant) {
+        return Ok(());
+    }
+    let waits = waits.map_or("a version that is not trained yet".to_owned(), |v| v.to_string());
+    conflict(format!("{environment}: {waits} waits now, not {meant}; look again"))
 }
 
 fn conflict<T>(said: String) -> Result<T, SteerError> {
@@ -70,6 +81,10 @@ impl Reconciler {
         if !may_approve(&deploy.approve, &loaded.state().settings.groups, &asks.email) {
             let by = deploy.approve.join(" or ");
             return Err(SteerError::Denied(format!("{} may not approve {environment}: {by} may", asks.email)));
+        }
+        if let Some(meant) = asks.version.filter(|_| asks.waiting) {
+            let waits = self.fresh_plan(model, Some(&desired)).version;
+            still(&environment, meant, waits)?;
         }
         let version = self.version_to_approve(model, &desired, asks.version)?;
         let Some(head) = loaded.state().revision.clone() else { return conflict("no revision is loaded yet".into()) };
@@ -164,11 +179,12 @@ impl Reconciler {
         found.ok_or_else(|| SteerError::NotFound(format!("{model} has no version {number}")))
     }
 
-    /// Lets the release that an environment waits with through, whatever it lacks but health.
+    /// Lets the release that an environment waits with through, whatever it lacks but health; where a version is named, that one alone.
     pub fn let_through(
         &self,
         model: &Name,
         environment: Option<&Name>,
+        version: Option<VersionNumber>,
         reason: &str,
         by: &str,
     ) -> Result<String, SteerError> {
@@ -190,6 +206,7 @@ impl Reconciler {
         if !held.is_empty() {
             return conflict(format!("{model} waits in several environments: say which with --env"));
         }
+        version.map_or(Ok(()), |meant| still(&environment, meant, Some(release.version)))?;
         let what = what.join(", ");
         let said = format!("{environment}: {} let through without {what} by {by}: {reason}", release.version);
         let event = self.event(EventKind::Overridden, Some(model), None, said.clone());

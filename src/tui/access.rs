@@ -17,16 +17,19 @@ pub enum Access {
 }
 
 impl Command {
-    /// Whether it changes something of the daemon's.
+    /// Whether it changes something of the daemon's, or begins that.
     pub(super) fn changes(&self) -> bool {
-        matches!(self, Self::Sync | Self::Post { .. } | Self::Revert { .. })
+        matches!(self, Self::Sync | Self::Post { .. } | Self::Revert { .. } | Self::Let(_) | Self::FetchWaits(..))
     }
 }
 
 impl Act {
     /// Whether it asks for such a command.
     pub(super) fn changes(self) -> bool {
-        matches!(self, Self::Sync | Self::Promote | Self::Hold | Self::Abort | Self::Rollback)
+        matches!(
+            self,
+            Self::Sync | Self::Promote | Self::Hold | Self::Abort | Self::Rollback | Self::Approve | Self::Override
+        )
     }
 }
 

@@ -124,25 +124,12 @@ impl Bindings {
         self.here(on_runs).find(|b| b.strokes.iter().any(|s| s.is(key))).map(|b| b.entry.act)
     }
 
-    /// The first key of an act, as it is shown; `None` when it has none.
-    pub fn key(&self, act: Act) -> Option<String> {
-        self.all().find(|b| b.entry.act == act)?.strokes.first().map(Stroke::to_string)
-    }
-
-    /// The rows of the help: keys, at most two of each act, what they are for, and whether that changes something.
-    pub fn told(&self, on_runs: bool) -> Vec<(String, &'static str, bool)> {
-        let mut rows: Vec<(Vec<String>, &'static Entry)> = vec![];
-        for b in if on_runs { &self.on_runs } else { &self.everywhere } {
-            let keys = b.strokes.iter().take(2).map(Stroke::to_string);
-            match rows.last_mut().filter(|_| b.entry.what.is_empty()) {
-                Some((row, _)) => row.extend(keys),
-                None => rows.push((keys.collect(), b.entry)),
-            }
-        }
-        rows.into_iter()
-            .filter(|(keys, _)| !keys.is_empty())
-            .map(|(keys, e)| (keys.join(" "), e.what, e.act.changes()))
-            .collect()
+    /// The keys that mean an act here, as they are shown: what tracked runs' own keys hide is none there.
+    pub fn keys(&self, act: Act, on_runs: bool) -> impl Iterator<Item = String> {
+        let first = move |s: &Stroke| self.here(on_runs).find(|b| b.strokes.contains(s)).map(|b| b.entry.act);
+        let bound = self.here(on_runs).find(|b| b.entry.act == act);
+        let strokes = bound.into_iter().flat_map(|b| &b.strokes);
+        strokes.filter(move |s| first(s) == Some(act)).map(Stroke::to_string)
     }
 
     /// Gives what is called so other keys than it has by itself.

@@ -1,8 +1,9 @@
 //! The line after `:` and `/`.
 
 use super::{
-    keymap::candidates,
+    keymap::{Act, candidates},
     log::Output,
+    promotion::{self, Way},
     state::{Command, Screen, State},
     theme::Theme,
 };
@@ -54,7 +55,7 @@ impl Line {
         let rest = rest.to_lowercase();
         let takes = candidates(word).find(|(name, ..)| *name == word).map_or("", |(_, takes, _)| takes);
         if takes == "CONTEXT" {
-            return state.contexts.iter().map(String::as_str).filter(|n| n.to_lowercase().starts_with(&rest)).collect();
+            return state.contexts.names().filter(|n| n.to_lowercase().starts_with(&rest)).collect();
         }
         if takes == "THEME" {
             return Theme::names().filter(|n| n.starts_with(&rest)).collect();
@@ -114,19 +115,21 @@ pub(super) fn run_line(state: &mut State, line: &str) -> Vec<Command> {
         "diff" => state.open(Screen::Diff(model)),
         "suspend" | "resume" | "refresh" | "rollback" => state.ask(post(word.to_owned())),
         "promote" | "pause" | "abort" | "retry" => state.ask(post(format!("rollout/{word}"))),
+        "approve" => promotion::wished(state, model, Way::Approve),
+        "override" => promotion::wished(state, model, Way::Override),
         "continue" => state.ask(post("rollout/resume".to_owned())),
         _ => alone(state, word),
     }
 }
 
 fn change_context(state: &mut State, name: &str) -> Vec<Command> {
-    if state.contexts.iter().any(|n| n == name) {
-        return vec![Command::Switch(name.to_owned())];
+    if let Some(at) = state.contexts.named(name) {
+        return vec![Command::Switch(at)];
     }
-    let all = state.contexts.join(", ");
+    let all = state.contexts.names().collect::<Vec<_>>().join(", ");
     state.note = match (name, all.as_str()) {
         (_, "") => "no context is named in tui.toml: [contexts] names daemons".to_owned(),
-        ("", _) => format!("this is {}; there are: {all}", state.context.as_deref().unwrap_or("no context")),
+        ("", _) => format!("this is {}; there are: {all}", state.contexts.open().unwrap_or("no context")),
         _ => format!("there is no context `{name}`; there are: {all}"),
     };
     vec![]
@@ -163,12 +166,13 @@ fn alone(state: &mut State, word: &str) -> Vec<Command> {
         "timeline" => state.open(Screen::TimeLine),
         "events" => state.open(Screen::Events),
         "plan" => state.open(Screen::Plan),
+        "contexts" => state.open(Screen::Contexts),
         "help" => state.open(Screen::Help),
         _ => {
             let takes = candidates(word).any(|(name, takes, _)| *name == word && !takes.is_empty());
             state.note = match takes {
                 true => format!("`{word}` needs a model: :{word} NAME"),
-                false => format!("`{word}` is no command; ? lists them"),
+                false => format!("`{word}` is no command; {} lists them", state.called(Act::Help)),
             };
             vec![]
         }

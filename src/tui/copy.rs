@@ -30,6 +30,7 @@ fn selected(state: &State) -> Option<String> {
         Screen::Run(_, id) => Some(id.to_string()),
         Screen::Compare(_, ids) => Some(ids.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")),
         Screen::Experiments => state.tracked.experiments.selected().map(|e| e.name.clone()),
+        Screen::Contexts => state.contexts.rows.get(state.contexts.place()).map(|r| r.address.clone()),
         _ => state.subject().map(|name| name.to_string()),
     }
 }

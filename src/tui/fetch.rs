@@ -1,6 +1,7 @@
 //! Does what `update` asks for; answers come back as messages.
 
 use super::{
+    contexts,
     log::{Flowed, Follow, Output},
     state::{Command, Difference, Message},
     timeline::{LISTED, Lately},
@@ -32,6 +33,8 @@ pub(super) type Sender = mpsc::UnboundedSender<Message>;
 /// A send fails only when the UI is gone.
 pub(super) struct Hands {
     client: Client,
+    /// Of all daemons that can be gone to.
+    all: Vec<Client>,
     send: Sender,
     /// What is fetched again and again: the newest wish of each kind.
     fetches: HashMap<Discriminant<Command>, watch::Sender<Command>>,
@@ -40,7 +43,13 @@ pub(super) struct Hands {
 
 impl Hands {
     pub fn new(client: Client, send: Sender) -> Self {
-        Self { client, send, fetches: HashMap::new(), log: None }
+        Self { client, all: vec![], send, fetches: HashMap::new(), log: None }
+    }
+
+    /// The same, of a daemon beside others.
+    pub fn among(mut self, all: Vec<Client>) -> Self {
+        self.all = all;
+        self
     }
 
     pub fn carry_out(&mut self, command: Command) {
@@ -49,6 +58,7 @@ impl Hands {
             Command::Save { file, text } => {
                 tokio::task::spawn_blocking(move || drop(send.send(Message::Said(saved(&file, &text)))));
             }
+            Command::FetchContexts => contexts::ask(&self.all, &send),
             Command::Quit | Command::Ring | Command::Copy(_) | Command::Outside(_) | Command::Switch(_) => {}
             Command::Follow(follow) => {
                 let task = tokio::spawn(async move { followed(&client, &send, follow).await });
@@ -56,10 +66,12 @@ impl Hands {
                     before.abort();
                 }
             }
-            Command::Sync | Command::Post { .. } | Command::Revert { .. } => {
+            Command::Sync | Command::Post { .. } | Command::Revert { .. } | Command::Let(_) => {
+                // Who may not approve this may do the rest.
+                let personal = matches!(command, Command::Let(_));
                 tokio::spawn(async move {
                     match answer(&client, command).await {
-                        Err(ClientError::Denied(why)) => drop(send.send(Message::Denied(why))),
+                        Err(ClientError::Denied(why)) if !personal => drop(send.send(Message::Denied(why))),
                         answer => tell(&send, answer),
                     }
                 });
@@ -151,6 +163,13 @@ async fn answer(client: &Client, command: Command) -> Result<Message, ClientErro
             let body = RevertBody { commit: commit.to_string(), dry_run: false, on: Some(on) };
             Message::Said(client.post::<Reverted>("/api/v1/revert", &body).await?.message)
         }
+        Command::FetchWaits(m, way) => {
+            Message::Waits(way, Box::new(client.get(&format!("/api/v1/models/{m}/plan")).await?))
+        }
+        Command::Let(letting) => {
+            let (path, body) = letting.call();
+            Message::Said(client.post::<Done>(&path, &body).await?.message)
+        }
         Command::FetchPlan => Message::Plan(Box::new(client.get("/api/v1/plan").await?)),
         Command::FetchDiff(m) => Message::Diff(Box::new(Difference {
             fields: client.get(&format!("/api/v1/models/{m}/diff")).await?,
@@ -170,6 +189,7 @@ async fn answer(client: &Client, command: Command) -> Result<Message, ClientErro
         }
         // They have answers of their own.
         Command::FetchFleet
+        | Command::FetchContexts
         | Command::Follow(_)
         | Command::Save { .. }
         | Command::Quit

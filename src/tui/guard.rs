@@ -22,9 +22,10 @@ type Hook = Arc<dyn Fn(&PanicHookInfo<'_>) + Send + Sync>;
 /// said since.
 static TAKEN: AtomicBool = AtomicBool::new(false);
 
-/// Buttons and the wheel are told, with places beyond the 223rd column. Not crossterm's own, which has every move told as well.
-const MOUSE: &str = "\x1b[?1000h\x1b[?1006h";
-const NO_MOUSE: &str = "\x1b[?1006l\x1b[?1000l";
+/// Buttons, the wheel and moves with a button held are told, with places beyond the 223rd column. Not crossterm's own, which has
+/// every move told as well.
+const MOUSE: &str = "\x1b[?1000h\x1b[?1002h\x1b[?1006h";
+const NO_MOUSE: &str = "\x1b[?1006l\x1b[?1002l\x1b[?1000l";
 
 /// Holds the terminal raw and on its alternate screen; dropping it gives the terminal back as it was. A panic gives it back
 /// before its message is printed, so that the message can be read.

@@ -1,4 +1,4 @@
-//! Keys and commands, as k9s users expect them. The help screen is drawn from these tables.
+//! Keys and commands, as k9s users expect them. Help and hints are drawn from these tables.
 
 /// What a key asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,6 +16,7 @@ pub enum Act {
     Runs,
     TimeLine,
     Plan,
+    Contexts,
     Help,
     Back,
     Quit,
@@ -33,6 +34,8 @@ pub enum Act {
     Hold,
     Abort,
     Rollback,
+    Approve,
+    Override,
     Copy,
     CopyCommit,
     Edit,
@@ -50,12 +53,41 @@ pub enum Act {
     PageBefore,
 }
 
-/// What keys do by themselves, how the settings call it, and what it is for. Without words, it is told with the one before.
+impl Act {
+    /// How the settings call it.
+    pub fn name(self) -> &'static str {
+        KEYS.iter().chain(RUN_KEYS).find(|e| e.act == self).map_or("", |e| e.name)
+    }
+
+    /// The command that does the same.
+    pub fn command(self) -> Option<&'static str> {
+        Some(match self {
+            Self::Log => "logs",
+            Self::Diff => "diff",
+            Self::Rollout => "rollout",
+            Self::Runs => "runs",
+            Self::TimeLine => "timeline",
+            Self::Plan => "plan",
+            Self::Contexts => "contexts",
+            Self::Help => "help",
+            Self::Quit => "quit",
+            Self::Sync => "sync",
+            Self::Promote => "promote",
+            Self::Hold => "pause",
+            Self::Abort => "abort",
+            Self::Rollback => "rollback",
+            Self::Approve => "approve",
+            Self::Override => "override",
+            _ => return None,
+        })
+    }
+}
+
+/// What keys do by themselves, and how the settings call it. What it is for says `help`.
 pub struct Entry {
     pub act: Act,
     pub name: &'static str,
     keys: &'static [&'static str],
-    pub what: &'static str,
 }
 
 impl Entry {
@@ -65,72 +97,70 @@ impl Entry {
     }
 }
 
-const fn entry(act: Act, name: &'static str, keys: &'static [&'static str], what: &'static str) -> Entry {
-    Entry { act, name, keys, what }
+const fn entry(act: Act, name: &'static str, keys: &'static [&'static str]) -> Entry {
+    Entry { act, name, keys }
 }
 
 /// What means the same everywhere.
 pub const KEYS: &[Entry] = &[
-    entry(Act::Open, "open", &["enter"], "open the model, the commit; on the plan: fold it"),
-    entry(Act::Back, "back", &["esc"], "back; on the fleet: clear the filter"),
-    entry(Act::Down, "down", &["j", "down"], "down, up"),
-    entry(Act::Up, "up", &["k", "up"], ""),
-    entry(Act::PageDown, "page_down", &["ctrl-f", "pgdn", "ctrl-d"], "a page down"),
-    entry(Act::PageUp, "page_up", &["ctrl-b", "pgup", "ctrl-u"], "a page up"),
-    entry(Act::Top, "top", &["g", "home"], "to the top, to the end"),
-    entry(Act::Bottom, "bottom", &["G", "end"], ""),
-    entry(Act::Part, "part", &["tab"], "on a model: its versions, lineage, metrics, conditions, events"),
-    entry(Act::Metric, "metric", &["m"], "on a model: the next metric over its versions"),
-    entry(Act::Log, "logs", &["l"], "output of the newest run, live; again: of the replicas"),
-    entry(Act::Level, "level", &["L"], "on a log: by level, wrapped or not, with times"),
-    entry(Act::Wrap, "wrap", &["w"], ""),
-    entry(Act::Stamp, "times", &["T"], ""),
-    entry(Act::NextPage, "next_page", &["n"], "on a log: what is searched for, further down, further up"),
-    entry(Act::PageBefore, "page_before", &["N"], ""),
-    entry(Act::Save, "save", &["ctrl-s"], "on a log: save it in the folder where trimtab was started"),
-    entry(Act::Diff, "diff", &["d"], "drift: what Git asks for against what is live, what was promised"),
-    entry(Act::Rollout, "rollout", &["o"], "its rollout: shares over the steps, analyses with their curves"),
-    entry(Act::Runs, "runs", &["r"], "tracked runs of the model; with none selected: all experiments"),
-    entry(Act::Plan, "plan", &["p"], "plan of the whole fleet"),
-    entry(Act::TimeLine, "timeline", &["t"], "time line: commits, and what came of each"),
-    entry(Act::Sync, "sync", &["s"], "fetch and reconcile now"),
-    entry(Act::Promote, "promote", &["P"], "rollout: promote, hold or go on, abort"),
-    entry(Act::Hold, "hold", &["H"], ""),
-    entry(Act::Abort, "abort", &["A"], ""),
-    entry(Act::Rollback, "rollback", &["R"], "push a revert: of the newest change, on the time line of a commit"),
-    entry(Act::Copy, "copy", &["y"], "copy the name or the id of what is selected; the commit of its newest change"),
-    entry(Act::CopyCommit, "copy_commit", &["Y"], ""),
-    entry(Act::Edit, "edit", &["e"], "its spec in $EDITOR; v: output in $PAGER"),
-    entry(Act::Pager, "pager", &["v"], ""),
-    entry(Act::Bookmark, "bookmark", &["b"], "mark the model, or take its mark off; :bookmarks shows those"),
-    entry(
-        Act::Filter,
-        "filter",
-        &["/"],
-        "filter: words of name, health, sync; !word: not; owner: env: by: is: key=label",
-    ),
-    entry(Act::Order, "order", &["S"], "order: problems first, name, requests, p99, errors, newest change"),
-    entry(Act::Group, "group", &["z"], "group: by health, owner, environment, folder; on the plan: fold all"),
-    entry(Act::Command, "command", &[":"], "a command; tab completes it, and names"),
-    entry(Act::Help, "help", &["?"], "this help"),
-    entry(Act::Quit, "quit", &["q"], "back; on the fleet: leave, the daemon goes on (ctrl-c: at once)"),
+    entry(Act::Open, "open", &["enter"]),
+    entry(Act::Back, "back", &["esc"]),
+    entry(Act::Down, "down", &["j", "down"]),
+    entry(Act::Up, "up", &["k", "up"]),
+    entry(Act::PageDown, "page_down", &["ctrl-f", "pgdn", "ctrl-d"]),
+    entry(Act::PageUp, "page_up", &["ctrl-b", "pgup", "ctrl-u"]),
+    entry(Act::Top, "top", &["g", "home"]),
+    entry(Act::Bottom, "bottom", &["G", "end"]),
+    entry(Act::Part, "part", &["tab"]),
+    entry(Act::Metric, "metric", &["m"]),
+    entry(Act::Log, "logs", &["l"]),
+    entry(Act::Level, "level", &["L"]),
+    entry(Act::Wrap, "wrap", &["w"]),
+    entry(Act::Stamp, "times", &["T"]),
+    entry(Act::NextPage, "next_page", &["n"]),
+    entry(Act::PageBefore, "page_before", &["N"]),
+    entry(Act::Save, "save", &["ctrl-s"]),
+    entry(Act::Diff, "diff", &["d"]),
+    entry(Act::Rollout, "rollout", &["o"]),
+    entry(Act::Runs, "runs", &["r"]),
+    entry(Act::Plan, "plan", &["p"]),
+    entry(Act::TimeLine, "timeline", &["t"]),
+    entry(Act::Contexts, "contexts", &["C"]),
+    entry(Act::Sync, "sync", &["s"]),
+    entry(Act::Promote, "promote", &["P"]),
+    entry(Act::Hold, "hold", &["H"]),
+    entry(Act::Abort, "abort", &["A"]),
+    entry(Act::Rollback, "rollback", &["R"]),
+    entry(Act::Approve, "approve", &["a"]),
+    entry(Act::Override, "override", &["O"]),
+    entry(Act::Copy, "copy", &["y"]),
+    entry(Act::CopyCommit, "copy_commit", &["Y"]),
+    entry(Act::Edit, "edit", &["e"]),
+    entry(Act::Pager, "pager", &["v"]),
+    entry(Act::Bookmark, "bookmark", &["b"]),
+    entry(Act::Filter, "filter", &["/"]),
+    entry(Act::Order, "order", &["S"]),
+    entry(Act::Group, "group", &["z"]),
+    entry(Act::Command, "command", &[":"]),
+    entry(Act::Help, "help", &["?"]),
+    entry(Act::Quit, "quit", &["q"]),
 ];
 
 /// What means something else on the screens of tracked runs, or something there alone.
 pub const RUN_KEYS: &[Entry] = &[
-    entry(Act::Open, "open", &["enter"], "open the run; on a run: its chart alone, and back"),
-    entry(Act::Mark, "mark", &["space"], "mark the run, or take its mark off"),
-    entry(Act::Compare, "compare", &["c"], "compare the marked runs"),
-    entry(Act::Left, "left", &["left"], "compared runs that had no room"),
-    entry(Act::Right, "right", &["right"], ""),
-    entry(Act::Runs, "runs", &["r"], "on a run: the list that it is of; on a list: all experiments"),
-    entry(Act::Metric, "metric", &["m"], "choose the next metric, the one before"),
-    entry(Act::MetricBack, "metric_back", &["M"], ""),
-    entry(Act::Sort, "sort", &["s"], "order: newest first, best of the metric, worst of it"),
-    entry(Act::Filter, "filter", &["/"], "filter as MLflow does: metrics.auc > 0.9 AND params.depth = '6'"),
-    entry(Act::NextPage, "next_page", &["n"], "the next 1,000 runs, those before"),
-    entry(Act::PageBefore, "page_before", &["N"], ""),
-    entry(Act::Axis, "axis", &["x"], "curves by step, or by time since the run's start"),
+    entry(Act::Open, "open", &["enter"]),
+    entry(Act::Mark, "mark", &["space"]),
+    entry(Act::Compare, "compare", &["c"]),
+    entry(Act::Left, "left", &["left"]),
+    entry(Act::Right, "right", &["right"]),
+    entry(Act::Runs, "runs", &["r"]),
+    entry(Act::Metric, "metric", &["m"]),
+    entry(Act::MetricBack, "metric_back", &["M"]),
+    entry(Act::Sort, "sort", &["s"]),
+    entry(Act::Filter, "filter", &["/"]),
+    entry(Act::NextPage, "next_page", &["n"]),
+    entry(Act::PageBefore, "page_before", &["N"]),
+    entry(Act::Axis, "axis", &["x"]),
 ];
 
 /// A word after `:`, what it takes, and what it does.
@@ -154,8 +184,11 @@ pub const COMMANDS: &[(&str, &str, &str)] = &[
     ("pause", "NAME", "hold its rollout"),
     ("continue", "NAME", "go on with its rollout"),
     ("abort", "NAME", "all traffic back"),
+    ("approve", "NAME", "approve the version that waits, by a commit"),
+    ("override", "NAME", "let it through before its time, with a reason"),
     ("retry", "NAME", "try what was rejected again"),
     ("rollback", "NAME", "push a commit that undoes the newest change"),
+    ("contexts", "", "all daemons beside each other"),
     ("context", "CONTEXT", "another daemon, of those in tui.toml"),
     ("theme", "THEME", "other colours"),
     ("help", "", "keys and commands"),
@@ -166,7 +199,18 @@ pub const COMMANDS: &[(&str, &str, &str)] = &[
 pub fn changes(command: &str) -> bool {
     matches!(
         command,
-        "sync" | "refresh" | "suspend" | "resume" | "promote" | "pause" | "continue" | "abort" | "retry" | "rollback"
+        "approve"
+            | "override"
+            | "sync"
+            | "refresh"
+            | "suspend"
+            | "resume"
+            | "promote"
+            | "pause"
+            | "continue"
+            | "abort"
+            | "retry"
+            | "rollback"
     )
 }
 

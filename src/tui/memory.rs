@@ -1,6 +1,7 @@
 //! How the UI was left, of each daemon: it opens so again. Pure: the file is read and written by whoever opens the UI.
 
 use super::{
+    borders::Shares,
     grouping::Grouping,
     log::Output,
     ranking::Ranking,
@@ -23,6 +24,8 @@ pub(super) struct View {
     /// The command that opens it.
     screen: String,
     marked: BTreeSet<Name>,
+    #[serde(skip_serializing_if = "Shares::is_empty")]
+    borders: Shares,
 }
 
 /// All daemons, the one that was looked at last before the others.
@@ -76,6 +79,7 @@ impl View {
             theme: state.theme.map(|t| t.name().to_owned()),
             screen: line(&state.screen),
             marked: state.marked.clone(),
+            borders: state.borders.clone(),
         }
     }
 
@@ -83,7 +87,7 @@ impl View {
     pub(super) fn open(self, state: &mut State, themed: bool) -> Vec<Command> {
         state.filter = self.filter;
         (state.ranking, state.grouping) = (self.order, self.group);
-        state.marked = self.marked;
+        (state.marked, state.borders) = (self.marked, self.borders);
         if let Some(theme) = self.theme.and_then(|t| t.parse().ok()).filter(|_| !themed) {
             state.theme = Some(theme);
             state.look = state.look.with(theme);
@@ -103,7 +107,7 @@ fn line(screen: &Screen) -> String {
         Screen::TimeLine | Screen::Commit(_) | Screen::Revert(_) => "timeline".into(),
         Screen::Events => "events".into(),
         Screen::Plan => "plan".into(),
-        Screen::Fleet | Screen::Help => "fleet".into(),
+        Screen::Fleet | Screen::Contexts | Screen::Help => "fleet".into(),
     }
 }
 

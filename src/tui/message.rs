@@ -1,10 +1,13 @@
 //! What happens, what is asked for, and what is drawn: the words between the loop, the state and the views. Pure.
 
 use super::{
+    borders::Border,
     command::Line,
+    contexts::Trouble,
     keymap::Act,
     log::{Flowed, Follow, Output},
     outside::Outside,
+    promotion::{Letting, Way},
     timeline::Lately,
     tracked::{Told, Want, Wish},
 };
@@ -37,7 +40,16 @@ pub enum Screen {
     Revert(ObjectId),
     Events,
     Plan,
+    /// All daemons beside each other.
+    Contexts,
     Help,
+}
+
+impl Screen {
+    /// Whether keys have the meanings of tracked runs' screens.
+    pub(super) fn is_tracked(&self) -> bool {
+        matches!(self, Self::Runs(_) | Self::Run(..) | Self::Compare(..))
+    }
 }
 
 /// What keys mean now.
@@ -48,6 +60,8 @@ pub enum Mode {
     Command(Line),
     /// After `/`.
     Filter(String),
+    /// Why a release is let through, as it is typed.
+    Reason(Letting, String),
     /// A question that `y` confirms.
     Confirm(Command),
 }
@@ -68,6 +82,8 @@ pub enum Command {
     FetchCommit(ObjectId),
     FetchRevert(ObjectId),
     FetchPlan,
+    /// What a model waits for, to say the word that it does.
+    FetchWaits(Name, Way),
     FetchExperiments,
     /// A page of tracked runs.
     FetchRuns(Wish),
@@ -88,12 +104,16 @@ pub enum Command {
     Copy(String),
     /// A program of the person's, which has the terminal meanwhile.
     Outside(Outside),
-    /// Another daemon, by its name.
-    Switch(String),
+    /// How all daemons stand.
+    FetchContexts,
+    /// Another daemon, by its place among them.
+    Switch(usize),
     Post {
         model: Name,
         verb: String,
     },
+    /// The word that a release waits for.
+    Let(Letting),
     /// Undoes a commit, as was decided on another.
     Revert {
         commit: ObjectId,
@@ -119,6 +139,8 @@ pub enum Message {
     Events(Vec<Event>),
     Plan(Box<FleetPlan>),
     Diff(Box<Difference>),
+    /// What a model waits for, and the word that is to be said.
+    Waits(Way, Box<ModelPlan>),
     /// Of the output that is followed, if it is still this turn that is.
     Log {
         turn: u64,
@@ -128,6 +150,8 @@ pub enum Message {
     Lately(Lately),
     /// An event of the daemon; `None`: look at everything again.
     Happened(Option<Event>),
+    /// How the daemon at this place stands, or why that is not known.
+    Context(usize, Result<Box<FleetOverview>, Trouble>),
     Said(String),
     /// The daemon refused to change anything for this person.
     Denied(String),
@@ -208,6 +232,8 @@ pub enum Target {
     Row(usize),
     /// A hint of what can be done.
     Hint(Act),
+    /// The border between the two panes of an area.
+    Border(Border, Rect),
 }
 
 /// What was drawn.

@@ -1,12 +1,14 @@
 //! The terminal UI: state, update, view.
 //!
-//! Live from the daemon's events, and a frame is drawn only when something changed. Nothing is polled but tracked runs that go on
-//! while their screen is open: what clients of MLflow log has no events.
+//! Live from the daemon's events, and a frame is drawn only when something changed. Nothing is polled but, while their
+//! screens are open, tracked runs that go on, as what clients of MLflow log has no events, and all daemons beside each other.
 
 mod access;
 mod bindings;
+mod borders;
 mod command;
 mod config;
+mod contexts;
 mod copy;
 mod crash;
 mod escapes;
@@ -14,6 +16,7 @@ mod fetch;
 mod filter;
 mod grouping;
 mod guard;
+mod help;
 mod keymap;
 mod listing;
 mod log;
@@ -23,6 +26,7 @@ mod mouse;
 mod outline;
 mod output;
 mod outside;
+mod promotion;
 mod question;
 mod ranking;
 mod run;
@@ -41,6 +45,7 @@ pub use grouping::Grouping;
 pub use log::{Flow, Flowed, Follow, Log, Output};
 pub use memory::Memory;
 pub use outside::Outside;
+pub use promotion::{Letting, Way, Word};
 pub use ranking::Ranking;
 pub use run::{End, Place, Setup, run};
 pub use state::{Command, Difference, Drawn, Extent, Message, Mode, Page, Part, Screen, State, Target};

@@ -1,6 +1,7 @@
 //! Programs of the person's that have the terminal for a while: their editor, their pager.
 
 use super::{
+    keymap::Act,
     log::{Output, Written},
     state::{Command, Screen, State},
 };
@@ -35,7 +36,7 @@ pub(super) fn edit(state: &mut State, model: &Name) -> Vec<Command> {
 /// Opens the output that is shown.
 pub(super) fn read(state: &mut State) -> Vec<Command> {
     if !matches!(state.screen, Screen::Log(_, Output::Runs | Output::Replica(_))) {
-        state.note = "a pager opens output: l shows some first".to_owned();
+        state.note = state.with_key(Act::Log, "a pager opens output: {} shows some first");
         return vec![];
     }
     if state.log.lines.is_empty() {

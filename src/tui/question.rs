@@ -27,8 +27,11 @@ impl State {
     /// The question before a command is done.
     fn question_of(&self, command: &Command) -> Option<String> {
         let Command::Post { model, verb } = command else {
-            let Command::Revert { commit, .. } = command else { return None };
-            return timeline::question(self, commit);
+            return match command {
+                Command::Revert { commit, .. } => timeline::question(self, commit),
+                Command::Let(letting) => Some(letting.question()),
+                _ => None,
+            };
         };
         Some(match verb.as_str() {
             "rollback" => {

@@ -1,9 +1,6 @@
 //! The order of the fleet.
 
-use crate::{
-    api::{types::*, urgency::Urgency},
-    model::*,
-};
+use crate::{api::types::*, model::*};
 use serde::{Deserialize, Serialize};
 use std::cmp::Ordering;
 

@@ -3,6 +3,7 @@
 use super::{
     access::Access,
     config::{Bell, Config},
+    contexts::Contexts,
     crash::{self, Reports},
     escapes,
     fetch::{Hands, Sender},
@@ -58,6 +59,8 @@ pub struct Place {
 pub struct Setup {
     pub config: Config,
     pub access: Access,
+    /// Name and address of the person, as git knows them: approvals are in that name.
+    pub author: Option<(String, String)>,
     pub reports: Reports,
     /// Whether its theme was asked for now.
     pub themed: bool,
@@ -72,20 +75,22 @@ pub struct Setup {
 /// What comes after a daemon.
 enum Next {
     End(End),
-    /// Another one, by its name.
-    Place(String),
+    /// Another one, by its place among them.
+    Place(usize),
 }
 
 /// Opens the UI on this terminal until the person leaves or a signal asks for the end, with each daemon as it was left. The
 /// terminal is then as it was, also after an error or a panic.
 pub async fn run(setup: Setup, memory: &mut Memory) -> io::Result<End> {
-    let Setup { config, access, reports, themed, note, places, first } = setup;
+    let Setup { config, access, author, reports, themed, note, places, first } = setup;
     let mut state = State::new();
     state.look = Look::new(config.theme, depth());
     state.bindings = config.bindings;
     state.access = access.clone();
+    state.author = author;
     state.zone = TimeZone::system();
-    state.contexts = places.iter().filter_map(|p| p.name.clone()).collect();
+    state.contexts = Contexts::new(places.iter().map(|p| (p.name.clone(), p.address.clone())));
+    let all: Vec<Client> = places.iter().map(|p| p.client.clone()).collect();
     // Before the terminal is taken: a signal that comes first ends the process as ever.
     let mut signals = Signals {
         term: signal(SignalKind::terminate())?,
@@ -95,19 +100,20 @@ pub async fn run(setup: Setup, memory: &mut Memory) -> io::Result<End> {
     let guard = Guard::take(config.mouse, reports)?;
     let keyboard = Keyboard::default();
     let at = Terminals { guard: &guard, keyboard: &keyboard, bell: config.bell };
-    let mut place = places.first();
+    let mut place = 0;
     let mut note = Some(note);
     let mut told = first.map(|fleet| Message::Some { asked: BTreeSet::new(), fleet });
-    while let Some(here) = place {
-        state.context.clone_from(&here.name);
+    while let Some(here) = places.get(place) {
+        state.contexts.here = place;
         let mut first = memory.of(&here.address).open(&mut state, themed);
         first.extend(told.take().into_iter().flat_map(|told| update(&mut state, told)));
         state.note = note.take().unwrap_or_default();
-        let next = stay(here, &at, &mut state, first, &mut signals).await;
+        let hands = |send| Hands::new(here.client.clone(), send).among(all.clone());
+        let next = stay(here, hands, &at, &mut state, first, &mut signals).await;
         *memory = std::mem::take(memory).with(&here.address, View::of(&state));
         match next? {
             Next::End(end) => return Ok(end),
-            Next::Place(name) => place = places.iter().find(|p| p.name.as_ref() == Some(&name)),
+            Next::Place(there) => place = there,
         }
         state = state.elsewhere(access.clone());
     }
@@ -123,13 +129,14 @@ struct Signals {
 /// Shows one daemon.
 async fn stay(
     here: &Place,
+    hands: impl FnOnce(Sender) -> Hands,
     at: &Terminals<'_>,
     state: &mut State,
     first: Vec<Command>,
     signals: &mut Signals,
 ) -> io::Result<Next> {
     let (send, receive) = mpsc::unbounded_channel();
-    let hands = Hands::new(here.client.clone(), send.clone());
+    let hands = hands(send.clone());
     let left = Next::End(End::Left);
     let signalled = |number| Ok(Next::End(End::Signal(number)));
     // All in one task: a panic anywhere in it unwinds through the guard.
@@ -214,7 +221,7 @@ async fn show(
         io::stdout().write_all(sent.as_bytes()).and_then(|()| io::stdout().flush())?;
         for command in commands {
             match command {
-                Command::Switch(name) => return Ok(Next::Place(name)),
+                Command::Switch(place) => return Ok(Next::Place(place)),
                 Command::Outside(outside) => at.lend(&mut terminal, state, &outside).await?,
                 command => hands.carry_out(command),
             }

@@ -3,9 +3,13 @@
 use super::{
     access::Access,
     bindings::Bindings,
+    borders::{Border, Shares},
+    contexts::Contexts,
     grouping::Grouping,
+    keymap::Act,
     log::{Flow, Log, LogView, Output},
     outline::Outline,
+    promotion::Way,
     ranking::Ranking,
     theme::{Look, Theme},
     timeline::{self, Timeline},
@@ -41,6 +45,8 @@ pub struct State {
     pub log_view: LogView,
     pub tracked: Tracked,
     pub filter: String,
+    /// What is searched for in the help.
+    pub(super) sought: String,
     pub ranking: Ranking,
     pub grouping: Grouping,
     /// Models of which something happened since they were asked for.
@@ -63,6 +69,9 @@ pub struct State {
     pub extent: Extent,
     /// What a click means, by where it is.
     pub(super) targets: Vec<(Rect, Target)>,
+    /// Where borders were dragged to, and the one that is held, of this area.
+    pub(super) borders: Shares,
+    pub(super) dragged: Option<(Border, Rect)>,
     pub note: String,
     /// The note as it stood at the last tick, and for how many.
     pub(super) noted: (String, u8),
@@ -70,14 +79,17 @@ pub struct State {
     /// Of `seconds`, how many had passed when the daemon went away.
     pub(super) lost: u64,
     pub access: Access,
+    /// The word that the person wants to say of a model, while nothing was pressed since.
+    pub(super) wished: Option<(Name, Way)>,
+    /// Name and address of the person, as git knows them.
+    pub(super) author: Option<(String, String)>,
     /// Where the person is, for times of day.
     pub zone: TimeZone,
     /// Seconds since the fleet was fetched, for ages.
     pub seconds: u64,
     pub look: Look,
-    /// What the person calls this daemon, and those that they named.
-    pub(super) context: Option<String>,
-    pub(super) contexts: Vec<String>,
+    /// This daemon, and the others that the person named.
+    pub(super) contexts: Contexts,
     /// Chosen while it runs.
     pub(super) theme: Option<Theme>,
     /// Models that the person wants to find again.
@@ -112,6 +124,7 @@ impl State {
             log_view: LogView::default(),
             tracked: Tracked::default(),
             filter: String::new(),
+            sought: String::new(),
             ranking: Ranking::default(),
             grouping: Grouping::default(),
             moved: BTreeSet::new(),
@@ -125,16 +138,19 @@ impl State {
             scroll: 0,
             extent: Extent::default(),
             targets: vec![],
+            borders: Shares::new(),
+            dragged: None,
             note: String::new(),
             noted: (String::new(), 0),
             reachable: true,
             lost: 0,
             access: Access::default(),
+            wished: None,
+            author: None,
             zone: TimeZone::UTC,
             seconds: 0,
             look: Look::default(),
-            context: None,
-            contexts: vec![],
+            contexts: Contexts::default(),
             theme: None,
             marked: BTreeSet::new(),
             bindings: Bindings::default(),
@@ -143,8 +159,8 @@ impl State {
 
     /// Before anything was fetched from another daemon: what is the person's stays.
     pub(super) fn elsewhere(self, access: Access) -> Self {
-        let Self { look, theme, bindings, zone, contexts, .. } = self;
-        Self { look, theme, bindings, zone, contexts, access, ..Self::new() }
+        let Self { look, theme, bindings, zone, contexts, author, .. } = self;
+        Self { look, theme, bindings, zone, contexts, author, access, ..Self::new() }
     }
 
     /// The model that keys and commands are about: the one that is open, or the one that is seen to be selected.
@@ -160,7 +176,7 @@ impl State {
             }
             Screen::Plan => self.plan.as_ref().and_then(|p| self.outline.subject(p)),
             Screen::TimeLine | Screen::Commit(_) | Screen::Revert(_) => None,
-            Screen::Experiments | Screen::Events | Screen::Help => None,
+            Screen::Experiments | Screen::Events | Screen::Contexts | Screen::Help => None,
         }
     }
 
@@ -199,6 +215,29 @@ impl State {
         (!self.reachable).then_some((gone, told))
     }
 
+    /// The screen that help was asked on.
+    pub(super) fn asked_on(&self) -> &Screen {
+        self.trail.last().filter(|_| self.screen == Screen::Help).unwrap_or(&Screen::Fleet)
+    }
+
+    /// A key of an act as it is shown, where it has any on this screen.
+    pub(super) fn key(&self, act: Act) -> Option<String> {
+        self.bindings.keys(act, self.screen.is_tracked()).next()
+    }
+
+    /// What asks for an act on this screen: its key; where it has none, the command or the name that settings give it a key by.
+    pub(super) fn called(&self, act: Act) -> String {
+        self.key(act).unwrap_or_else(|| match act.command() {
+            Some(command) => format!(":{command}"),
+            None => format!("`{}` (no key)", act.name()),
+        })
+    }
+
+    /// A text that says so in the place of `{}`.
+    pub(super) fn with_key(&self, act: Act, text: &str) -> String {
+        text.replace("{}", &self.called(act))
+    }
+
     /// Opens a screen; the one before is where `back` leads.
     pub(super) fn open(&mut self, screen: Screen) -> Vec<Command> {
         let before = std::mem::replace(&mut self.screen, screen);
@@ -226,9 +265,13 @@ impl State {
     /// What a screen that is now open needs.
     fn entered(&mut self) -> Vec<Command> {
         self.scroll = 0;
+        self.sought.clear();
         self.page = Page { part: self.page.part, ..Page::default() };
         if let Screen::Log(..) = self.screen {
             self.log = Log::new(self.log.turn, self.newest_release());
+        }
+        if self.screen == Screen::Contexts {
+            self.contexts.entered();
         }
         self.tracked.entered(&self.screen);
         self.needed()
@@ -250,6 +293,7 @@ impl State {
             Screen::TimeLine | Screen::Commit(_) | Screen::Revert(_) => timeline::needed(self),
             Screen::Events => vec![Command::FetchEvents],
             Screen::Plan => vec![Command::FetchPlan],
+            Screen::Contexts => vec![Command::FetchContexts],
         }
     }
 

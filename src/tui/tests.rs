@@ -10,6 +10,7 @@ mod burst;
 mod context;
 mod copy;
 mod fleet;
+mod help;
 mod keys;
 mod log;
 mod memory;
@@ -17,6 +18,7 @@ mod model;
 mod mouse;
 mod outside;
 mod plan;
+mod promotion;
 mod rollout;
 mod steer;
 mod theme;
@@ -491,7 +493,7 @@ fn any_key() -> impl proptest::strategy::Strategy<Value = KeyCode> {
     prop_oneof![
         proptest::strategy::Strategy::prop_map(proptest::char::any(), KeyCode::Char),
         proptest::strategy::Strategy::prop_map(
-            prop::sample::select("jkgGldptsPHAR/:?qydlrrrr  cmMxnNzzSoLwT".chars().collect::<Vec<_>>()),
+            prop::sample::select("jkgGldptsPHARaOC/:?qydlrrrr  cmMxnNzzSoLwT".chars().collect::<Vec<_>>()),
             KeyCode::Char
         ),
         prop::sample::select(vec![

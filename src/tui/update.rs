@@ -3,12 +3,14 @@
 use super::{
     access::Access,
     command::{Line, run_line, typed},
+    contexts,
     copy::copied,
     keymap::Act,
     log::{Flowed, Output},
     mouse::on_mouse,
     outline::Outline,
     output, outside,
+    promotion::{self, Way},
     state::{Command, Message, Mode, Part, Screen, State, held},
     timeline, tracked,
 };
@@ -30,6 +32,9 @@ pub fn update(state: &mut State, message: Message) -> Vec<Command> {
 }
 
 fn on_message(state: &mut State, message: Message) -> Vec<Command> {
+    if let Message::Key(_) | Message::Mouse(_) = message {
+        state.wished = None;
+    }
     match message {
         Message::Key(key) => return on_key(state, key),
         Message::Mouse(event) => return on_mouse(state, event),
@@ -53,11 +58,13 @@ fn on_message(state: &mut State, message: Message) -> Vec<Command> {
         Message::Plan(plan) => state.plan = Some(*plan),
         Message::Diff(diff) if matches!(&state.screen, Screen::Diff(m) if *m != diff.model) => {}
         Message::Diff(diff) => state.diff = Some(*diff),
+        Message::Waits(way, plan) => return promotion::take(state, way, &plan),
         Message::Log { turn, flowed } if turn == state.log.turn => return on_output(state, flowed),
         Message::Log { .. } => {}
         Message::Tracked(told) => return tracked::take(state, told),
         Message::Lately(told) => return timeline::take(state, told),
         Message::Happened(event) => return on_event(state, event),
+        Message::Context(at, told) => state.contexts.take(at, told),
         Message::Said(text) => state.note = text,
         Message::Denied(why) => {
             state.access = Access::Denied(why.clone());
@@ -82,7 +89,11 @@ fn on_message(state: &mut State, message: Message) -> Vec<Command> {
             forget_note(state);
             // A daemon that is gone says when it is back.
             let has_models = state.has_models();
-            return if state.reachable { state.tracked.on_tick(&state.screen, has_models) } else { vec![] };
+            let mut commands = state.contexts.on_tick(&state.screen);
+            if state.reachable {
+                commands.extend(state.tracked.on_tick(&state.screen, has_models));
+            }
+            return commands;
         }
         Message::Beat if state.reachable => return state.tracked.on_beat(&state.screen),
         Message::Beat => {}
@@ -285,6 +296,16 @@ fn on_key(state: &mut State, key: KeyEvent) -> Vec<Command> {
                 done.map_or(vec![], |line| run_line(state, &line))
             }
         },
+        Mode::Reason(letting, text) => match typed(text, key) {
+            Ok(text) => {
+                state.mode = Mode::Reason(letting, text);
+                vec![]
+            }
+            Err(done) => {
+                state.mode = Mode::Normal;
+                done.map_or(vec![], |reason| promotion::reasoned(state, letting, &reason))
+            }
+        },
         Mode::Filter(text) if matches!(state.screen, Screen::Runs(_)) => {
             let done = typed(text, key);
             state.mode = done.as_ref().map_or(Mode::Normal, |text| Mode::Filter(text.clone()));
@@ -299,6 +320,13 @@ fn on_key(state: &mut State, key: KeyEvent) -> Vec<Command> {
             state.log_view.search = done.clone().unwrap_or_else(|done| done.unwrap_or_default());
             state.mode = done.map_or(Mode::Normal, Mode::Filter);
             output::search(state, state.scroll, true);
+            vec![]
+        }
+        Mode::Filter(text) if state.screen == Screen::Help => {
+            let done = typed(text, key);
+            state.sought = done.clone().unwrap_or_else(|done| done.unwrap_or_default());
+            state.mode = done.map_or(Mode::Normal, Mode::Filter);
+            state.scroll = 0;
             vec![]
         }
         Mode::Filter(text) => {
@@ -316,12 +344,12 @@ fn on_key(state: &mut State, key: KeyEvent) -> Vec<Command> {
             state.select(place);
             vec![]
         }
-        Mode::Normal => state.bindings.act(key, is_tracked(&state.screen)).map_or(vec![], |act| on_act(state, act)),
+        Mode::Normal => state.bindings.act(key, state.screen.is_tracked()).map_or(vec![], |act| on_act(state, act)),
     }
 }
 
 /// What is about one model.
-const OF_A_MODEL: [Act; 10] = [
+const OF_A_MODEL: [Act; 12] = [
     Act::Open,
     Act::Rollout,
     Act::Log,
@@ -330,18 +358,18 @@ const OF_A_MODEL: [Act; 10] = [
     Act::Hold,
     Act::Abort,
     Act::Rollback,
+    Act::Approve,
+    Act::Override,
     Act::Edit,
     Act::Bookmark,
 ];
 
-/// Whether keys have the meanings of tracked runs' screens.
-fn is_tracked(screen: &Screen) -> bool {
-    matches!(screen, Screen::Runs(_) | Screen::Run(..) | Screen::Compare(..))
-}
-
 /// What the open screen has a meaning of its own for.
 fn own(state: &mut State, act: Act) -> Option<Vec<Command>> {
-    tracked::on_act(state, act).or_else(|| output::on_act(state, act)).or_else(|| timeline::on_act(state, act))
+    tracked::on_act(state, act)
+        .or_else(|| output::on_act(state, act))
+        .or_else(|| timeline::on_act(state, act))
+        .or_else(|| contexts::on_act(state, act))
 }
 
 pub(super) fn on_act(state: &mut State, act: Act) -> Vec<Command> {
@@ -354,8 +382,9 @@ pub(super) fn on_act(state: &mut State, act: Act) -> Vec<Command> {
     let folds = act == Act::Open && state.screen == Screen::Plan;
     if subject.is_none() && OF_A_MODEL.contains(&act) && !folds {
         state.note = format!(
-            "no model is {} here; `:` and a command with a NAME does it from everywhere",
-            if state.screen == Screen::Fleet { "selected" } else { "open" }
+            "no model is {} here; {} and a command with a NAME does it from everywhere",
+            if state.screen == Screen::Fleet { "selected" } else { "open" },
+            state.called(Act::Command)
         );
         return vec![];
     }
@@ -386,6 +415,7 @@ pub(super) fn on_act(state: &mut State, act: Act) -> Vec<Command> {
         Act::Runs => return state.open(subject.map_or(Screen::Experiments, |m| Screen::Runs(m.to_string()))),
         Act::TimeLine => return state.open(Screen::TimeLine),
         Act::Plan => return state.open(Screen::Plan),
+        Act::Contexts => return state.open(Screen::Contexts),
         Act::Help if state.screen == Screen::Help => return state.back(),
         Act::Help => return state.open(Screen::Help),
         Act::Quit if state.screen == Screen::Fleet => return vec![Command::Quit],
@@ -405,6 +435,7 @@ pub(super) fn on_act(state: &mut State, act: Act) -> Vec<Command> {
         Act::Filter if matches!(state.screen, Screen::Log(..)) => {
             state.mode = Mode::Filter(String::new());
         }
+        Act::Filter if state.screen == Screen::Help => state.mode = Mode::Filter(state.sought.clone()),
         Act::Filter => state.mode = Mode::Filter(state.filter.clone()),
         Act::Order => {
             state.ranking = state.ranking.next();
@@ -424,6 +455,8 @@ pub(super) fn on_act(state: &mut State, act: Act) -> Vec<Command> {
         }
         Act::Abort => return post("rollout/abort").map_or(vec![], |c| state.ask(c)),
         Act::Rollback => return post("rollback").map_or(vec![], |c| state.ask(c)),
+        Act::Approve => return subject.map_or(vec![], |m| promotion::wished(state, m, Way::Approve)),
+        Act::Override => return subject.map_or(vec![], |m| promotion::wished(state, m, Way::Override)),
         Act::Part if matches!(state.screen, Screen::Model(_)) => {
             (state.page.part, state.scroll) = (state.page.part.next(), 0);
         }

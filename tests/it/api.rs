@@ -70,6 +70,9 @@ fn the_document_is_valid_and_real_answers_are_what_it_says() {
     let run = c.json("/api/v1/models/fraud/runs")[0]["id"].as_str().unwrap().to_owned();
     // Route, path, body, status.
     let log = format!("/api/v1/runs/{run}/log");
+    let told = c.json("/api/v1/fleet/summary");
+    assert_eq!(told["counts"]["models"].as_u64(), c.json("/api/v1/fleet")["models"].as_array().map(|m| m.len() as u64));
+    assert_eq!(told["source"]["branch"], "main");
     let calls = [
         ("get", "/healthz", "/healthz", None, 200),
         ("get", "/readyz", "/readyz", None, 200),
@@ -78,6 +81,7 @@ fn the_document_is_valid_and_real_answers_are_what_it_says() {
         ("get", "/api/v1/fleet", "/api/v1/fleet", None, 200),
         ("get", "/api/v1/fleet", "/api/v1/fleet?limit=2", None, 200),
         ("get", "/api/v1/fleet", "/api/v1/fleet?limit=x", None, 400),
+        ("get", "/api/v1/fleet/summary", "/api/v1/fleet/summary", None, 200),
         ("get", "/api/v1/plan", "/api/v1/plan", None, 200),
         ("get", "/api/v1/plan", "/api/v1/plan?rev=HEAD~1", None, 200),
         ("get", "/api/v1/plan", "/api/v1/plan?rev=nothing", None, 409),

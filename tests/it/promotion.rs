@@ -4,11 +4,15 @@ use crate::support::{SPECS, World, model, until};
 use git2::{FileMode, Signature, build::TreeUpdateBuilder};
 use serde_json::Value;
 use std::process::Output;
+use trimtab::api::{
+    client::{Client, Endpoint},
+    types::Done,
+};
 
 const STAGING: &str = "schema = \"trimtab/v1\"\n[environment]\nname = \"staging\"\n";
 
 /// Staging, then production with these lines.
-fn chain(lines: &str) -> String {
+pub fn chain(lines: &str) -> String {
     format!(
         "[serve]\nrun = [\"python3\", \"serve.py\"]\n[[deploy]]\nenvironment = \"staging\"\n\
          [[deploy]]\nenvironment = \"production\"\nafter = \"staging\"\n{lines}\n"
@@ -16,7 +20,7 @@ fn chain(lines: &str) -> String {
 }
 
 /// A model that is in staging, and whose production asks for what `lines` say.
-fn staged(lines: &str, settings: &str) -> World {
+pub fn staged(lines: &str, settings: &str) -> World {
     let mut w = World::new();
     let settings = format!("{}{settings}", SPECS[0].1);
     w.commit("environments", &[("specs/environments/staging.toml", Some(STAGING)), (SPECS[0].0, Some(&settings))]);
@@ -27,7 +31,7 @@ fn staged(lines: &str, settings: &str) -> World {
 }
 
 /// What has all traffic in an environment.
-fn version(w: &World, environment: &str) -> Option<u64> {
+pub fn version(w: &World, environment: &str) -> Option<u64> {
     let status = w.json(&["status", "fraud"]);
     let all = status["summary"]["environments"].as_array()?.clone();
     all.iter().find(|e| e["environment"] == environment)?["routed"].as_u64()
@@ -38,7 +42,7 @@ fn waiting(w: &World) -> Vec<Value> {
     w.json(&["status", "fraud"])["plan"]["waiting"].as_array().cloned().unwrap_or_default()
 }
 
-fn waits_on(w: &World, what: &str) -> bool {
+pub fn waits_on(w: &World, what: &str) -> bool {
     waiting(w).iter().any(|x| x["on"] == what)
 }
 
@@ -63,7 +67,7 @@ fn a_release_soaks_in_staging_also_over_a_restart_of_the_daemon_then_goes_on() {
     w.wait_for("fraud", "version=v1");
 }
 
-const GROUPS: &str = "[groups]\nrisk-team = [\"lin@example.com\"]\n";
+pub const GROUPS: &str = "[groups]\nrisk-team = [\"lin@example.com\"]\n";
 
 #[test]
 fn an_approval_by_who_may_lets_a_version_through_and_one_by_another_does_not() {
@@ -108,6 +112,14 @@ fn an_approval_by_who_may_lets_a_version_through_and_one_by_another_does_not() {
         w.commit_model("fraud", &model("fraud", &w.path("count"), ", seed = 2", &chain("approve = [\"@risk-team\"]")));
     until("v2 waits", || waits_on(&w, "approval") && version(&w, "staging") == Some(2));
     assert_eq!(version(&w, "production"), Some(1));
+    // What was shown to a person while v1 waited approves nothing now.
+    let shown = serde_json::json!({
+        "environment": "production", "version": 1, "waiting": true, "name": "Lin", "email": "lin@example.com",
+    });
+    let client = Client::new(Endpoint::Socket(w.state().join("trimtab.sock")));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let late = runtime.block_on(client.post::<Done>("/api/v1/models/fraud/approve", &shown)).unwrap_err();
+    assert_eq!(late.to_string(), "production: v2 waits now, not v1; look again");
     w.revert(change);
     w.wait_for("fraud", "synced");
     assert_eq!((version(&w, "staging"), version(&w, "production")), (Some(1), Some(1)));
@@ -159,7 +171,12 @@ fn nothing_moves_in_a_window_until_a_person_says_so_which_is_recorded() {
     let staging = w.trimtab(&["promote", "fraud", "--env", "staging", "--override", "why"]);
     assert!(said(&staging).contains("nothing of fraud waits"), "{}", said(&staging));
 
-    let out = w.trimtab(&["promote", "fraud", "--override", "the old one loses money"]);
+    // Another than the one that a person was shown is not let through.
+    let other = w.trimtab(&["promote", "fraud", "--version", "v2", "--override", "why"]);
+    assert!(said(&other).contains("production: v1 waits now, not v2; look again"), "{}", said(&other));
+    assert!(!other.status.success() && waits_on(&w, "frozen"));
+
+    let out = w.trimtab(&["promote", "fraud", "--version", "v1", "--override", "the old one loses money"]);
     assert!(out.status.success(), "{}", said(&out));
     w.wait_for("fraud", "version=v1");
     let told = |w: &World| {

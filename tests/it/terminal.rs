@@ -39,15 +39,20 @@ pub fn attributes(t: &Termios) -> impl PartialEq + std::fmt::Debug + use<> {
 
 impl Screen {
     pub fn open(w: &World) -> Self {
+        Self::open_with(w, &[], &[])
+    }
+    /// With more flags, and variables of the person's own.
+    pub fn open_with(w: &World, flags: &[&str], variables: &[(&str, &str)]) -> Self {
         let size = Winsize { ws_row: 24, ws_col: 80, ws_xpixel: 0, ws_ypixel: 0 };
         let pty = openpty(Some(&size), None).unwrap();
         let before = tcgetattr(&pty.slave).unwrap();
         let end = || Stdio::from(pty.slave.try_clone().unwrap());
         let mut command = Command::new(env!("CARGO_BIN_EXE_trimtab"));
-        command.args(["tui", "--state"]).arg(w.state()).stdin(end()).stdout(end()).stderr(end());
+        command.args(["tui", "--state"]).arg(w.state()).args(flags).stdin(end()).stdout(end()).stderr(end());
         command.env("TERM", "xterm-256color").env("PAGER", PAGER);
         // What whoever runs the tests settled for themselves is theirs.
         command.env("XDG_CONFIG_HOME", w.path("config")).env("XDG_STATE_HOME", w.path("remembered"));
+        command.envs(variables.iter().copied());
         let child = command.spawn().unwrap();
         drop(command);
         Self {
@@ -92,6 +97,21 @@ impl Screen {
             assert!(poll(&mut waiting, left.as_millis() as u16).unwrap() > 0, "no {missing:?} on the screen:\n{all}");
             self.read();
         }
+    }
+    /// Reads until the screen is so.
+    pub fn until_shown(&mut self, what: &str, is: impl Fn(&vt100::Screen) -> bool) {
+        let until = Instant::now() + Duration::from_secs(60);
+        while !is(self.shown.screen()) {
+            let left = until.saturating_duration_since(Instant::now());
+            let mut waiting = [PollFd::new(self.master.as_fd(), PollFlags::POLLIN)];
+            let ready = poll(&mut waiting, left.as_millis() as u16).unwrap();
+            assert!(ready > 0, "never {what}:\n{}", self.shown.screen().contents());
+            self.read();
+        }
+    }
+    /// What is shown now.
+    pub fn now(&self) -> &vt100::Screen {
+        self.shown.screen()
     }
     /// Another size of the window.
     pub fn resize(&mut self, rows: u16, columns: u16) {

@@ -1,7 +1,8 @@
 //! The terminal UI of the real binary in a real pseudo terminal.
 
 use crate::{
-    support::{SERVE, SERVED, TRAIN, World, model},
+    promotion::{GROUPS, chain, staged, version, waits_on},
+    support::{SERVE, SERVED, TRAIN, World, model, until},
     terminal::{Screen, attributes},
 };
 use nix::{
@@ -272,4 +273,146 @@ fn a_commit_is_undone_from_the_time_line_after_its_plan_was_shown() {
     screen.shows(&["reverted"]);
     screen.press("\x03");
     assert_eq!(screen.end(), Some(0));
+}
+
+#[test]
+fn a_version_is_approved_and_the_next_one_let_through_by_keys() {
+    let approved = "approve = [\"@risk-team\"]";
+    let w = staged(approved, GROUPS);
+    until("it waits", || waits_on(&w, "approval"));
+    // Who may not is told so, and may do all the rest.
+    let bob = [("GIT_AUTHOR_NAME", "Bob"), ("GIT_AUTHOR_EMAIL", "bob@example.com")];
+    let mut screen = Screen::open_with(&w, &[], &bob);
+    screen.resize(24, 120);
+    screen.shows(&["fraud"]);
+    screen.press("a");
+    screen.shows(&["in the name of Bob <bob@example.com>"]);
+    screen.press("y");
+    screen.shows(&["bob@example.com may not approve production: @risk-team may"]);
+    screen.press("s");
+    screen.shows(&["synced to"]);
+    screen.press("\x03");
+    assert_eq!(screen.end(), Some(0));
+
+    let lin = [("GIT_AUTHOR_NAME", "Lin"), ("GIT_AUTHOR_EMAIL", "lin@example.com")];
+    let mut screen = Screen::open_with(&w, &[], &lin);
+    screen.shows(&["fraud"]);
+    screen.press("a");
+    screen.shows(&["approve v1 for production in the name of Lin <lin@example.com>", "@risk-team"]);
+    screen.press("y");
+    w.wait_for("fraud", "version=v1");
+    let head = w.head().unwrap();
+    assert_eq!(
+        (head.author().email(), head.message().unwrap().lines().next()),
+        (Ok("lin@example.com"), Some("Approve fraud v1 for production"))
+    );
+
+    w.commit_model("fraud", &model("fraud", &w.path("count"), ", seed = 2", &chain(approved)));
+    until("v2 waits", || waits_on(&w, "approval") && version(&w, "staging") == Some(2));
+    screen.press("O");
+    screen.shows(&["why v2 goes to production without approval"]);
+    screen.press("agreed by phone\r");
+    screen.shows(&["let v2 through to production without approval", "\"agreed by phone\"", "y yes"]);
+    screen.press("y");
+    w.wait_for("fraud", "version=v2");
+    let told = w.json(&["events"]).to_string();
+    assert!(told.contains("v2 let through without approval by ") && told.contains(": agreed by phone"), "{told}");
+    screen.press("a");
+    screen.shows(&["fraud waits for no approval"]);
+    screen.press("\x03");
+    assert_eq!(screen.end(), Some(0));
+}
+
+#[test]
+fn daemons_stand_beside_each_other_and_one_that_is_dead_holds_nobody_up() {
+    let (mut here, mut there) = (World::new(), World::new());
+    there.commit_model("fraud", &model("fraud", &there.path("count"), ", seed = 1", SERVED));
+    there.start();
+    there.wait_for("fraud", "version=v1");
+    here.start();
+    // It lets itself be called, and says nothing.
+    std::fs::create_dir(here.path("silent")).unwrap();
+    let _silent = std::os::unix::net::UnixListener::bind(here.path("silent").join("trimtab.sock")).unwrap();
+    let contexts = [("dead", here.path("dead")), ("silent", here.path("silent")), ("there", there.state())];
+    let named = contexts.map(|(name, state)| format!("{name} = {{ state = \"{}\" }}\n", state.display())).concat();
+    std::fs::create_dir_all(here.path("config").join("trimtab")).unwrap();
+    std::fs::write(here.path("config").join("trimtab/tui.toml"), format!("[contexts]\n{named}")).unwrap();
+    let mut screen = Screen::open(&here);
+    screen.shows(&["No models yet"]);
+    screen.press("C");
+    let revision = there.head().unwrap().id().to_string();
+    // Long before the silent one is given up.
+    screen.shows(&["4 daemons", "(no name)", "no daemon answers at", "asking", &revision[..7]]);
+    screen.shows(&["no answer within 4 s"]);
+    screen.press("jjj\r");
+    screen.shows(&["trimtab  there", "fraud", "Healthy"]);
+    screen.press("C");
+    screen.shows(&["(no name)"]);
+    screen.press("kkk\r");
+    screen.shows(&["No models yet"]);
+    screen.press("\x03");
+    assert_eq!(screen.end(), Some(0));
+}
+
+/// Shows a file, and adds what is typed to it.
+const EDITOR: &str = "sh -c 'echo EDITS; cat \"$0\"; read x; echo \"# $x\" >> \"$0\"; echo got-$x'";
+
+#[test]
+fn a_spec_is_opened_in_the_editor_and_the_screen_comes_back() {
+    let mut w = World::new();
+    w.commit_model("fraud", &model("fraud", &w.path("count"), ", seed = 1", SERVED));
+    let folder = w.path("checkout");
+    git2::Repository::clone(w.path("models.git").to_str().unwrap(), &folder).unwrap();
+    w.url = Some(folder.to_str().unwrap().to_owned());
+    w.start();
+    w.wait_for("fraud", "version=v1");
+    let mut screen = Screen::open_with(&w, &[], &[("EDITOR", EDITOR), ("VISUAL", "")]);
+    screen.shows(&["fraud", "Healthy"]);
+    screen.press("e");
+    screen.until_all(&["\x1b[?1049l", "EDITS", "name = \"fraud\""]);
+    assert_eq!(attributes(&tcgetattr(&screen.slave).unwrap()), attributes(&screen.before), "it is the editor's");
+    // `q` would end the UI.
+    screen.press("qqq\n");
+    screen.until_all(&["got-qqq", "\x1b[?1049h", "fraud"]);
+    screen.shows(&["fraud", "Healthy"]);
+    let file = folder.join("specs/models/fraud/model.toml");
+    assert!(std::fs::read_to_string(file).unwrap().ends_with("# qqq\n"));
+    screen.press("\x03");
+    assert_eq!(screen.end(), Some(0));
+}
+
+/// The column of the border between two panes.
+fn border(screen: &vt100::Screen) -> Option<u16> {
+    let upright = |column: &u16| (20..35).all(|row| screen.cell(row, *column).is_some_and(|c| c.contents() == "│"));
+    (0..screen.size().1).find(upright)
+}
+
+#[test]
+fn a_border_is_dragged_by_the_mouse_and_is_where_it_was_when_the_ui_is_opened_again() {
+    let mut w = World::new();
+    w.commit_model("fraud", &model("fraud", &w.path("count"), ", seed = 1", SERVED));
+    w.start();
+    w.wait_for("fraud", "version=v1");
+    let opened = |keys: &[&str]| {
+        let mut screen = Screen::open(&w);
+        screen.resize(40, 120);
+        screen.shows(&["fraud"]);
+        for keys in keys {
+            screen.press(keys);
+            screen.shows(&["1 run,"]);
+        }
+        screen.press("\r");
+        screen.until_shown("a border", |s| border(s).is_some());
+        screen
+    };
+    let mut screen = opened(&["r"]);
+    let from = border(screen.now()).unwrap();
+    assert_ne!(from, 30);
+    // Pressed on it, moved, let go: columns and rows are counted from one.
+    screen.press(&format!("\x1b[<0;{};25M\x1b[<32;40;26M\x1b[<32;31;27M\x1b[<0;31;27m", from + 1));
+    screen.until_shown("the border at column 30", |s| border(s) == Some(30));
+    screen.press("\x03");
+    assert_eq!(screen.end(), Some(0));
+    let again = opened(&[""]);
+    assert_eq!(border(again.now()), Some(30));
 }

@@ -83,13 +83,52 @@ fn a_question_is_answered_by_keys_alone() {
     assert_eq!(mouse(&mut state, MouseEventKind::ScrollDown, 0, 0), []);
 }
 
+#[test]
+fn a_border_is_dragged_as_far_as_a_fifth_and_is_remembered() {
+    use crate::tui::memory::{Memory, View};
+    let mut state = filled();
+    tracked::press(&mut state, ":runs fraud\n\n");
+    let border = |state: &mut State| {
+        let rows = seen(state, 120, 30);
+        let found = rows.lines().rev().nth(3).and_then(|l| l.trim_matches('"').chars().position(|c| c == '│'));
+        u16::try_from(found.unwrap_or_else(|| panic!("no border in {rows}"))).unwrap()
+    };
+    let told = |state: &mut State, kind, column| {
+        update(state, Message::Mouse(MouseEvent { kind, column, row: 20, modifiers: KeyModifiers::NONE }));
+    };
+    let (left, usual) = (MouseButton::Left, border(&mut state));
+    told(&mut state, MouseEventKind::Drag(left), 70);
+    assert_eq!(border(&mut state), usual, "nothing is held");
+    told(&mut state, MouseEventKind::Down(left), usual);
+    for (to, at) in [(70, 70), (71, 71), (119, 96), (0, 24), (40, 40)] {
+        told(&mut state, MouseEventKind::Drag(left), to);
+        assert_eq!(border(&mut state), at, "{to}");
+    }
+    told(&mut state, MouseEventKind::Up(left), 40);
+    told(&mut state, MouseEventKind::Drag(left), 90);
+    assert_eq!(border(&mut state), 40, "it was let go");
+    let kept = Memory::default().with("here", View::of(&state)).text().unwrap();
+    let mut again = filled();
+    let commands = Memory::read(&kept).unwrap().of("here").open(&mut again, false);
+    tracked::serve(&mut again, commands);
+    tracked::press(&mut again, "\n");
+    assert_eq!(border(&mut again), 40);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
     #[test]
-    fn any_click_at_any_size_never_panics(clicks in proptest::collection::vec((0u16..130, 0u16..40, 0usize..3), 0..20), width in 1u16..140, height in 1u16..50) {
+    fn any_click_at_any_size_never_panics(clicks in proptest::collection::vec((0u16..130, 0u16..40, 0usize..5), 0..20), width in 1u16..140, height in 1u16..50) {
         let mut state = filled();
         for (x, y, kind) in clicks {
-            let kind = [MouseEventKind::Down(MouseButton::Left), MouseEventKind::ScrollUp, MouseEventKind::ScrollDown][kind];
+            let left = MouseButton::Left;
+            let kind = [
+                MouseEventKind::Down(left),
+                MouseEventKind::Drag(left),
+                MouseEventKind::Up(left),
+                MouseEventKind::ScrollUp,
+                MouseEventKind::ScrollDown,
+            ][kind];
             let event = MouseEvent { kind, column: x, row: y, modifiers: KeyModifiers::NONE };
             let commands = update(&mut state, Message::Mouse(event));
             tracked::serve(&mut state, commands);

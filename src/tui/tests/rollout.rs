@@ -61,3 +61,26 @@ fn without_a_rollout_it_says_what_serves_and_what_begins_one() {
     let text = screen(&state, 120, 24);
     assert!(text.contains("no rollout is under way") && text.contains("production   v6"), "{text}");
 }
+
+#[test]
+fn no_word_of_the_analyses_is_cut_in_eighty_columns() {
+    let state = opened(|r| {
+        let bound = AnalysisSpec {
+            name: "recall_of_the_late_ones".into(),
+            max: Some(0.05),
+            no_worse_than_stable: true,
+            dry_run: true,
+            ..AnalysisSpec::new(AnalysisMetric::ErrorRate)
+        };
+        let told =
+            Measurement { verdict: Verdict::Inconclusive, value: Some(0.04), stable: Some(0.03), text: String::new() };
+        let run = AnalysisRun::new(bound);
+        r.analysis.push(AnalysisRun { last: Some(told), recent: vec![0.01, 0.04], ..run });
+    });
+    insta::assert_snapshot!("bounds_80", screen(&state, 80, 30));
+    for width in 80..130 {
+        let text = screen(&state, width, 40);
+        let table = text.lines().skip_while(|l| !l.contains("ANALYSIS")).take(8);
+        table.for_each(|l| assert!(!l.contains('…'), "{width}: {l}"));
+    }
+}

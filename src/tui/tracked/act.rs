@@ -52,12 +52,14 @@ fn on_list(state: &mut State, experiment: String, act: Act) -> Option<Vec<Comman
             if list.mark() {
                 list.moved(1);
             } else {
-                state.note = format!("{MARKS} runs are marked: more are not told apart; space takes a mark off");
+                let off = state.with_key(Act::Mark, "{} takes a mark off");
+                state.note = format!("{MARKS} runs are marked: more are not told apart; {off}");
             }
             return Some(vec![]);
         }
         Act::Compare if list.marked.len() < 2 => {
-            state.note = "mark two runs or more with space, then c compares them".to_owned();
+            let then = state.with_key(Act::Compare, "then {} compares them");
+            state.note = format!("{}, {then}", state.with_key(Act::Mark, "mark two runs or more with {}"));
             return Some(vec![]);
         }
         Act::Compare => {
@@ -112,7 +114,9 @@ fn on_page(state: &mut State, experiment: String, act: Act) -> Option<Vec<Comman
         Act::Runs => return Some(state.open(Screen::Runs(experiment))),
         Act::Left => state.scroll = state.scroll.saturating_sub(1),
         Act::Right => state.scroll = (state.scroll + 1).min(state.extent.last),
-        Act::Filter => state.note = "runs are filtered in their list: esc leads back to it".to_owned(),
+        Act::Filter => {
+            state.note = state.with_key(Act::Back, "runs are filtered in their list: {} leads back to it");
+        }
         _ => return None,
     }
     Some(vec![])

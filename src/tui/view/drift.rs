@@ -22,7 +22,10 @@ use crate::{
     api::types::*,
     model::*,
     plan::render,
-    tui::state::{Difference, Extent, State},
+    tui::{
+        keymap::Act,
+        state::{Difference, Extent, State},
+    },
 };
 use ratatui::{
     Frame,
@@ -43,9 +46,9 @@ pub fn draw(frame: &mut Frame, area: Rect, state: &State, name: &Name) -> Extent
     let width = usize::from(area.width);
     let mut all = configuration(&d.fields, width);
     all.push(Line::raw(""));
-    all.extend(objectives(&d.detail.summary, width));
+    all.extend(objectives(&d.detail.summary, state, width));
     all.push(Line::raw(""));
-    all.extend(quality(d));
+    all.extend(quality(d, state));
     all.push(Line::raw(""));
     all.extend(data());
     if !d.plan.actions.is_empty() || !d.plan.waiting.is_empty() {
@@ -145,20 +148,24 @@ fn pieces(text: &str) -> Vec<(Piece, String)> {
 }
 
 /// Said while traffic moves to another release: the rollout's own screen has its figures.
-const LATER: &str = "told again when the rollout is over; o shows its figures";
+fn later(state: &State) -> String {
+    state.with_key(Act::Rollout, "told again when the rollout is over; {} shows its figures")
+}
 
 fn moves(m: &ModelSummary) -> bool {
     m.environments.last().is_some_and(|e| e.rollout.is_some())
 }
 
 /// What is left of the error budget of each objective.
-fn objectives(m: &ModelSummary, width: usize) -> Vec<Line<'static>> {
+fn objectives(m: &ModelSummary, state: &State, width: usize) -> Vec<Line<'static>> {
     let Some(e) = m.environments.iter().find(|e| !e.objectives.is_empty()) else {
         let said = match moves(m) {
-            true => LATER,
-            false => "no objective: `[monitor] slo = { availability = 0.999, latency_p99 = \"50ms\" }` sets some",
+            true => later(state),
+            false => {
+                "no objective: `[monitor] slo = { availability = 0.999, latency_p99 = \"50ms\" }` sets some".into()
+            }
         };
-        return vec![heading("SLO", said)];
+        return vec![heading("SLO", &said)];
     };
     let version = e.version.map_or(String::new(), |v| v.to_string());
     let mut out = vec![heading("SLO", &format!("{}, since {version} has all traffic", e.environment))];
@@ -191,7 +198,7 @@ fn objectives(m: &ModelSummary, width: usize) -> Vec<Line<'static>> {
 }
 
 /// The figures that the release was promoted by, then and now, and those that its version was registered with.
-fn quality(d: &Difference) -> Vec<Line<'static>> {
+fn quality(d: &Difference, state: &State) -> Vec<Line<'static>> {
     let m = &d.detail;
     let mut out = vec![];
     for e in m.summary.environments.iter().filter(|e| !e.promised.is_empty()) {
@@ -214,10 +221,10 @@ fn quality(d: &Difference) -> Vec<Line<'static>> {
     }
     if out.is_empty() {
         let said = match moves(&m.summary) {
-            true => LATER,
-            false => "nothing was promised: a [[deploy.analysis]] does",
+            true => later(state),
+            false => "nothing was promised: a [[deploy.analysis]] does".into(),
         };
-        out.push(heading("QUALITY", said));
+        out.push(heading("QUALITY", &said));
     }
     let live = m.summary.environments.last().and_then(|e| e.version);
     if let Some(v) = m.versions.iter().find(|v| Some(v.number) == live && !v.metrics.is_empty()) {

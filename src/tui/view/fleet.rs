@@ -21,6 +21,7 @@ use crate::{
     model::*,
     tui::{
         grouping::Grouping,
+        keymap::Act,
         ranking::needs_a_person,
         state::{Extent, State},
     },
@@ -48,7 +49,7 @@ pub fn draw(frame: &mut Frame, area: Rect, state: &State, targets: &mut Targets)
     let columns = Columns::new(width, state.longest, &state.environments);
     lines.push(columns.heading(state.ranking));
     let height = usize::from(area.height).saturating_sub(lines.len()).max(1);
-    let rows = Rows { shown: &shown, now: state.now(), grouping: state.grouping };
+    let rows = Rows { shown: &shown, now: state.now(), state };
     let (place, top) = (state.place_among(&shown), lines.len());
     let counts = rows.counts();
     let mut drawn = 0;
@@ -60,7 +61,7 @@ pub fn draw(frame: &mut Frame, area: Rect, state: &State, targets: &mut Targets)
         let row = columns.row(m, rows.now, state.marked.contains(&m.name));
         let from = lines.len();
         lines.push(if i == place { barred(&row, width) } else { Line::from(row) });
-        lines.extend(note(m, rows.now).map(Line::from));
+        lines.extend(note(m, rows.now, state).map(Line::from));
         targets.push(row_target(area, from, lines.len(), i));
         drawn += 1;
     }
@@ -73,19 +74,19 @@ pub fn draw(frame: &mut Frame, area: Rect, state: &State, targets: &mut Targets)
 struct Rows<'a> {
     shown: &'a [&'a ModelSummary],
     now: Now,
-    grouping: Grouping,
+    state: &'a State,
 }
 
 impl<'a> Rows<'a> {
     /// The group that begins with this row.
     fn heading(&self, i: usize) -> Option<&'a str> {
-        let group = |i: usize| self.shown.get(i).and_then(|m| self.grouping.of(m));
+        let group = |i: usize| self.shown.get(i).and_then(|m| self.state.grouping.of(m));
         let here = group(i)?;
         (i == 0 || group(i - 1) != Some(here)).then_some(here)
     }
 
     fn lines(&self, i: usize) -> usize {
-        1 + usize::from(self.heading(i).is_some()) + usize::from(note(self.shown[i], self.now).is_some())
+        1 + usize::from(self.heading(i).is_some()) + usize::from(note(self.shown[i], self.now, self.state).is_some())
     }
 
     /// The first row that is drawn: the selected one is in the middle, where the list does not end before. Only the rows near it
@@ -108,7 +109,7 @@ impl<'a> Rows<'a> {
     fn counts(&self) -> HashMap<&'a str, (usize, usize)> {
         let mut out: HashMap<&str, (usize, usize)> = HashMap::new();
         for m in self.shown {
-            let Some(group) = self.grouping.of(m) else { return out };
+            let Some(group) = self.state.grouping.of(m) else { return out };
             let (all, wrong) = out.entry(group).or_default();
             *all += 1;
             *wrong += usize::from(needs_a_person(m));
@@ -190,7 +191,7 @@ fn empty(state: &State) -> Vec<Line<'static>> {
     if !state.filter.is_empty() {
         let so_far = if state.whole { "" } else { " that are read so far" };
         let what = format!("None of {} models{so_far} matches /{}", fleet.models.len(), visible(&state.filter));
-        return vec![Line::raw(""), text(&what), Line::from(dim("  esc clears the filter"))];
+        return vec![Line::raw(""), text(&what), Line::from(dim(&state.with_key(Act::Back, "  {} clears the filter")))];
     }
     let place =
         visible(&format!("{}, branch {}, folder {}/", fleet.source.url, fleet.source.branch, fleet.source.path));
@@ -207,7 +208,11 @@ fn empty(state: &State) -> Vec<Line<'static>> {
         let (what, them) = if count == 1 { ("experiment is", "it") } else { ("experiments are", "them") };
         out.push(Line::raw(""));
         let told = format!("  {count} {what} tracked: ");
-        out.push(Line::from(vec![Span::raw(told), strong("r"), Span::raw(format!(" lists {them}"))]));
+        out.push(Line::from(vec![
+            Span::raw(told),
+            strong(&state.called(Act::Runs)),
+            Span::raw(format!(" lists {them}")),
+        ]));
     }
     out.extend(fleet.diagnostics.iter().take(5).map(|d| Line::from(bad(&format!("  {}", diagnostic(d))))));
     out
@@ -221,17 +226,17 @@ pub fn diagnostic(d: &Diagnostic) -> String {
 }
 
 /// What goes on, or what is wrong and what to do about it.
-fn note(m: &ModelSummary, now: Now) -> Option<Span<'static>> {
+fn note(m: &ModelSummary, now: Now, state: &State) -> Option<Span<'static>> {
     let rolling = m.environments.iter().find_map(|e| Some((e, e.rollout.as_ref()?)));
     let wrong = needs_a_person(m);
     let text = match rolling {
         Some((e, r)) if m.health == Health::Progressing && !m.spec_broken => {
             format!("{}: {}", e.environment, stage(r, now))
         }
-        _ if m.health == Health::Healthy && m.sync == SyncStatus::Synced && !m.spec_broken => kept_badly(m)?,
+        _ if m.health == Health::Healthy && m.sync == SyncStatus::Synced && !m.spec_broken => kept_badly(m, state)?,
         _ if m.message.is_empty() => return None,
         _ if m.health != Health::Missing && wrong && !m.message.contains("fix the spec") => {
-            format!("{} · fix it, or R to revert it", gist(&m.message))
+            format!("{} · {}", gist(&m.message), state.with_key(Act::Rollback, "fix it, or {} to revert it"))
         }
         _ => gist(&m.message),
     };
@@ -240,7 +245,7 @@ fn note(m: &ModelSummary, now: Now) -> Option<Span<'static>> {
 }
 
 /// What a healthy release does not keep.
-fn kept_badly(m: &ModelSummary) -> Option<String> {
+fn kept_badly(m: &ModelSummary, state: &State) -> Option<String> {
     let one = |e: &EnvironmentSummary| {
         let objective = e.objectives.iter().find(|o| !o.kept).map(|o| {
             let spent = o.spent.map_or(String::new(), |s| format!(": {:.0} % of its error budget is spent", s * 100.0));
@@ -257,7 +262,7 @@ fn kept_badly(m: &ModelSummary) -> Option<String> {
             ))
         };
         let said = objective.or_else(promise)?;
-        Some(format!("{}: {said} · d tells more", e.environment))
+        Some(format!("{}: {said} · {}", e.environment, state.with_key(Act::Diff, "{} tells more")))
     };
     m.environments.iter().find_map(one)
 }

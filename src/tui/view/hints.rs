@@ -33,6 +33,9 @@ fn hints(state: &State) -> Vec<Hint> {
     let rollout = subject.and_then(held);
     let wrong = subject.is_some_and(|m| m.health != Health::Missing && (m.health == Health::Degraded || m.spec_broken));
     let marked = subject.is_some_and(|m| state.marked.contains(&m.name));
+    let awaits = |w: &Waiting| matches!(w, Waiting::Approval { .. });
+    let of_page = state.model.as_ref().filter(|m| subject.is_some_and(|s| s.name == m.summary.name));
+    let unapproved = of_page.and_then(|m| m.plan.as_ref()).is_some_and(|p| p.waiting.iter().any(awaits));
     let mut out: Vec<Hint> = vec![];
     let steer = |out: &mut Vec<Hint>| {
         if let Some(held) = rollout {
@@ -42,6 +45,7 @@ fn hints(state: &State) -> Vec<Hint> {
                 one(Act::Abort, "abort"),
             ]);
         }
+        out.extend(unapproved.then_some(one(Act::Approve, "approve")));
         if wrong {
             out.push(one(Act::Rollback, "revert"));
         }
@@ -169,7 +173,13 @@ fn hints(state: &State) -> Vec<Hint> {
                 one(Act::Command, "command"),
             ]);
         }
-        Screen::Help => out.extend([one(Act::Back, "back"), two(Act::Down, Act::Up, "scroll")]),
+        Screen::Contexts => {
+            out.extend([one(Act::Back, "back"), one(Act::Open, "go there"), two(Act::Down, Act::Up, "choose")]);
+            out.push(one(Act::Command, "command"));
+        }
+        Screen::Help => {
+            out.extend([one(Act::Back, "back"), two(Act::Down, Act::Up, "scroll"), one(Act::Filter, "search")]);
+        }
     }
     out
 }
@@ -181,9 +191,9 @@ pub type Hints = Vec<(usize, usize, Act)>;
 pub fn laid_out(state: &State, from: usize, width: usize) -> (Vec<Span<'static>>, Hints) {
     let closed = state.forbidden().is_some();
     let shown = |h: Hint| {
-        let other = h.other.and_then(|a| state.bindings.key(a)).map_or(String::new(), |k| format!(" {k}"));
+        let other = h.other.and_then(|a| state.key(a)).map_or(String::new(), |k| format!(" {k}"));
         let what = if closed && h.act.changes() { format!("✗ {}", h.what) } else { h.what.to_owned() };
-        Some((state.bindings.key(h.act)? + &other, what, h.act))
+        Some((state.key(h.act)? + &other, what, h.act))
     };
     let size = |h: &(String, String, Act)| h.0.width() + h.1.width() + 3;
     let help = shown(one(Act::Help, "help"));

@@ -12,6 +12,7 @@ use super::{
 use crate::{
     model::*,
     tui::{
+        keymap::Act,
         log::{Flow, Level, Output},
         state::{Extent, State},
     },
@@ -76,7 +77,9 @@ pub fn draw(frame: &mut Frame, area: Rect, state: &State, name: &Name, output: &
     let last = rows.len().saturating_sub(page);
     let first = if log.following { last } else { state.scroll.min(last) };
     let shown: Vec<Line> = match (rows.is_empty(), output, log.flow) {
-        (true, ..) if !log.lines.is_empty() => vec![Line::from(dim(" no line of that level: L shows others"))],
+        (true, ..) if !log.lines.is_empty() => {
+            vec![Line::from(dim(&state.with_key(Act::Level, " no line of that level: {} shows others")))]
+        }
         (true, _, Flow::Asked) => vec![Line::from(dim(" loading"))],
         (true, Output::Runs, Flow::Ended) if log.run.is_none() => {
             vec![Line::from(dim(" no run yet: it shows here as soon as one begins"))]
@@ -93,7 +96,9 @@ pub fn draw(frame: &mut Frame, area: Rect, state: &State, name: &Name, output: &
         (Output::Runs, None) => String::new(),
     };
     let how = match (last - first, log.flow) {
-        (below, _) if below > 0 => warn(&format!(", {below} lines below (G follows)")),
+        (below, _) if below > 0 => {
+            warn(&format!(", {below} lines below ({})", state.with_key(Act::Bottom, "{} follows")))
+        }
         (_, Flow::Open) => accent(", as it comes"),
         (_, Flow::Cut) => warn(", cut off: it goes on with the daemon"),
         (_, Flow::Asked | Flow::Ended) => dim(", ended"),

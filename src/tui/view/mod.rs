@@ -1,12 +1,15 @@
 //! Screens as functions of the state.
 
 mod chart;
+mod contexts;
 mod drift;
 mod fleet;
+mod help;
 mod hints;
 pub(super) mod log;
 mod model;
 mod paint;
+mod panes;
 mod plan;
 mod rollout;
 mod scale;
@@ -17,8 +20,8 @@ mod tracked;
 
 use super::{
     access::Access,
-    bindings::Bindings,
-    keymap::{Act, COMMANDS, candidates, changes},
+    keymap::{Act, candidates},
+    promotion::Letting,
     state::{Drawn, Mode, Screen, State, Target},
 };
 use crate::{
@@ -36,7 +39,6 @@ use ratatui::{
     text::{Line, Span},
     widgets::Paragraph,
 };
-use unicode_width::UnicodeWidthStr;
 
 /// Draws the whole screen:
 /// ```text
@@ -46,9 +48,10 @@ use unicode_width::UnicodeWidthStr;
 /// ```
 pub fn draw(frame: &mut Frame, state: &State) -> Drawn {
     let width = frame.area().width.into();
-    let (below, hints) = match state.question() {
-        Some(question) => (confirmation(&question, answers(state), width), vec![]),
-        None => {
+    let (below, hints) = match (state.question(), &state.mode) {
+        (Some(question), _) => (confirmation(&question, &answers(state), width), vec![]),
+        (None, Mode::Reason(letting, text)) => (reason(letting, text, width), vec![]),
+        (None, _) => {
             let (line, hints) = footer(state, width);
             (vec![line], hints)
         }
@@ -65,23 +68,21 @@ pub fn draw(frame: &mut Frame, state: &State) -> Drawn {
     let mut targets: Targets = hints.into_iter().map(place).collect();
     let extent = match &state.screen {
         Screen::Fleet => fleet::draw(frame, body, state, &mut targets),
-        Screen::Model(_) => model::draw(frame, body, state),
+        Screen::Model(_) => model::draw(frame, body, state, &mut targets),
         Screen::Rollout(name) => rollout::draw(frame, body, state, name),
         Screen::Log(name, output) => log::draw(frame, body, state, name, output),
         Screen::Diff(name) => drift::draw(frame, body, state, name),
         Screen::Experiments => tracked::experiments(frame, body, state, &mut targets),
         Screen::Runs(_) => tracked::list(frame, body, state, &mut targets),
-        Screen::Run(experiment, _) => tracked::run(frame, body, state, experiment),
-        Screen::Compare(experiment, _) => tracked::compare(frame, body, state, experiment),
+        Screen::Run(experiment, _) => tracked::run(frame, body, state, experiment, &mut targets),
+        Screen::Compare(experiment, _) => tracked::compare(frame, body, state, experiment, &mut targets),
         Screen::TimeLine => timeline::draw(frame, body, state, &mut targets),
         Screen::Commit(id) => timeline::commit(frame, body, state, id),
         Screen::Revert(id) => timeline::revert(frame, body, state, id),
         Screen::Events => simple::events(frame, body, state),
         Screen::Plan => plan::draw(frame, body, state, &mut targets),
-        Screen::Help => {
-            let title = Line::from(strong(" keys"));
-            simple::lines(frame, body, state.scroll, Some(title), help(&state.bindings, state.forbidden().is_some()))
-        }
+        Screen::Contexts => contexts::draw(frame, body, state, &mut targets),
+        Screen::Help => help::draw(frame, body, state),
     };
     state.look.dress(frame.buffer_mut());
     Drawn { extent, targets }
@@ -139,6 +140,7 @@ pub fn ages(state: &State) -> String {
             let moving = state.model.iter().filter_map(|m| rollout::moving(&m.summary));
             moving.map(|(_, r)| format!("{} {}", fleet::stage(r, now), ago(r.started))).collect()
         }
+        Screen::Contexts => contexts::ages(&state.contexts),
         Screen::Diff(_) | Screen::Log(..) | Screen::Revert(_) | Screen::Help => vec![],
     };
     if matches!(state.screen, Screen::Fleet | Screen::Model(_)) {
@@ -169,7 +171,7 @@ fn counts(c: Counts, wide: bool) -> Vec<Span<'static>> {
 
 fn header(state: &State, width: usize) -> Line<'static> {
     let mut left = vec![strong(" trimtab  ")];
-    left.extend(state.context.iter().map(|c| paint::accent(&format!("{}  ", visible(c)))));
+    left.extend(state.contexts.open().map(|c| paint::accent(&format!("{}  ", visible(c)))));
     if let Some(fleet) = &state.fleet {
         let name = fleet.source.url.rsplit('/').next().unwrap_or_default().trim_end_matches(".git");
         let revision = fleet.source.revision.as_ref().map_or("no commit yet", |r| r.commit.short());
@@ -207,8 +209,12 @@ fn gone((seconds, at): (u64, Option<String>)) -> String {
 }
 
 /// Which keys answer no: where a plan is read before, its keys move in it.
-fn answers(state: &State) -> &'static str {
-    if matches!(state.screen, Screen::Revert(_)) { "j k scroll, any other key no" } else { "any other key no" }
+fn answers(state: &State) -> String {
+    let moves: Vec<String> = [Act::Down, Act::Up].into_iter().filter_map(|a| state.key(a)).collect();
+    if !matches!(state.screen, Screen::Revert(_)) || moves.is_empty() {
+        return "any other key no".to_owned();
+    }
+    format!("{} scroll, any other key no", moves.join(" "))
 }
 
 /// A question in as many rows as it needs, and the keys that answer it.
@@ -223,6 +229,20 @@ fn confirmation(question: &str, answers: &str, width: usize) -> Vec<Line<'static
     } else {
         out.extend([Line::from(last), clip(Line::from(keys.to_vec()), width)]);
     }
+    out
+}
+
+/// What is asked for, and below it what is typed so far: its end is always seen.
+fn reason(letting: &Letting, text: &str, width: usize) -> Vec<Line<'static>> {
+    let Letting { version, environment, lacks, .. } = letting;
+    let asked =
+        format!("why {version} goes to {environment} without {lacks}, for the record (enter goes on, esc gives up):");
+    let mut out: Vec<Line> = paint::told(&visible(&asked), width.saturating_sub(1), 0)
+        .iter()
+        .map(|row| Line::from(warn(&format!(" {row}"))))
+        .collect();
+    let typed = paint::tail(&visible(text), width.saturating_sub(2));
+    out.push(clip(Line::from(vec![Span::raw(format!(" {typed}")), Span::raw("▏")]), width));
     out
 }
 
@@ -251,7 +271,12 @@ fn footer(state: &State, width: usize) -> (Line<'static>, Hints) {
             ]
         }
         Mode::Filter(text) if matches!(state.screen, Screen::Log(..)) => {
-            vec![strong(" /"), Span::raw(visible(text)), Span::raw("▏"), dim("  enter keeps, esc clears; then n, N")]
+            let keys = [Act::NextPage, Act::PageBefore].map(|a| state.called(a)).join(", ");
+            let told = format!("  enter keeps, esc clears; then {keys}");
+            vec![strong(" /"), Span::raw(visible(text)), Span::raw("▏"), dim(&told)]
+        }
+        Mode::Filter(text) if state.screen == Screen::Help => {
+            vec![strong(" /"), Span::raw(visible(text)), Span::raw("▏"), dim("  enter keeps, esc clears")]
         }
         Mode::Filter(text) => {
             let all = state.fleet.as_ref().map_or(0, |f| f.models.len());
@@ -259,10 +284,13 @@ fn footer(state: &State, width: usize) -> (Line<'static>, Hints) {
             vec![strong(" /"), Span::raw(visible(text)), Span::raw("▏"), dim(&found)]
         }
         Mode::Normal if !state.note.is_empty() => vec![warn(&format!(" {}", gist(&state.note)))],
-        Mode::Normal | Mode::Confirm(_) => {
+        Mode::Normal | Mode::Confirm(_) | Mode::Reason(..) => {
             let mut line = vec![];
             if state.screen == Screen::Fleet && !state.filter.is_empty() {
-                line.extend([strong(&format!(" /{}", visible(&state.filter))), dim(" esc clears ")]);
+                line.extend([
+                    strong(&format!(" /{}", visible(&state.filter))),
+                    dim(&state.with_key(Act::Back, " {} clears ")),
+                ]);
             }
             let used: usize = line.iter().map(Span::width).sum();
             let (spans, hints) = laid_out(state, used, width);
@@ -275,44 +303,6 @@ fn footer(state: &State, width: usize) -> (Line<'static>, Hints) {
 }
 
 type Listed = (&'static str, &'static str, &'static str);
-
-/// ```text
-///   enter     open the model
-/// ```
-fn help(bindings: &Bindings, closed: bool) -> Vec<Line<'static>> {
-    const LONGEST: usize = 13;
-    let pair = |name: &str, what: &'static str, changes: bool| {
-        let name = format!("  {name}{}  ", " ".repeat(LONGEST.saturating_sub(name.width())));
-        Line::from(match changes && closed {
-            true => vec![dim(&name), dim(&format!("✗ {what}"))],
-            false => vec![strong(&name), Span::raw(what)],
-        })
-    };
-    let keys =
-        |on_runs| bindings.told(on_runs).into_iter().map(move |(keys, what, changes)| pair(&keys, what, changes));
-    let mut out: Vec<Line> = keys(false).collect();
-    out.extend([Line::raw(""), Line::from(strong(" on screens of tracked runs"))]);
-    out.extend(keys(true));
-    out.push(Line::raw(""));
-    out.push(Line::from(vec![
-        good("  ✓ healthy   "),
-        paint::accent("↻ progressing   "),
-        bad("! degraded   "),
-        warn("‖ suspended   "),
-        dim("· unknown"),
-    ]));
-    out.push(Line::from(vec![
-        Span::raw("  traffic: "),
-        paint::stable("━━━"),
-        Span::raw(" stable  "),
-        paint::new("╌╌╌"),
-        Span::raw(" the new version"),
-    ]));
-    out.push(Line::raw(""));
-    out.push(Line::from(vec![strong(" commands"), dim("  without NAME: the model that is open or selected")]));
-    out.extend(COMMANDS.iter().map(|(name, takes, what)| pair(&format!("{name} {takes}"), what, changes(name))));
-    out
-}
 
 /// A symbol for each health, so that nothing hangs on colour alone.
 pub(super) fn symbol(health: Health) -> &'static str {

@@ -24,14 +24,20 @@ mod lineage;
 mod versions;
 
 use super::{
+    Targets,
     fleet::stage,
     paint::{age, clip, dim, good, health, strong, told, visible, warn},
+    panes::parted,
     rollout, simple, symbol,
 };
 use crate::{
     api::types::*,
     model::*,
-    tui::state::{Extent, Part, Screen, State},
+    tui::{
+        borders::Border,
+        keymap::Act,
+        state::{Extent, Part, Screen, State},
+    },
 };
 use ratatui::{
     Frame,
@@ -48,12 +54,12 @@ const TALL: u16 = 32;
 const BOXED: u16 = 28;
 
 /// Draws the page.
-pub fn draw(frame: &mut Frame, area: Rect, state: &State) -> Extent {
+pub fn draw(frame: &mut Frame, area: Rect, state: &State, targets: &mut Targets) -> Extent {
     let Some(m) = state.model.as_ref().filter(|m| state.screen == Screen::Model(m.summary.name.clone())) else {
         return simple::lines(frame, area, 0, None, vec![Line::from(dim("  loading"))]);
     };
     let (now, width) = (state.now(), usize::from(area.width));
-    let mut top = head(&m.summary, now, width);
+    let mut top = head(&m.summary, state, width);
     top.extend(awaited(m, now, width));
     top.push(Line::raw(""));
     let newest = state.version.as_ref().filter(|v| v.model == m.summary.name);
@@ -72,33 +78,32 @@ pub fn draw(frame: &mut Frame, area: Rect, state: &State) -> Extent {
     let top: Vec<Line> = top.into_iter().map(|l| clip(l, width)).collect();
     frame.render_widget(Paragraph::new(top), above);
     if area.width >= WIDE && below.height >= TALL.saturating_sub(16) && area.height >= TALL {
-        all_parts(frame, below, state, m)
+        all_parts(frame, below, state, m, targets)
     } else {
         let [bar, body] = Layout::vertical([Constraint::Length(1), Constraint::Min(0)]).areas(below);
-        frame.render_widget(Paragraph::new(tabs(state.page.part)), bar);
+        frame.render_widget(Paragraph::new(tabs(state)), bar);
         part(frame, body, state, m, state.page.part)
     }
 }
 
 /// The names of the parts, the chosen one marked.
-fn tabs(chosen: Part) -> Line<'static> {
+fn tabs(state: &State) -> Line<'static> {
     let mut line = vec![Span::raw(" ")];
     for part in Part::ALL {
-        line.push(if part == chosen {
+        line.push(if part == state.page.part {
             strong(&format!("▸{}", part.word()))
         } else {
             dim(&format!(" {}", part.word()))
         });
         line.push(Span::raw("  "));
     }
-    line.push(dim("tab"));
+    line.extend(state.key(Act::Part).map(|k| dim(&k)));
     Line::from(line)
 }
 
 /// All parts beside and above each other; `j` and `k` move in the one that is chosen.
-fn all_parts(frame: &mut Frame, area: Rect, state: &State, m: &ModelDetail) -> Extent {
-    let [left, right] =
-        Layout::horizontal([Constraint::Percentage(52), Constraint::Percentage(48)]).spacing(1).areas(area);
+fn all_parts(frame: &mut Frame, area: Rect, state: &State, m: &ModelDetail, targets: &mut Targets) -> Extent {
+    let (left, right) = parted(frame, area, state, Border::Model, area.width * 13 / 25, targets);
     let rows = u16::try_from(m.versions.len() + 2).unwrap_or(u16::MAX).clamp(3, area.height / 2);
     let [versions, lineage] = Layout::vertical([Constraint::Length(rows), Constraint::Min(0)]).areas(left);
     let conditions = u16::try_from(conditions(m, right.width.into()).len() + 2).unwrap_or(u16::MAX).min(8);
@@ -148,7 +153,7 @@ fn part(frame: &mut Frame, area: Rect, state: &State, m: &ModelDetail, which: Pa
             simple::lines(frame, area, scroll, None, lines)
         }
         Part::Metrics => {
-            versions::curve(frame, area, m, &state.page);
+            versions::curve(frame, area, m, state);
             Extent::default()
         }
         Part::Conditions => simple::lines(frame, area, scroll, None, conditions(m, width)),
@@ -181,7 +186,8 @@ fn awaited(m: &ModelDetail, now: Now, width: usize) -> Vec<Line<'static>> {
         .collect()
 }
 
-fn head(s: &ModelSummary, now: Now, width: usize) -> Vec<Line<'static>> {
+fn head(s: &ModelSummary, state: &State, width: usize) -> Vec<Line<'static>> {
+    let now = state.now();
     let mut first = vec![
         health(s.health, &format!(" {} ", symbol(s.health))),
         strong(s.name.as_str()),
@@ -201,19 +207,19 @@ fn head(s: &ModelSummary, now: Now, width: usize) -> Vec<Line<'static>> {
     }
     let wrong = matches!(s.health, Health::Degraded | Health::Missing) || s.spec_broken;
     let tell = |l: &str| Line::from(if wrong { warn(l) } else { dim(l) });
-    let rows = ends(&s.message).into_iter().flat_map(|l| told(&l, width.saturating_sub(3), 2));
+    let rows = ends(&s.message, &state.called(Act::Log)).into_iter().flat_map(|l| told(&l, width.saturating_sub(3), 2));
     out.extend(rows.map(|l| tell(&format!("   {l}"))));
     out
 }
 
 /// The first line of a message and its last ones, where programs say what was wrong.
-fn ends(message: &str) -> Vec<String> {
+fn ends(message: &str, key: &str) -> Vec<String> {
     const LAST: usize = 7;
     let all: Vec<&str> = message.lines().collect();
     let mut out: Vec<String> = all.iter().take(1).map(|l| visible(l)).collect();
     let rest = all.len().saturating_sub(1);
     if rest > LAST {
-        out.push(format!("… {} lines, l shows all", rest - LAST));
+        out.push(format!("… {} lines, {key} shows all", rest - LAST));
     }
     out.extend(all.iter().skip(1.max(all.len().saturating_sub(LAST))).map(|l| visible(l)));
     out

@@ -171,6 +171,23 @@ pub fn cut(text: &str, width: usize) -> String {
     clip(Line::raw(text.to_owned()), width).spans.iter().map(|s| s.content.as_ref()).collect()
 }
 
+/// The end of the text in at most `width` cells; `…` says that more stands before.
+pub fn tail(text: &str, width: usize) -> String {
+    if cells(text) <= width {
+        return text.to_owned();
+    }
+    let mut room = width.saturating_sub(1);
+    let all: Vec<(&str, usize)> = clusters(text).collect();
+    let fit = all.iter().rev().take_while(|(_, w)| {
+        let fits = *w <= room;
+        room = room.saturating_sub(*w);
+        fits
+    });
+    let from = all.len() - fit.count();
+    let kept: String = all[from..].iter().map(|(cluster, _)| *cluster).collect();
+    if width == 0 { String::new() } else { format!("…{kept}") }
+}
+
 /// Text in rows of at most `width` cells, parted between words where it can be; further rows are indented.
 pub fn fold(text: &str, width: usize, indent: usize) -> Vec<String> {
     let (width, indent) = (width.max(2), if width < 2 * indent + 8 { String::new() } else { " ".repeat(indent) });
@@ -281,6 +298,7 @@ pub mod tests {
             for row in wrap(&text, width).iter().chain(&fold(&text, width, 2)).chain(&told(&text, width, 2)) {
                 prop_assert!(cells(row) <= width, "{row:?}");
             }
+            prop_assert!(cells(&tail(&text, width)) <= width);
             prop_assert_eq!(wrap(&text, width).concat(), text);
         }
     }
@@ -298,5 +316,9 @@ pub mod tests {
         }
         assert_eq!(pad("山田太郎と仲間", 9), "山田太郎…");
         assert_eq!(pad("山田太", 9), "山田太   ");
+        assert_eq!(
+            (tail("one two", 4), tail("山田太郎", 6), tail("one", 3)),
+            ("…two".into(), "…太郎".into(), "one".into())
+        );
     }
 }

@@ -16,7 +16,7 @@
 use super::{
     chart::{self, Chart, Series},
     fleet::stage,
-    paint::{self, accent, age, bad, clip, cut, dim, good, letter, of_curve, share, strong, visible, warn},
+    paint::{self, accent, age, bad, clip, cut, dim, fold, good, letter, of_curve, pad, share, strong, visible, warn},
     simple,
     spark::spark,
 };
@@ -207,39 +207,82 @@ pub fn analyses(
     if r.analysis.is_empty() {
         return vec![];
     }
-    let longest = |of: &dyn Fn(&AnalysisRun) -> String, least: usize| {
-        r.analysis.iter().map(|a| of(a).width()).max().unwrap_or(0).max(least)
-    };
-    let names = longest(&|a| visible(&a.spec.name), 8);
-    let bounds = longest(&|a| a.spec.bound(), 5);
-    let stable = format!("STABLE {}", e.version.map_or("-".to_owned(), |v| v.to_string()));
-    let new = format!("NEW {}", r.to);
-    let wide = width >= names + bounds + 70;
-    let counts = if wide { format!("{:>9}   ", "REQUESTS") } else { String::new() };
-    let title = format!(" {:<names$}  {:<bounds$}  {stable:<11} {new:<11} {counts}VERDICT", "ANALYSIS", "BOUND");
-    let mut out = vec![Line::from(strong(&title))];
-    for (i, run) in r.analysis.iter().enumerate() {
-        let spec = &run.spec;
-        let last = run.last.as_ref();
+    let columns = AnalysisColumns::new(r, width);
+    let mut out = vec![columns.heading(e, r)];
+    let rows = r.analysis.iter().enumerate();
+    out.extend(rows.flat_map(|(i, run)| columns.row(r, run, selected == Some(i))));
+    out
+}
+
+/// What the width has room for.
+struct AnalysisColumns {
+    width: usize,
+    name: usize,
+    /// 0 where it stands below the name.
+    bound: usize,
+    requests: bool,
+}
+
+impl AnalysisColumns {
+    /// Signs and gaps, both figures and the verdict.
+    const FIXED: usize = 1 + 2 + 2 + 12 + 12 + 12;
+
+    fn new(r: &RolloutSummary, width: usize) -> Self {
+        let longest = |of: &dyn Fn(&AnalysisRun) -> String, least: usize| {
+            r.analysis.iter().map(|a| of(a).width()).max().unwrap_or(0).max(least)
+        };
+        let name = longest(&|a| visible(&a.spec.name), 8);
+        let bound = longest(&|a| a.spec.bound(), 5);
+        // A word that is cut says nothing: the bound goes to a row of its own first.
+        let beside =
+            width >= Self::FIXED + name + bound + if r.analysis.iter().any(|a| a.spec.dry_run) { 9 } else { 0 };
+        let requests = width >= name + bound + 70;
+        let name = if beside { name } else { name.min(width.saturating_sub(Self::FIXED).max(8)) };
+        Self { width, name, bound: if beside { bound } else { 0 }, requests }
+    }
+
+    /// A cell for the bound, where it has one.
+    fn bound(&self, text: &str) -> String {
+        if self.bound > 0 { format!("  {}", pad(text, self.bound)) } else { String::new() }
+    }
+
+    fn heading(&self, e: &EnvironmentSummary, r: &RolloutSummary) -> Line<'static> {
+        let stable = format!("STABLE {}", e.version.map_or("-".to_owned(), |v| v.to_string()));
+        let new = format!("NEW {}", r.to);
+        let requests = if self.requests { format!("{:>9}   ", "REQUESTS") } else { String::new() };
+        let (name, bound) = (pad("ANALYSIS", self.name), self.bound("BOUND"));
+        Line::from(strong(&format!(" {name}{bound}  {stable:<11} {new:<11} {requests}VERDICT")))
+    }
+
+    fn row(&self, r: &RolloutSummary, run: &AnalysisRun, selected: bool) -> Vec<Line<'static>> {
+        let (spec, last) = (&run.spec, run.last.as_ref());
         let of = |v: Option<f64>| v.map_or("-".to_owned(), |v| spec.metric.show(v));
         let new = of(last.and_then(|m| m.value).or_else(|| spec.metric.of_release(&r.traffic.new)));
         let stable = of(last.and_then(|m| m.stable).or_else(|| spec.metric.of_release(&r.traffic.stable)));
-        let name = format!("{}{:<names$}", if selected == Some(i) { "▸" } else { " " }, visible(&spec.name));
+        let name = format!("{}{}", if selected { "▸" } else { " " }, pad(&visible(&spec.name), self.name));
         let seen = if spec.metric.is_of_router() { r.traffic.new.requests.to_string() } else { "-".to_owned() };
-        let counts = if wide { format!("{seen:>9}   ") } else { String::new() };
+        let requests = if self.requests { format!("{seen:>9}   ") } else { String::new() };
         let mut line = vec![
-            if selected == Some(i) { strong(&name) } else { Span::raw(name) },
-            dim(&format!("  {:<bounds$}  {stable:<11} ", spec.bound())),
+            if selected { strong(&name) } else { Span::raw(name) },
+            dim(&format!("{}  {stable:<11} ", self.bound(&spec.bound()))),
             Span::raw(format!("{new:<11} ")),
-            dim(&counts),
+            dim(&requests),
             verdict(run, &r.traffic.new),
         ];
+        let dry = if spec.dry_run { "  dry run" } else { "" };
+        // The history takes what is left.
+        let used = line.iter().map(Span::width).sum::<usize>() + dry.width() + 2;
+        let room = self.width.saturating_sub(used).min(if self.requests { 12 } else { 8 });
         let points: Vec<(f64, f64)> = run.recent.iter().enumerate().map(|(n, v)| (n as f64, *v)).collect();
-        line.push(dim(&format!("  {}", spark(&points, if wide { 12 } else { 8 }))));
-        line.extend(spec.dry_run.then(|| dim("  dry run")));
-        out.push(Line::from(line));
+        line.extend((room > 2).then(|| dim(&format!("  {}", spark(&points, room)))));
+        line.push(dim(dry));
+        let mut out = vec![Line::from(line)];
+        if self.bound == 0 {
+            let rows = fold(&spec.bound(), self.width.saturating_sub(4), 0);
+            out.extend(rows.iter().map(|l| Line::from(dim(&format!("   {l}")))));
+        }
+        out
     }
-    out
 }
 
 fn verdict(run: &AnalysisRun, new: &TrafficStats) -> Span<'static> {

@@ -1,4 +1,4 @@
-//! Screens that are lists of lines: events, help.
+//! Screens that are lists of lines: events.
 
 use super::paint::{accent, age, bad, clip, dim, fold, good, pad, strong, visible, warn};
 use crate::{

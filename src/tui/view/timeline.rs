@@ -19,6 +19,7 @@ use crate::{
     model::*,
     plan::render,
     tui::{
+        keymap::Act,
         state::{Extent, State},
         timeline::Row,
     },
@@ -61,7 +62,7 @@ pub fn draw(frame: &mut Frame, area: Rect, state: &State, targets: &mut Targets)
         if commits.len() == timeline.place() {
             if area.height >= ROOMY && !commit.consequences.is_empty() {
                 all.push(barred(&summed_up(commit, state.now(), width.saturating_sub(BEFORE + 2)), width));
-                all.extend(in_full(commit, width));
+                all.extend(in_full(commit, state, width));
             } else {
                 all.push(barred(&spans(commit, state.now(), width), width));
             }
@@ -132,7 +133,7 @@ fn nothing(c: &CommitRow) -> String {
 }
 
 /// The selected commit's consequences, each in rows of its own.
-fn in_full(c: &CommitRow, width: usize) -> Vec<Line<'static>> {
+fn in_full(c: &CommitRow, state: &State, width: usize) -> Vec<Line<'static>> {
     const INDENT: usize = 10;
     let room = width.saturating_sub(INDENT + 1);
     let reverted = c.reverted_by.as_ref().map(|by| format!("{}reverted by {}", " ".repeat(INDENT), by.short()));
@@ -145,7 +146,11 @@ fn in_full(c: &CommitRow, width: usize) -> Vec<Line<'static>> {
         );
     }
     if c.more {
-        out.push(Line::from(dim(&format!("{}and more: enter shows it", " ".repeat(INDENT)))));
+        out.push(Line::from(dim(&format!(
+            "{}{}",
+            " ".repeat(INDENT),
+            state.with_key(Act::Open, "and more: {} shows it")
+        ))));
     }
     out
 }

@@ -8,7 +8,8 @@ use crate::{
     api::types::*,
     model::*,
     tui::{
-        state::Page,
+        keymap::Act,
+        state::{Page, State},
         tracked::{Axis, Better},
     },
 };
@@ -77,9 +78,9 @@ pub fn table(m: &ModelDetail, page: &Page, now: Now, width: usize, height: usize
 }
 
 /// The chosen metric over the versions, with the champion's.
-pub fn curve(frame: &mut Frame, area: Rect, m: &ModelDetail, page: &Page) {
+pub fn curve(frame: &mut Frame, area: Rect, m: &ModelDetail, state: &State) {
     let all = metrics(m);
-    let Some(name) = all.get(page.metric % all.len().max(1)) else {
+    let Some(name) = all.get(state.page.metric % all.len().max(1)) else {
         return frame.render_widget(Paragraph::new(Line::from(dim(" no metrics yet"))), area);
     };
     let points: Vec<(f64, f64)> =
@@ -87,7 +88,7 @@ pub fn curve(frame: &mut Frame, area: Rect, m: &ModelDetail, page: &Page) {
     let best = champion(m).and_then(|c| points.iter().find(|p| p.0 == f64::from(c.0)).copied().map(|p| (c, p)));
     let mut title = vec![strong(&format!(" {} ", visible(name))), dim("over versions")];
     if all.len() > 1 {
-        title.push(dim(", m: the next metric"));
+        title.extend(state.key(Act::Metric).map(|k| dim(&format!(", {k}: the next metric"))));
     }
     if let Some((number, (_, value))) = best {
         title.push(of_curve(&format!("   {} ★ {number} {value:.4}", letter(1)), 1));

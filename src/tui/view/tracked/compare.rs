@@ -15,8 +15,10 @@
 
 use super::{
     super::{
+        Targets,
         chart::{Chart, Series},
         paint::{age, bad, barred, clip, cut, dim, good, letter, of_curve, pad, strong, visible, warn},
+        panes::parted,
         simple,
     },
     commit,
@@ -24,6 +26,7 @@ use super::{
     status, took,
 };
 use crate::tui::{
+    borders::Border,
     state::{Extent, State},
     tracked::{Axis, Better, Curve, Item, Page, WholeRun, better, change},
 };
@@ -36,7 +39,7 @@ use ratatui::{
 use unicode_width::UnicodeWidthStr;
 
 /// Draws the page.
-pub fn draw(frame: &mut Frame, area: Rect, state: &State, experiment: &str) -> Extent {
+pub fn draw(frame: &mut Frame, area: Rect, state: &State, experiment: &str, targets: &mut Targets) -> Extent {
     let page = &state.tracked.page;
     if page.runs.len() < 2 {
         return simple::lines(frame, area, 0, None, vec![Line::from(dim("  loading"))]);
@@ -62,7 +65,7 @@ pub fn draw(frame: &mut Frame, area: Rect, state: &State, experiment: &str) -> E
         return Extent { last: columns.hidden, page: 1, width: 0 };
     }
     let rows = laid_out(page);
-    let (list, below) = split(body, rows.len());
+    let (list, below) = split(frame, body, state, rows.len(), targets);
     let seen = pane::rows(frame, list, &rows, page.item.as_ref(), |item, selected| {
         let spans = columns.line(item, page);
         if selected { barred(&spans, width) } else { Line::from(spans) }
@@ -73,13 +76,12 @@ pub fn draw(frame: &mut Frame, area: Rect, state: &State, experiment: &str) -> E
     Extent { last: columns.hidden, ..seen }
 }
 
-fn split(body: Rect, rows: usize) -> (Rect, Option<Rect>) {
+fn split(frame: &mut Frame, body: Rect, state: &State, rows: usize, targets: &mut Targets) -> (Rect, Option<Rect>) {
     if body.height < 12 {
         return (body, None);
     }
     let height = u16::try_from(rows).unwrap_or(u16::MAX).min(body.height / 2);
-    let [list, _, below] =
-        Layout::vertical([Constraint::Length(height), Constraint::Length(1), Constraint::Min(0)]).areas(body);
+    let (list, below) = parted(frame, body, state, Border::Compare, height, targets);
     (list, Some(below))
 }
 
@@ -246,5 +248,5 @@ fn detail(frame: &mut Frame, area: Rect, state: &State) {
         title.push(of_curve(&format!(" {} {} ", letter(*n), cut(&visible(&r.run.name), each)), *n));
     }
     title.push(dim(over));
-    pane::chart(frame, area, title, &Chart { axis, better: better(key), series: &series }, curves.is_empty());
+    pane::chart(frame, area, state, title, &Chart { axis, better: better(key), series: &series }, curves.is_empty());
 }

@@ -15,6 +15,7 @@ use super::{
     status, took,
 };
 use crate::tui::{
+    keymap::Act,
     state::{Extent, State},
     tracked::{Figure, List, Order, TrackedRun, better},
 };
@@ -29,8 +30,8 @@ use unicode_width::UnicodeWidthStr;
 /// Draws the list; only rows that fit are built.
 pub fn draw(frame: &mut Frame, area: Rect, state: &State, targets: &mut Targets) -> Extent {
     let (list, width) = (&state.tracked.list, usize::from(area.width));
-    let mut lines = vec![title(list, width)];
-    lines.extend(refusal(list, width));
+    let mut lines = vec![title(state, width)];
+    lines.extend(refusal(state, width));
     if list.runs.is_empty() {
         lines.push(Line::raw(""));
         lines.extend(empty(state, width));
@@ -57,14 +58,15 @@ fn counted(n: usize) -> String {
     if n < 1000 { n.to_string() } else { format!("{},{:03}", counted(n / 1000), n % 1000) }
 }
 
-fn title(list: &List, width: usize) -> Line<'static> {
+fn title(state: &State, width: usize) -> Line<'static> {
+    let list = &state.tracked.list;
     let mut left = vec![super::heading(list.experiment(), width)];
     let (count, before) = (list.runs.len(), list.skipped());
     if count > 0 {
         let runs = match (before, &list.next) {
             (0, None) => format!("  {} {}", counted(count), if count == 1 { "run" } else { "runs" }),
             _ => {
-                let more = if list.next.is_some() { ", n for more" } else { "" };
+                let more = state.with_key(Act::NextPage, if list.next.is_some() { ", {} for more" } else { "" });
                 format!("  runs {} to {}{more}", counted(before + 1), counted(before + count))
             }
         };
@@ -81,8 +83,8 @@ fn title(list: &List, width: usize) -> Line<'static> {
     }
     let right = match list.marked.len() {
         0 => String::new(),
-        1 => "1 marked, space marks more ".to_owned(),
-        n => format!("{n} marked, c compares "),
+        1 => state.with_key(Act::Mark, "1 marked, {} marks more "),
+        n => format!("{n} marked, {}", state.with_key(Act::Compare, "{} compares ")),
     };
     let room = width.saturating_sub(left.iter().map(Span::width).sum::<usize>() + right.width());
     if room > 1 {
@@ -92,7 +94,8 @@ fn title(list: &List, width: usize) -> Line<'static> {
 }
 
 /// Why the filter that was typed is none.
-fn refusal(list: &List, width: usize) -> Vec<Line<'static>> {
+fn refusal(state: &State, width: usize) -> Vec<Line<'static>> {
+    let list = &state.tracked.list;
     let Some((typed, words)) = &list.refused else { return vec![] };
     let words: Vec<String> = words.lines().map(visible).collect();
     let text = format!("/{}: {}", visible(typed), words.join(" "));
@@ -102,7 +105,8 @@ fn refusal(list: &List, width: usize) -> Vec<Line<'static>> {
         .map(|l| Line::from(bad(&format!(" {l}"))))
         .collect();
     let metric = list.metrics().first().map_or("auc".to_owned(), |m| visible(m));
-    let hint = format!(" / edits it, such as metrics.{metric} > 0.9 AND status = 'FINISHED'");
+    let hint =
+        format!(" {} edits it, such as metrics.{metric} > 0.9 AND status = 'FINISHED'", state.called(Act::Filter));
     out.push(Line::from(dim(&hint)));
     out
 }
@@ -114,7 +118,10 @@ fn empty(state: &State, width: usize) -> Vec<Line<'static>> {
     let name = visible(&shown.experiment);
     if !shown.filter.is_empty() {
         let what = format!("  No run of {name} is as /{} asks.", visible(&shown.filter));
-        return vec![Line::raw(cut(&what, width)), Line::from(dim("  / and esc clear the filter"))];
+        return vec![
+            Line::raw(cut(&what, width)),
+            Line::from(dim(&state.with_key(Act::Filter, "  {} and esc clear the filter"))),
+        ];
     }
     if !list.is_there() && state.subject().is_none() {
         return astray(state, &shown.experiment, width);
@@ -137,8 +144,10 @@ fn astray(state: &State, name: &str, width: usize) -> Vec<Line<'static>> {
     }
     out.push(Line::from(dim(&match experiments.known().len() {
         0 => "  None is there yet.".to_owned(),
-        1 => "  r shows the one that is there.".to_owned(),
-        n => format!("  r lists the {n} that are there; after `:runs ` tab completes a name."),
+        1 => state.with_key(Act::Runs, "  {} shows the one that is there."),
+        n => {
+            format!("  {} lists the {n} that are there; after `:runs ` tab completes a name.", state.called(Act::Runs))
+        }
     })));
     out.push(Line::raw(""));
     out.extend(how_to(&visible(name), width));

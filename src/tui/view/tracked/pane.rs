@@ -5,6 +5,7 @@ use super::super::{
     paint::{clip, dim, fold, strong, visible, warn},
 };
 use crate::tui::{
+    keymap::Act,
     state::{Extent, State},
     tracked::{Axis, Curve, Figure, Item, Point, better},
 };
@@ -75,7 +76,14 @@ pub fn of_metric(key: &str, curve: Option<&Curve>, axis: Axis) -> Vec<Span<'stat
 }
 
 /// The chart under its title; or why there is none.
-pub fn chart(frame: &mut Frame, area: Rect, title: Vec<Span<'static>>, curves: &chart::Chart, loading: bool) {
+pub fn chart(
+    frame: &mut Frame,
+    area: Rect,
+    state: &State,
+    title: Vec<Span<'static>>,
+    curves: &chart::Chart,
+    loading: bool,
+) {
     if area.height == 0 {
         return;
     }
@@ -89,10 +97,10 @@ pub fn chart(frame: &mut Frame, area: Rect, title: Vec<Span<'static>>, curves: &
     }
     let points = || curves.series.iter().flat_map(|s| &s.points);
     let why = match points().count() {
-        _ if loading => "loading",
-        0 => "nothing was logged of it",
-        _ if points().all(|p| !p.1.is_finite()) => "none of its values is a number",
-        _ => "no room for a chart: enter gives it the screen",
+        _ if loading => "loading".into(),
+        0 => "nothing was logged of it".into(),
+        _ if points().all(|p| !p.1.is_finite()) => "none of its values is a number".into(),
+        _ => state.with_key(Act::Open, "no room for a chart: {} gives it the screen"),
     };
     frame.render_widget(Paragraph::new(Line::from(dim(&format!("   {why}")))), body);
 }

@@ -15,8 +15,10 @@
 
 use super::{
     super::{
+        Targets,
         chart::{Chart, Series},
         paint::{age, barred, clip, cut, dim, pad, strong, visible, warn},
+        panes::parted,
         simple,
         spark::spark,
     },
@@ -25,6 +27,7 @@ use super::{
     status, took,
 };
 use crate::tui::{
+    borders::Border,
     state::{Extent, State},
     tracked::{Axis, Item, WholeRun, better},
 };
@@ -37,7 +40,7 @@ use ratatui::{
 use unicode_width::UnicodeWidthStr;
 
 /// Draws the page.
-pub fn draw(frame: &mut Frame, area: Rect, state: &State, experiment: &str) -> Extent {
+pub fn draw(frame: &mut Frame, area: Rect, state: &State, experiment: &str, targets: &mut Targets) -> Extent {
     let page = &state.tracked.page;
     let [r] = page.runs.as_slice() else {
         return simple::lines(frame, area, 0, None, vec![Line::from(dim("  loading"))]);
@@ -51,7 +54,7 @@ pub fn draw(frame: &mut Frame, area: Rect, state: &State, experiment: &str) -> E
         detail(frame, body, state, r);
         return Extent { last: 0, page: 1, width: 0 };
     }
-    let (list, beside) = split(body, items.len());
+    let (list, beside) = split(frame, body, state, items.len(), targets);
     let most = (usize::from(list.width) * 2 / 5).max(10);
     let longest =
         |keys: &mut dyn Iterator<Item = &String>| keys.map(|k| visible(k).width()).max().unwrap_or(0).clamp(10, most);
@@ -67,20 +70,19 @@ pub fn draw(frame: &mut Frame, area: Rect, state: &State, experiment: &str) -> E
 }
 
 /// The rows, and what the cursor is on: beside them where there is room, else below.
-fn split(body: Rect, rows: usize) -> (Rect, Option<Rect>) {
+fn split(frame: &mut Frame, body: Rect, state: &State, rows: usize, targets: &mut Targets) -> (Rect, Option<Rect>) {
     // With headings and the air before them.
     let rows = u16::try_from(rows + 5).unwrap_or(u16::MAX);
     if body.width >= 110 {
         let left = (body.width * 9 / 20).clamp(54, 90);
-        let [list, beside] = Layout::horizontal([Constraint::Length(left), Constraint::Min(0)]).areas(body);
+        let (list, beside) = parted(frame, body, state, Border::RunBeside, left, targets);
         return (list, Some(beside));
     }
     if body.height < 12 {
         return (body, None);
     }
     let height = rows.min(body.height * 9 / 20).max(4);
-    let [list, _, below] =
-        Layout::vertical([Constraint::Length(height), Constraint::Length(1), Constraint::Min(0)]).areas(body);
+    let (list, below) = parted(frame, body, state, Border::RunBelow, height, targets);
     (list, Some(below))
 }
 
@@ -200,5 +202,5 @@ fn detail(frame: &mut Frame, area: Rect, state: &State, r: &WholeRun) {
     let series: Vec<Series> =
         curve.into_iter().map(|c| Series { number: 0, points: c.over(axis, r.run.started) }).collect();
     let title = pane::of_metric(key, curve, state.tracked.axis);
-    pane::chart(frame, area, title, &Chart { axis, better: better(key), series: &series }, curve.is_none());
+    pane::chart(frame, area, state, title, &Chart { axis, better: better(key), series: &series }, curve.is_none());
 }
