@@ -93,6 +93,7 @@ fn summary(n: usize) -> ModelSummary {
         spec_broken: false,
         message: said.into(),
         environments: vec![environment],
+        unapproved: None,
         training: None,
         changed_by: Some(revision),
         observed_revision: None,

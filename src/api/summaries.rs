@@ -188,6 +188,7 @@ impl Facts<'_> {
             spec_broken: !observed.broken.is_empty(),
             message: message(observed, plan),
             environments,
+            unapproved: plan.and_then(unapproved),
             training,
             changed_by: desired.map(|d| d.changed_by.clone()),
             observed_revision: observed.observed_revision.as_ref().map(|r| r.commit.clone()),
@@ -255,6 +256,13 @@ fn rejected(d: &Deployment) -> Option<String> {
         [one] => Some(one.reason.clone()),
         all => Some(all.iter().map(|r| format!("{}: {}", r.release.version, r.reason)).collect::<Vec<_>>().join("; ")),
     }
+}
+
+fn unapproved(plan: &ModelPlan) -> Option<Name> {
+    plan.waiting.iter().find_map(|w| match w {
+        Waiting::Approval { environment, .. } => Some(environment.clone()),
+        _ => None,
+    })
 }
 
 /// What a person needs to know first.

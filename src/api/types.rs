@@ -86,6 +86,9 @@ pub struct ModelSummary {
     pub message: String,
     /// In the order of the chain.
     pub environments: Vec<EnvironmentSummary>,
+    /// The first environment of the chain that a version waits to be approved for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unapproved: Option<Name>,
     /// Fingerprint under training.
     pub training: Option<Digest>,
     /// The commit that changed it last.

@@ -67,8 +67,13 @@ impl Batch {
 
     /// A new version; refused when its number or its fingerprint was given out before.
     pub fn put_version(self, v: &Version) -> Self {
-        self.encoded(v, |bytes| Op::Create(key::version(&v.model, v.number), bytes))
-            .encoded(&v.number, |bytes| Op::Create(key::fingerprint(&v.model, &v.fingerprint), bytes))
+        let this = self.encoded(v, |bytes| Op::Create(key::version(&v.model, v.number), bytes));
+        let key = key::fingerprint(&v.model, &v.fingerprint);
+        // A client's fingerprint is one of its number, which is looked for already.
+        this.encoded(
+            &v.number,
+            |bytes| if v.origin == Origin::Client { Op::Put(key, bytes) } else { Op::Create(key, bytes) },
+        )
     }
 
     /// The same version with its gates judged anew: the only part of a version that ever changes.

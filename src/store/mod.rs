@@ -5,6 +5,7 @@
 
 mod backup;
 mod batch;
+mod committer;
 mod content;
 mod error;
 mod journal;

@@ -84,6 +84,35 @@ fn many_writers_share_flushes_and_every_one_is_answered() {
 }
 
 #[test]
+fn whoever_commits_the_order_is_that_of_the_calls_and_nothing_is_left() {
+    let dir = tempfile::tempdir().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let mut expected = vec![];
+    {
+        let store = Store::open(dir.path()).unwrap();
+        let mut next = |store: &Store| {
+            expected.push(expected.len().to_string());
+            store.submit(Batch::new().event(event(expected.last().unwrap())))
+        };
+        // One at a time, past the number after which the caller commits itself.
+        (0..40).for_each(|_| drop(runtime.block_on(next(&store)).unwrap()));
+        // Several of whose futures nobody asks, and one that is awaited.
+        (0..5).for_each(|_| drop(next(&store)));
+        runtime.block_on(next(&store)).unwrap();
+        (0..40).for_each(|_| drop(runtime.block_on(next(&store)).unwrap()));
+        let many: Vec<_> = (0..40).map(|_| next(&store)).collect();
+        // Asked in the other order.
+        many.into_iter().rev().for_each(|one| drop(runtime.block_on(one).unwrap()));
+        let seen: Vec<String> = store.events(0, usize::MAX).unwrap().into_iter().map(|e| e.message).collect();
+        drop(next(&store));
+        assert_eq!(seen, expected[..expected.len() - 1]);
+    }
+    let store = Store::open(dir.path()).unwrap();
+    let seen: Vec<String> = store.events(0, usize::MAX).unwrap().into_iter().map(|e| e.message).collect();
+    assert_eq!(seen, expected, "the last was nobody's any more when the store closed");
+}
+
+#[test]
 fn a_group_that_was_refused_whole_takes_no_number() {
     let dir = tempfile::tempdir().unwrap();
     let create =

@@ -91,6 +91,7 @@ fn summary(name: &str, health: Health, rollout: bool) -> ModelSummary {
         spec_broken: false,
         message: if health == Health::Degraded { "v13 stays out: mae ≤ 4: 4.31".into() } else { String::new() },
         environments: vec![environment],
+        unapproved: None,
         training: None,
         changed_by: Some(revision()),
         observed_revision: None,

@@ -33,9 +33,7 @@ fn hints(state: &State) -> Vec<Hint> {
     let rollout = subject.and_then(held);
     let wrong = subject.is_some_and(|m| m.health != Health::Missing && (m.health == Health::Degraded || m.spec_broken));
     let marked = subject.is_some_and(|m| state.marked.contains(&m.name));
-    let awaits = |w: &Waiting| matches!(w, Waiting::Approval { .. });
-    let of_page = state.model.as_ref().filter(|m| subject.is_some_and(|s| s.name == m.summary.name));
-    let unapproved = of_page.and_then(|m| m.plan.as_ref()).is_some_and(|p| p.waiting.iter().any(awaits));
+    let unapproved = subject.is_some_and(|m| m.unapproved.is_some());
     let mut out: Vec<Hint> = vec![];
     let steer = |out: &mut Vec<Hint>| {
         if let Some(held) = rollout {

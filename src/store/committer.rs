@@ -1,0 +1,256 @@
+//! What a commit is made of: batches to changes, changes to the journal, and on to sled.
+
+use super::{
+    Batch, Committed, StoreError,
+    batch::Op,
+    content::{self, Content},
+    guarded,
+    journal::{Change, Journal},
+    key, record,
+    records::Records,
+    writer::{Answer, Request},
+};
+use crate::model::EventKind;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+/// Room that the disk must have before anything is written: sled cannot be used any more once one of its own writes failed, and a
+/// checkpoint of a full journal writes several times its size.
+const ROOM: u64 = 16 * 1024 * 1024;
+/// Past this size the journal's content is flushed into sled and the journal starts anew.
+const JOURNAL_BYTES: u64 = 8 * 1024 * 1024;
+/// Bytes of changes that are kept above sled: a start after a kill hands them over.
+const ABOVE_BYTES: usize = 256 * 1024;
+
+/// Makes groups of batches durable, and hands them on to sled. One at a time holds it.
+pub struct Committer {
+    records: Arc<Records>,
+    folder: PathBuf,
+    journal: Journal,
+    /// Number of the newest group in the journal.
+    seq: u64,
+    /// What sled holds.
+    content: Content,
+    next_event: u64,
+    /// The error after which nothing is written any more.
+    stopped: Option<String>,
+}
+
+impl Committer {
+    /// Checks that sled holds what it acknowledged, and applies what the journal holds beyond that.
+    pub fn open(records: &Arc<Records>, state: &Path) -> Result<Self, StoreError> {
+        let db = records.db();
+        let (mut journal, groups) = Journal::open(&state.join("journal"))?;
+        let mut content = content::verify(db, state, groups.first().map(|g| g.seq))?;
+        let held = content.seq;
+        for group in groups.into_iter().filter(|g| g.seq > held) {
+            let changes = group.changes.iter().map(|(k, v)| (k.as_slice(), v.as_deref()));
+            content = apply(db, &content, group.seq, changes)?;
+        }
+        checkpoint(db, state, &content, &mut journal)?;
+        let last = guarded(|| db.scan_prefix(key::EVENTS).next_back().transpose())?;
+        let next_event = match last {
+            Some((k, v)) => record::decode::<crate::model::Event>(&k, &v)?.seq + 1,
+            None => 1,
+        };
+        let (records, folder, seq) = (records.clone(), state.to_owned(), content.seq);
+        Ok(Self { records, folder, journal, seq, content, next_event, stopped: None })
+    }
+
+    /// Nothing is written any more.
+    pub fn stop(&mut self, why: &str) {
+        self.stopped = Some(why.to_owned());
+    }
+
+    /// Hands on what has gathered: sled is given much at once, and what came before a `pause`.
+    pub fn upkeep(&mut self, pause: bool) {
+        if pause || self.records.waiting() > ABOVE_BYTES {
+            self.hand_over();
+        }
+        if self.journal.len() > JOURNAL_BYTES && self.room().is_ok() {
+            self.empty_journal();
+        }
+    }
+
+    /// Whether [`Self::upkeep`] has something to do at once.
+    pub fn has_much(&self) -> bool {
+        self.records.waiting() > ABOVE_BYTES || self.journal.len() > JOURNAL_BYTES
+    }
+
+    /// Gives sled what only the journal holds.
+    fn hand_over(&mut self) {
+        // Without room it stays above sled: the journal has it, and nothing more is taken.
+        if self.room().is_err() || self.records.waiting() == 0 {
+            return;
+        }
+        let (db, before, seq) = (self.records.db(), &self.content, self.seq);
+        let mut after = None;
+        let done = self.records.hand_over(|changes| {
+            after = Some(apply(db, before, seq, changes.iter().map(|(k, v)| (&**k, v.as_deref())))?);
+            Ok(())
+        });
+        if let Err(e) = done {
+            tracing::error!("the records cannot be written: {e}");
+            // The journal has what sled refused: only opening both anew brings them together again.
+            self.stop(&e.to_string());
+        } else if let Some(after) = after {
+            self.content = after;
+        }
+    }
+
+    /// Gives sled all that the journal holds, durably.
+    pub fn empty_journal(&mut self) {
+        self.hand_over();
+        if self.records.waiting() > 0 {
+            return;
+        }
+        if let Err(e) = checkpoint(self.records.db(), &self.folder, &self.content, &mut self.journal) {
+            tracing::error!("the journal cannot be emptied: {e}");
+        }
+    }
+
+    /// Makes a group durable with one flush and answers all of it.
+    pub fn commit(&mut self, group: Vec<Request>) {
+        let mut changes = BTreeMap::new();
+        let mut created = BTreeSet::new();
+        let mut next_event = self.next_event;
+        let mut answers = Vec::new();
+        for (batch, reply) in group {
+            let answer = self.prepare(batch, &mut created, &mut next_event, &mut changes);
+            answers.push((answer, reply));
+        }
+        let changes: Vec<Change> = changes.into_iter().collect();
+        match self.write(changes) {
+            Ok(()) => {
+                self.next_event = next_event;
+                answers.into_iter().for_each(|(answer, reply)| reply.send(answer));
+            }
+            Err(e) => answers.into_iter().for_each(|(_, reply)| reply.send(Err(again(&e)))),
+        }
+    }
+
+    /// To the journal, then where readers find it.
+    fn write(&mut self, changes: Vec<Change>) -> Result<(), StoreError> {
+        self.room()?;
+        // A group whose batches were all refused has no number: sled would never get it, and its absence would read as damage.
+        if changes.is_empty() {
+            return Ok(());
+        }
+        self.journal.append(self.seq + 1, &changes)?;
+        self.seq += 1;
+        self.records.take(changes);
+        Ok(())
+    }
+
+    fn room(&self) -> Result<(), StoreError> {
+        if let Some(why) = &self.stopped {
+            return Err(StoreError::Stopped(why.clone()));
+        }
+        let io = |e: nix::errno::Errno| StoreError::Io { path: self.folder.clone(), source: e.into() };
+        let disk = nix::sys::statvfs::statvfs(&self.folder).map_err(io)?;
+        let free = disk.blocks_available().saturating_mul(disk.fragment_size());
+        let mib = |bytes: u64| bytes / (1024 * 1024);
+        if free < ROOM {
+            let (free_mib, needed_mib) = (mib(free), mib(ROOM));
+            return Err(StoreError::Full { state: self.folder.clone(), free_mib, needed_mib });
+        }
+        Ok(())
+    }
+
+    /// Turns a batch into changes; a refused batch adds none.
+    fn prepare(
+        &self,
+        batch: Batch,
+        created: &mut BTreeSet<Vec<u8>>,
+        next_event: &mut u64,
+        changes: &mut BTreeMap<Vec<u8>, Option<Vec<u8>>>,
+    ) -> Answer {
+        for op in &batch.ops {
+            if let Op::Create(key, _) = op
+                && (created.contains(key) || self.records.get(key)?.is_some())
+            {
+                return Err(StoreError::Immutable(key.escape_ascii().to_string()));
+            }
+        }
+        let mut committed = Committed::default();
+        let mut encoded = Vec::new();
+        for (place, event) in (*next_event..).zip(batch.events) {
+            let event = event.at(place);
+            encoded.push((key::event(event.seq), Some(record::encode(&event)?)));
+            if let Some(model) = &event.model {
+                encoded.push((key::event_of_model(model, event.seq), Some(record::encode(&event.seq)?)));
+                if event.kind == EventKind::Overridden {
+                    encoded.push((key::override_of_model(model, event.seq), Some(record::encode(&event.seq)?)));
+                }
+            }
+            if let Some(commit) = &event.commit {
+                encoded.push((key::event_of_commit(commit, event.seq), Some(record::encode(&event.seq)?)));
+            }
+            committed.events.push(event);
+        }
+        *next_event += committed.events.len() as u64;
+        changes.extend(encoded);
+        for op in batch.ops {
+            changes.extend([match op {
+                Op::Put(key, value) => (key, Some(value)),
+                Op::Delete(key) => (key, None),
+                Op::Create(key, value) => {
+                    created.insert(key.clone());
+                    (key, Some(value))
+                }
+            }]);
+        }
+        Ok(committed)
+    }
+}
+
+/// The same error for every caller of the group.
+fn again(e: &StoreError) -> StoreError {
+    match e {
+        StoreError::Io { path, source } => {
+            StoreError::Io { path: path.clone(), source: std::io::Error::new(source.kind(), source.to_string()) }
+        }
+        StoreError::Full { state, free_mib, needed_mib } => {
+            StoreError::Full { state: state.clone(), free_mib: *free_mib, needed_mib: *needed_mib }
+        }
+        StoreError::Stopped(why) => StoreError::Stopped(why.clone()),
+        other => StoreError::Damaged { what: other.to_string() },
+    }
+}
+
+/// Applies changes up to a group, whole or not at all; returns the content after them.
+fn apply<'a>(
+    db: &sled::Db,
+    before: &Content,
+    seq: u64,
+    changes: impl Iterator<Item = (&'a [u8], Option<&'a [u8]>)>,
+) -> Result<Content, StoreError> {
+    let mut batch = sled::Batch::default();
+    let mut after = before.clone();
+    after.seq = seq;
+    for (key, value) in changes {
+        if let Some(old) = guarded(|| db.get(key))? {
+            after.toggle(key, &old);
+        }
+        match value {
+            Some(value) => {
+                after.toggle(key, value);
+                batch.insert(key, value);
+            }
+            None => batch.remove(key),
+        }
+    }
+    batch.insert(key::CONTENT, record::encode(&after)?);
+    guarded(|| db.apply_batch(batch))?;
+    Ok(after)
+}
+
+/// Makes sled durable without the journal, notes how far it got, then empties the journal.
+fn checkpoint(db: &sled::Db, state: &Path, content: &Content, journal: &mut Journal) -> Result<(), StoreError> {
+    guarded(|| db.flush())?;
+    content::note_durable(state, content.seq)?;
+    journal.clear()
+}
