@@ -28,16 +28,29 @@ PICTURES = [
     ("log", "120x30", "dark", "dark", f"{FRAUD} l sleep:2 / text:loss Enter sleep:1"),
     ("runs", "120x30", "dark", "dark", f"{DEMAND} r sleep:2 Space j Space c sleep:2"),
     ("help", "120x40", "light", "light", "sleep:2 ? sleep:1"),
+    ("contexts", "120x30", "dark", "dark", "sleep:2 C sleep:2"),
 ]
 
 
+def settings(state):
+    """Both daemons of the world by name, and one that does not answer."""
+    folder = state / "settings" / "trimtab"
+    folder.mkdir(parents=True)
+    growth = state.parent / "growth" / "state"
+    lines = [f'risk = {{ state = "{state}" }}', f'growth = {{ state = "{growth}" }}', 'lab = { api = "http://127.0.0.1:9" }']
+    (folder / "tui.toml").write_text("[contexts]\n" + "\n".join(lines) + "\n")
+    return folder.parent
+
+
 def draw(trimtab, state, only):
+    known = settings(state)
     for name, size, palette, theme, keys in PICTURES:
         if only and name not in only:
             continue
         light = ["--light"] if palette == "light" else []
         # Nothing that was settled or left open before is in the picture.
-        settled = ["env", f"XDG_CONFIG_HOME={state}/none", f"XDG_STATE_HOME={state}/none/{name}", "COLORTERM=truecolor"]
+        config = known if name == "contexts" else state / "none"
+        settled = ["env", f"XDG_CONFIG_HOME={config}", f"XDG_STATE_HOME={state}/none/{name}", "COLORTERM=truecolor"]
         command = [*settled, trimtab, "--state", str(state), "tui", "--theme", theme]
         subprocess.run([sys.executable, str(HERE / "picture.py"), *light, size, str(HERE / f"{name}.svg"), keys, *command], check=True)
         print(name, flush=True)

@@ -74,6 +74,14 @@ tolerance = 1.0
 [monitor]
 slo = { availability = 0.999, latency_p99 = "200ms" }
 """
+APPROVED = """
+[[deploy]]
+environment = "staging"
+[[deploy]]
+environment = "production"
+after = "staging"
+approve = ["lin@example.com"]
+"""
 AT_ONCE = '[[deploy]]\nenvironment = "production"\n'
 GATE = '[[gate]]\nmetric = "mae"\nmax = 4.0\n[[gate]]\nmetric = "recall"\nmin = 0.99\n'
 
@@ -168,6 +176,11 @@ class World:
                 sys.exit(f"{what} did not come; see {self.folder}/daemon.log")
             time.sleep(0.2)
 
+    def daemon(self):
+        log = open(self.folder / "daemon.log", "w")
+        command = [self.trimtab, "daemon", "--state", str(self.state), "--repo", str(self.origin), "--data", str(self.folder / "data")]
+        return subprocess.Popen([*command, "--router", "127.0.0.1:0"], stdout=log, stderr=log)
+
     def call(self, router, name, pause):
         def forever():
             while True:
@@ -191,14 +204,16 @@ def main():
     w.model("pricing", {"seed": 5, "mae": 3.9}, AT_ONCE, "lin@example.com", GATE)
     w.model("ranking", {"seed": 6}, AT_ONCE, "kim@example.com")
     w.commit("five models")
-    log = open(folder / "daemon.log", "w")
-    daemon = subprocess.Popen(
-        [trimtab, "daemon", "--state", str(w.state), "--repo", str(w.origin), "--data", str(folder / "data"), "--router", "127.0.0.1:0"],
-        stdout=log, stderr=log,
-    )
+    # Another team's, with a daemon of its own.
+    other = World(trimtab, folder / "growth")
+    other.model("signup", {"seed": 1}, AT_ONCE)
+    other.model("upsell", {"seed": 2}, AT_ONCE)
+    other.commit("two models")
+    daemons = [w.daemon(), other.daemon()]
     try:
-        healthy = lambda m: len(m) == 5 and all(x["health"] == "Healthy" and x["sync"] == "Synced" for x in m.values())
-        w.wait("five healthy models", healthy)
+        healthy = lambda n: lambda m: len(m) == n and all(x["health"] == "Healthy" and x["sync"] == "Synced" for x in m.values())
+        w.wait("five healthy models", healthy(5))
+        other.wait("two healthy models", healthy(2))
         router = json.loads(w.cli("status", "--json"))["router"]
         for name, pause in {"fraud": 0.01, "churn": 0.08, "demand": 0.02, "pricing": 0.05, "ranking": 0.3}.items():
             w.call(router, name, pause)
@@ -220,14 +235,17 @@ def main():
         w.wait("the second step", lambda m: at(m).get("weight") == 25)
         w.model("forecast", {"seed": 9, "epochs": 400, "pause": 0.4}, AT_ONCE, "kim@example.com")
         w.commit("forecast: first model", "Kim")
-        w.wait("a training", lambda m: "forecast" in m)
+        w.model("returns", {"seed": 8}, APPROVED)
+        w.commit("returns: first model")
+        w.wait("a training and a version to approve", lambda m: "forecast" in m and m.get("returns", {}).get("unapproved"))
         print("ready", flush=True)
-        daemon.wait()
+        daemons[0].wait()
     finally:
-        daemon.terminate()
-        daemon.wait()
-        # Router and replicas outlive their daemon by design.
-        subprocess.run(["pkill", "-f", f"{folder}/state"])
+        for daemon in daemons:
+            daemon.terminate()
+            daemon.wait()
+        # Routers and replicas outlive their daemon by design.
+        subprocess.run(["pkill", "-f", f"{folder}/(growth/)?state"])
 
 
 if __name__ == "__main__":

@@ -65,7 +65,7 @@ impl Batch {
         self.put(key::model(&model.name), model)
     }
 
-    /// A new version; refused when its number or its fingerprint was given out before.
+    /// A new version; refused when its number, or the fingerprint of what trimtab made itself, was given out before.
     pub fn put_version(self, v: &Version) -> Self {
         let this = self.encoded(v, |bytes| Op::Create(key::version(&v.model, v.number), bytes));
         let key = key::fingerprint(&v.model, &v.fingerprint);

@@ -60,9 +60,9 @@ impl Committer {
         Ok(Self { records, folder, journal, seq, content, next_event, stopped: None })
     }
 
-    /// Nothing is written any more.
+    /// Nothing is written any more, for the first reason that there was.
     pub fn stop(&mut self, why: &str) {
-        self.stopped = Some(why.to_owned());
+        self.stopped.get_or_insert_with(|| why.to_owned());
     }
 
     /// Hands on what has gathered: sled is given much at once, and what came before a `pause`.
@@ -104,7 +104,7 @@ impl Committer {
     /// Gives sled all that the journal holds, durably.
     pub fn empty_journal(&mut self) {
         self.hand_over();
-        if self.records.waiting() > 0 {
+        if self.stopped.is_some() || self.records.waiting() > 0 {
             return;
         }
         if let Err(e) = checkpoint(self.records.db(), &self.folder, &self.content, &mut self.journal) {
@@ -112,8 +112,8 @@ impl Committer {
         }
     }
 
-    /// Makes a group durable with one flush and answers all of it.
-    pub fn commit(&mut self, group: Vec<Request>) {
+    /// Makes a group durable with one flush and answers all of it; whether anything was written.
+    pub fn commit(&mut self, group: Vec<Request>) -> bool {
         let mut changes = BTreeMap::new();
         let mut created = BTreeSet::new();
         let mut next_event = self.next_event;
@@ -124,25 +124,29 @@ impl Committer {
         }
         let changes: Vec<Change> = changes.into_iter().collect();
         match self.write(changes) {
-            Ok(()) => {
+            Ok(written) => {
                 self.next_event = next_event;
                 answers.into_iter().for_each(|(answer, reply)| reply.send(answer));
+                written
             }
-            Err(e) => answers.into_iter().for_each(|(_, reply)| reply.send(Err(again(&e)))),
+            Err(e) => {
+                answers.into_iter().for_each(|(_, reply)| reply.send(Err(again(&e))));
+                false
+            }
         }
     }
 
-    /// To the journal, then where readers find it.
-    fn write(&mut self, changes: Vec<Change>) -> Result<(), StoreError> {
+    /// To the journal, then where readers find it; whether there was anything.
+    fn write(&mut self, changes: Vec<Change>) -> Result<bool, StoreError> {
         self.room()?;
         // A group whose batches were all refused has no number: sled would never get it, and its absence would read as damage.
         if changes.is_empty() {
-            return Ok(());
+            return Ok(false);
         }
         self.journal.append(self.seq + 1, &changes)?;
         self.seq += 1;
         self.records.take(changes);
-        Ok(())
+        Ok(true)
     }
 
     fn room(&self) -> Result<(), StoreError> {

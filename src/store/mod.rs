@@ -112,7 +112,8 @@ impl Store {
         committed
     }
 
-    /// The same without a thread that waits: the batch has its place in the order when this returns, and is durable when the future ends.
+    /// The same without a thread that waits: the batch has its place in the order when this returns, and is durable when the future ends. Work
+    /// begins when that is polled or dropped.
     pub fn submit(&self, batch: Batch) -> impl Future<Output = Result<Committed, StoreError>> + Send + use<> {
         let (waiting, this) = (self.0.writer.submit(batch), self.clone());
         async move {

@@ -58,7 +58,7 @@ impl Records {
         self.recent().bytes
     }
 
-    /// Hands what sled does not hold yet to `keep`, and forgets it once sled has it. One thread alone takes and hands over.
+    /// Hands what sled does not hold yet to `keep`, and forgets it once sled has it. Who commits takes and hands over, one at a time.
     pub fn hand_over(
         &self,
         keep: impl FnOnce(&BTreeMap<IVec, Option<IVec>>) -> Result<(), StoreError>,

@@ -6,6 +6,7 @@
 use super::{Batch, Committed, StoreError, committer::Committer, records::Records};
 use std::{
     collections::VecDeque,
+    panic::{AssertUnwindSafe, catch_unwind},
     path::Path,
     sync::{
         Arc, Condvar, Mutex, MutexGuard, PoisonError,
@@ -35,13 +36,13 @@ impl Reply {
     }
 }
 
-/// What is committed stays above sled for so long, when it is not much.
+/// What is committed stays above sled for about so long, when it is not much.
 const PAUSE: Duration = Duration::from_millis(50);
 /// A commit that takes longer is none for a thread that has others to serve.
 const QUICK: Duration = Duration::from_millis(1);
 /// After so many quick commits of one batch in a row the next is expected to be one, too. Many at once are better gathered by a thread.
 const ALONE: u32 = 8;
-/// Batches that wait, at most; further callers wait in line.
+/// Batches that wait, at most; further callers wait for room.
 const WAITING: usize = 4096;
 /// Batches in one flush, at most.
 const GROUP: usize = 1024;
@@ -64,7 +65,7 @@ struct Queue {
 struct Shared {
     queue: Mutex<Queue>,
     /// [`Queue::asked`] or [`Queue::closed`] changed.
-    asked: Condvar,
+    wake: Condvar,
     /// Fewer wait.
     taken: Condvar,
     committer: Mutex<Committer>,
@@ -78,15 +79,15 @@ impl Writer {
     pub fn start(records: &Arc<Records>, state: &Path) -> Result<Self, StoreError> {
         let shared = Arc::new(Shared {
             queue: Mutex::default(),
-            asked: Condvar::new(),
+            wake: Condvar::new(),
             taken: Condvar::new(),
             committer: Committer::open(records, state)?.into(),
             records: records.clone(),
             alone: AtomicU32::default(),
         });
-        let last = Last(shared.clone());
+        let closing = Closing(shared.clone());
         let io = |source| StoreError::Io { path: "store thread".into(), source };
-        let thread = std::thread::Builder::new().name("store".into()).spawn(move || last.0.serve()).map_err(io)?;
+        let thread = std::thread::Builder::new().name("store".into()).spawn(move || closing.0.serve()).map_err(io)?;
         Ok(Self { shared, thread: Mutex::new(Some(thread)) })
     }
 
@@ -97,7 +98,8 @@ impl Writer {
         receive.recv().map_err(|_| StoreError::Closed)?
     }
 
-    /// Hands a batch in at once, in the order of calls; the future ends when it is durable.
+    /// Hands a batch in at once, in the order of calls; the future ends when it is durable. It is begun once the future is polled or dropped,
+    /// or with another batch. One that comes alone is flushed by whoever polls, for whom a disk that stalls is a wait.
     pub fn submit(&self, batch: Batch) -> impl Future<Output = Answer> + Send + use<> {
         let (send, receive) = tokio::sync::oneshot::channel();
         let handed_in = self.hand_in(batch, Reply::Task(send));
@@ -127,7 +129,7 @@ impl Writer {
 impl Drop for Writer {
     fn drop(&mut self) {
         self.shared.queue().closed = true;
-        self.shared.asked.notify_one();
+        self.shared.wake.notify_one();
         if let Some(thread) = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take() {
             // A panic of the thread was answered to its callers as `Closed`.
             let _ = thread.join();
@@ -139,11 +141,10 @@ impl Drop for Writer {
 struct HandedIn(Arc<Shared>);
 
 impl HandedIn {
-    /// Commits what waits, where that is not the thread's.
+    /// Commits the batch, where that is not the thread's.
     fn commit(self) {
-        let shared = &*self.0;
-        if shared.alone.load(Relaxed) >= ALONE && shared.lead() == Some(true) {
-            shared.ask(&mut shared.queue());
+        if self.0.alone.load(Relaxed) >= ALONE {
+            self.0.lead();
         }
     }
 }
@@ -158,14 +159,17 @@ impl Drop for HandedIn {
 }
 
 /// However the thread ends, nobody waits for it.
-struct Last(Arc<Shared>);
+struct Closing(Arc<Shared>);
 
-impl Drop for Last {
+impl Drop for Closing {
     fn drop(&mut self) {
         let mut queue = self.0.queue();
         queue.closed = true;
-        queue.waiting.clear();
+        let waiting = std::mem::take(&mut queue.waiting);
+        drop(queue);
         self.0.taken.notify_all();
+        // Not under the lock: who hears of it may hand in more.
+        drop(waiting);
     }
 }
 
@@ -177,34 +181,33 @@ impl Shared {
     /// Wakes the thread, once.
     fn ask(&self, queue: &mut Queue) {
         if !std::mem::replace(&mut queue.asked, true) {
-            self.asked.notify_one();
+            self.wake.notify_one();
         }
     }
 
-    /// Commits what waits on the caller's thread; whether something is left to the store's own. `None` where somebody is at it.
-    fn lead(&self) -> Option<bool> {
-        let mut committer = self.committer.try_lock().ok()?;
+    /// Commits the one batch that waits on the caller's thread, where nobody is at it.
+    fn lead(&self) {
+        let Ok(mut committer) = self.committer.try_lock() else { return };
         // With nothing above sled the thread sleeps until it is asked.
         let asleep = self.records.waiting() == 0;
-        self.commit(&mut committer);
-        Some(asleep || committer.has_much())
+        let led = self.commit_one(&mut committer);
+        drop(committer);
+        if led && asleep {
+            self.ask(&mut self.queue());
+        }
     }
 
-    /// Commits those that wait, as many as one flush takes; whether there were any.
-    fn commit(&self, committer: &mut Committer) -> bool {
-        let group: Vec<Request> = {
+    /// Commits the batch that waits, where it is the only one; whether it was. With much to be handed on it is left to the thread, which callers
+    /// without a pause would else hold off for ever.
+    fn commit_one(&self, committer: &mut Committer) -> bool {
+        let one: Vec<Request> = {
             let mut queue = self.queue();
-            let size = queue.waiting.len().min(GROUP);
-            queue.waiting.drain(..size).collect()
+            if queue.waiting.len() != 1 || committer.has_much() {
+                return false;
+            }
+            queue.waiting.drain(..).collect()
         };
-        if group.is_empty() {
-            return false;
-        }
-        self.taken.notify_all();
-        let (begun, size) = (Instant::now(), group.len());
-        committer.commit(group);
-        let alone = size == 1 && begun.elapsed() < QUICK;
-        self.alone.store(if alone { self.alone.load(Relaxed).saturating_add(1) } else { 0 }, Relaxed);
+        self.commit(committer, one);
         true
     }
 
@@ -212,13 +215,13 @@ impl Shared {
     fn serve(&self) {
         loop {
             let (pause, closed) = self.wait();
-            let mut committer = self.committer.lock().unwrap_or_else(|broken| {
-                // Whoever panicked may have left half a commit.
-                let mut committer = broken.into_inner();
-                committer.stop("a commit broke off");
-                committer
-            });
-            while self.commit(&mut committer) {
+            let mut committer = self.committer.lock().unwrap_or_else(PoisonError::into_inner);
+            loop {
+                let group = self.take();
+                if group.is_empty() {
+                    break;
+                }
+                self.commit(&mut committer, group);
                 committer.upkeep(false);
             }
             committer.upkeep(pause);
@@ -229,19 +232,136 @@ impl Shared {
         }
     }
 
+    /// Those that wait, as many as one flush takes.
+    fn take(&self) -> Vec<Request> {
+        let mut queue = self.queue();
+        let size = queue.waiting.len().min(GROUP);
+        self.taken.notify_all();
+        queue.waiting.drain(..size).collect()
+    }
+
+    fn commit(&self, committer: &mut Committer, group: Vec<Request>) {
+        let (begun, size) = (Instant::now(), group.len());
+        // Whoever leads has nothing to do with a fault of the store: those of the group hear that it is closed.
+        let written = catch_unwind(AssertUnwindSafe(|| committer.commit(group))).unwrap_or_else(|_| {
+            committer.stop("a commit broke off");
+            false
+        });
+        let alone = written && size == 1 && begun.elapsed() < QUICK;
+        self.alone.store(if alone { self.alone.load(Relaxed).saturating_add(1) } else { 0 }, Relaxed);
+    }
+
     /// Waits until the thread is asked, or a pause is over; whether it is the latter, and whether the store closes.
     fn wait(&self) -> (bool, bool) {
         let mut queue = self.queue();
         let idle = |queue: &mut Queue| !queue.asked && !queue.closed;
         let mut pause = false;
         if self.records.waiting() == 0 {
-            queue = self.asked.wait_while(queue, idle).unwrap_or_else(PoisonError::into_inner);
+            queue = self.wake.wait_while(queue, idle).unwrap_or_else(PoisonError::into_inner);
         } else {
-            let waited = self.asked.wait_timeout_while(queue, PAUSE, idle);
+            let waited = self.wake.wait_timeout_while(queue, PAUSE, idle);
             let (after, result) = waited.unwrap_or_else(PoisonError::into_inner);
             (queue, pause) = (after, result.timed_out());
         }
         queue.asked = false;
         (pause, queue.closed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc::Receiver;
+
+    fn opened(dir: &Path) -> (Writer, Arc<Records>) {
+        let records = Arc::new(Records::new(super::super::open_db(dir).unwrap()));
+        (Writer::start(&records, dir).unwrap(), records)
+    }
+
+    fn hand_in(writer: &Writer, key: &str, size: usize) -> (HandedIn, Receiver<Answer>) {
+        let (send, receive) = channel();
+        let batch = Batch::new().put_fact(key, &"x".repeat(size));
+        (writer.hand_in(batch, Reply::Thread(send)).unwrap(), receive)
+    }
+
+    #[test]
+    fn a_batch_alone_is_committed_by_its_caller() {
+        let dir = tempfile::tempdir().unwrap();
+        let (writer, records) = opened(dir.path());
+        let (handed_in, receive) = hand_in(&writer, "a", 1);
+        // The thread sleeps: nobody asked it.
+        writer.shared.lead();
+        assert!(receive.try_recv().unwrap().is_ok());
+        drop((handed_in, writer));
+        assert_eq!(records.waiting(), 0, "the thread gave it to sled");
+        drop(records);
+        let (_writer, records) = opened(dir.path());
+        assert_eq!(records.prefix(b"").next().unwrap().iter().count(), 1);
+    }
+
+    #[test]
+    fn several_that_wait_are_left_to_the_thread_in_their_order() {
+        let dir = tempfile::tempdir().unwrap();
+        let (writer, _records) = opened(dir.path());
+        let (first, second) = (hand_in(&writer, "a", 1), hand_in(&writer, "a", 2));
+        writer.shared.lead();
+        assert_eq!(writer.shared.queue().waiting.len(), 2);
+        drop(second.0);
+        assert!(second.1.recv().unwrap().is_ok() && first.1.recv().unwrap().is_ok());
+        assert_eq!(writer.shared.queue().waiting.len(), 0);
+    }
+
+    #[test]
+    fn callers_without_a_pause_do_not_hold_the_thread_off() {
+        let dir = tempfile::tempdir().unwrap();
+        let (writer, _records) = opened(dir.path());
+        let shared = &writer.shared;
+        let mut committer = shared.committer.lock().unwrap();
+        let (one, receive) = hand_in(&writer, "little", 1);
+        assert!(shared.commit_one(&mut committer) && receive.recv().unwrap().is_ok());
+        let (two, receive) = hand_in(&writer, "much", 300 * 1024);
+        assert!(shared.commit_one(&mut committer) && receive.recv().unwrap().is_ok());
+        let (three, receive) = hand_in(&writer, "more", 1);
+        assert!(!shared.commit_one(&mut committer));
+        drop(committer);
+        drop((one, two, three));
+        assert!(receive.recv().unwrap().is_ok(), "the thread does it");
+    }
+
+    #[test]
+    fn a_poll_while_somebody_commits_is_answered_by_the_thread() {
+        let dir = tempfile::tempdir().unwrap();
+        let (writer, _records) = opened(dir.path());
+        writer.shared.alone.store(ALONE, Relaxed);
+        let held = writer.shared.committer.lock().unwrap();
+        let mut waits = Box::pin(writer.submit(Batch::new().put_fact("a", &1u8)));
+        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+        assert!(waits.as_mut().poll(&mut context).is_pending());
+        drop(held);
+        assert!(futures::executor::block_on(waits).is_ok());
+    }
+
+    #[test]
+    fn nobody_hangs_at_a_full_queue_or_at_one_that_closes() {
+        let dir = tempfile::tempdir().unwrap();
+        let (writer, _records) = opened(dir.path());
+        let held = writer.shared.committer.lock().unwrap();
+        let waits: Vec<_> = (0..WAITING).map(|n| hand_in(&writer, &n.to_string(), 1)).collect();
+        let (begins, begun) = channel();
+        std::thread::scope(|s| {
+            let late = s.spawn(|| {
+                begins.send(()).unwrap();
+                writer.commit(Batch::new().put_fact("late", &1u8))
+            });
+            begun.recv().unwrap();
+            drop(held);
+            assert!(late.join().unwrap().is_ok());
+        });
+        assert!(waits.iter().all(|(_, receive)| receive.recv().unwrap().is_ok()));
+        drop(waits);
+        let shared = writer.shared.clone();
+        drop(writer);
+        let closed = Writer { shared, thread: Mutex::new(None) };
+        assert!(matches!(closed.commit(Batch::new()), Err(StoreError::Closed)));
     }
 }
