@@ -69,6 +69,9 @@ impl Screen {
 
     fn close(mut self) {
         self.master.write_all(b"\x03").unwrap();
+        // A terminal that nobody reads holds its program up. The read fails once the program has ended.
+        let mut piece = [0; 65536];
+        while matches!(self.master.read(&mut piece), Ok(1..)) {}
         self.child.wait().unwrap();
     }
 }
