@@ -16,7 +16,10 @@ use super::{
     view,
 };
 use crate::api::{client::Client, types::Fleet};
-use crossterm::event::{Event as Input, EventStream, KeyEventKind};
+use crossterm::{
+    event::{Event as Input, EventStream, KeyEventKind},
+    terminal::disable_raw_mode,
+};
 use futures::StreamExt;
 use jiff::tz::TimeZone;
 use ratatui::{
@@ -34,6 +37,7 @@ use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     sync::{Mutex, Notify, mpsc},
 };
+use tokio_util::task::AbortOnDropHandle;
 
 /// Why the UI ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -97,6 +101,8 @@ pub async fn run(setup: Setup, memory: &mut Memory) -> io::Result<End> {
         interrupt: signal(SignalKind::interrupt())?,
         hangup: signal(SignalKind::hangup())?,
     };
+    // Until the terminal was given back.
+    let _ended = ended_anyway(signal(SignalKind::terminate())?);
     let guard = Guard::take(config.mouse, reports)?;
     let keyboard = Keyboard::default();
     let at = Terminals { guard: &guard, keyboard: &keyboard, bell: config.bell };
@@ -118,6 +124,18 @@ pub async fn run(setup: Setup, memory: &mut Memory) -> io::Result<End> {
         state = state.elsewhere(access.clone());
     }
     Ok(End::Left)
+}
+
+/// A terminal that takes nothing (`ctrl-s`, a link that hangs) holds up whoever writes to it. Asked to end, the UI ends all the same.
+fn ended_anyway(mut term: Signal) -> AbortOnDropHandle<()> {
+    const PATIENCE: Duration = Duration::from_secs(2);
+    AbortOnDropHandle::new(tokio::spawn(async move {
+        term.recv().await;
+        tokio::time::sleep(PATIENCE).await;
+        // What is on the screen stays; how lines are typed is as it was. Fails where there is no terminal any more.
+        let _ = disable_raw_mode();
+        std::process::exit(128 + libc::SIGTERM);
+    }))
 }
 
 struct Signals {

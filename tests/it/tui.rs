@@ -8,7 +8,7 @@ use crate::{
 use nix::{
     sys::{
         signal::{Signal, kill},
-        termios::tcgetattr,
+        termios::{FlowArg, tcflow, tcgetattr},
     },
     unistd::Pid,
 };
@@ -41,6 +41,25 @@ fn the_terminal_is_given_back_however_the_ui_ends() {
     screen.until("not reachable");
     screen.press("q");
     assert_eq!(screen.end(), Some(0), "a daemon that is gone holds nobody");
+}
+
+#[test]
+fn a_terminal_that_takes_nothing_outlives_no_request_to_end() {
+    let mut w = World::new();
+    w.start();
+    let mut screen = Screen::open(&w);
+    screen.until("trimtab new");
+    tcflow(&screen.slave, FlowArg::TCOOFF).unwrap();
+    screen.press("?");
+    kill(Pid::from_raw(screen.child.id() as i32), Signal::SIGTERM).unwrap();
+    let mut code = None;
+    until("the end of the UI", || {
+        code = screen.child.try_wait().unwrap().and_then(|status| status.code());
+        code.is_some()
+    });
+    assert_eq!(code, Some(128 + Signal::SIGTERM as i32));
+    let after = tcgetattr(&screen.slave).unwrap();
+    assert_eq!(attributes(&after), attributes(&screen.before));
 }
 
 #[test]
