@@ -62,9 +62,11 @@ class Pen:
         return (back, fore) if self.reverse else (fore, back)
 
 
-def runs(line):
-    """(column, text, pen's attributes) of each stretch in one style. Every character counts one cell: the screens of this folder have no others."""
-    pen, column = Pen(), 0
+def runs(line, pen):
+    """(column, text, pen's attributes) of each stretch in one style. Every character counts one cell: the screens of this folder have no others.
+
+    tmux says what changes, from the first line to the last: the pen goes on as the line before left it."""
+    column = 0
     for piece in re.split(r"(\x1b\[[0-9;]*m)", line):
         if piece.startswith("\x1b["):
             pen.take(piece[2:-1])
@@ -80,9 +82,10 @@ def svg(lines, columns):
         'font-family="\'JetBrains Mono\', \'DejaVu Sans Mono\', Menlo, Consolas, monospace">',
         f'<rect width="100%" height="100%" rx="6" fill="{BACK}"/>',
     ]
+    pen = Pen()
     for row, line in enumerate(lines):
         top = 8 + row * HEIGHT
-        for column, text, (fore, back, bold, dim) in runs(line):
+        for column, text, (fore, back, bold, dim) in runs(line, pen):
             left, width = 8 + column * WIDTH, len(text) * WIDTH
             if back != BACK:
                 out.append(f'<rect x="{left:.1f}" y="{top}" width="{width:.1f}" height="{HEIGHT}" fill="{back}"/>')

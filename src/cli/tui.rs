@@ -123,7 +123,11 @@ fn places(global: &Global, args: &Args, config: &Config) -> Result<Vec<Place>, F
     let mut places: Vec<Place> = config.contexts.iter().map(named).collect();
     let Some(wanted) = &args.context else {
         let address = global.api.clone().unwrap_or_else(|| of_state(&global.state).0);
-        places.insert(0, Place { name: None, address, client: global.client() });
+        // A folder that is named already is that; an address may be asked with another token.
+        match places.iter().position(|p| global.api.is_none() && p.address == address) {
+            Some(at) => places[..=at].rotate_right(1),
+            None => places.insert(0, Place { name: None, address, client: global.client() }),
+        }
         return Ok(places);
     };
     let Some(at) = places.iter().position(|p| p.name.as_ref() == Some(wanted)) else {

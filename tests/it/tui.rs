@@ -371,6 +371,14 @@ fn daemons_stand_beside_each_other_and_one_that_is_dead_holds_nobody_up() {
     screen.shows(&["No models yet"]);
     screen.press("\x03");
     assert_eq!(screen.end(), Some(0));
+    // Opened by its folder, it is the one that has a name.
+    let config = here.path("config");
+    let mut screen = Screen::open_with(&there, &[], &[("XDG_CONFIG_HOME", config.to_str().unwrap())]);
+    screen.shows(&["trimtab  there", "fraud"]);
+    screen.press("C");
+    screen.shows(&["3 daemons"]);
+    screen.press("\x03");
+    assert_eq!(screen.end(), Some(0));
 }
 
 /// Shows a file, and adds what is typed to it.

@@ -125,7 +125,7 @@ fn what_waits_for_an_approval_offers_it() {
     let mut state = opened();
     update(&mut state, Message::Fleet(Box::new(fleet(vec![waits.clone()]))));
     let shown = screen(&state, 120, 24);
-    assert!(shown.contains("a to approve it") && shown.contains("a approve"), "{shown}");
+    assert!(shown.contains("by @risk: a approves it") && shown.contains("a approve"), "{shown}");
     assert!(!shown.contains("revert it"), "nothing is to be undone: {shown}");
     key(&mut state, KeyCode::Enter);
     update(&mut state, Message::Model(Box::new(ModelDetail { summary: waits, ..detail() })));

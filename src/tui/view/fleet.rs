@@ -236,7 +236,8 @@ fn note(m: &ModelSummary, now: Now, state: &State) -> Option<Span<'static>> {
         _ if m.health == Health::Healthy && m.sync == SyncStatus::Synced && !m.spec_broken => kept_badly(m, state)?,
         _ if m.message.is_empty() => return None,
         _ if m.unapproved.is_some() && m.health != Health::Degraded && !m.spec_broken => {
-            format!("{} · {}", gist(&m.message), state.with_key(Act::Approve, "{} to approve it"))
+            // The key stands for the verb of the command line.
+            gist(&m.message.replace("`trimtab approve`", &state.with_key(Act::Approve, "{} approves it")))
         }
         _ if m.health != Health::Missing && wrong && !m.message.contains("fix the spec") => {
             format!("{} · {}", gist(&m.message), state.with_key(Act::Rollback, "fix it, or {} to revert it"))
