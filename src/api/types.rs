@@ -141,6 +141,20 @@ impl EnvironmentSummary {
     pub fn differs_from_promised(&self) -> bool {
         self.promised.iter().any(|p| !p.holds)
     }
+
+    /// What the release that serves does not keep: an objective, else a figure that it was promoted by. As text of the specs, not made safe
+    /// for a terminal.
+    pub fn unkept(&self) -> Option<String> {
+        let objective = self.objectives.iter().find(|o| !o.kept).map(|o| {
+            let spent = o.spent.map_or(String::new(), |s| format!(": {:.0} % of its error budget is spent", s * 100.0));
+            format!("{} is not kept{spent}", o.objective.show())
+        });
+        objective.or_else(|| {
+            let p = self.promised.iter().find(|p| !p.holds)?;
+            let (analysis, now) = (&p.analysis, p.now?);
+            Some(format!("{} {} now, promoted under {}", analysis.name, analysis.metric.show(now), analysis.bound()))
+        })
+    }
 }
 
 /// An objective and how it is kept since the release has all traffic.

@@ -146,7 +146,7 @@ fn print_fleet(fleet: &Fleet) {
             m.health.to_string(),
             live.map(traffic).unwrap_or_default(),
             changed,
-            visible(m.message.lines().next().unwrap_or("")),
+            said(m),
         ]
     };
     let rows: Vec<Vec<String>> = fleet.models.iter().map(row).collect();
@@ -155,6 +155,12 @@ fn print_fleet(fleet: &Fleet) {
     for name in &fleet.held {
         println!("{name}: its spec was deleted; `trimtab sync --prune` retires it");
     }
+}
+
+/// What is wrong or awaited, else what a release does not keep.
+fn said(m: &ModelSummary) -> String {
+    let unkept = || m.environments.iter().find_map(|e| Some(format!("{}: {}", e.environment, e.unkept()?)));
+    visible(&m.message.lines().next().map(str::to_owned).or_else(unkept).unwrap_or_default())
 }
 
 fn print_model(m: &ModelDetail) {
@@ -181,6 +187,9 @@ fn print_model(m: &ModelDetail) {
             e.p99_ms,
             e.error_share * 100.0
         );
+        if let Some(unkept) = e.unkept() {
+            println!("  {} {}", paint("!", 33), visible(&unkept));
+        }
         if e.stood_in > 0 {
             let many = if e.stood_in == 1 { "call" } else { "calls" };
             println!(

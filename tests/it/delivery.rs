@@ -273,6 +273,23 @@ fn commit_unlucky(w: &World, does: &str, seed: u32, rest: &str) {
 }
 
 #[test]
+fn an_objective_that_a_healthy_release_does_not_keep_is_said() {
+    let w = served("[monitor]\nslo = { latency_p99 = \"500ms\", watch = \"0s\" }\n");
+    let said = |args: &[&str], what: &str| {
+        let out = String::from_utf8(w.trimtab(args).stdout).unwrap();
+        out.lines().find(|l| l.contains(what)).map(str::to_owned)
+    };
+    assert_eq!(said(&["status"], "is not kept"), None);
+    let line = eventually("an objective that is not kept", LONG, || {
+        assert_eq!(w.get("/models/fraud/slow").0, 200);
+        said(&["status"], "is not kept")
+    });
+    assert!(line.contains("Synced") && line.contains("Healthy"), "{line}");
+    assert!(line.contains("production: latency_p99 500ms is not kept"), "{line}");
+    assert!(said(&["status", "fraud"], "! latency_p99 500ms is not kept").is_some());
+}
+
+#[test]
 fn a_release_that_dies_at_calls_once_it_has_all_traffic_is_taken_back() {
     let mut w = World::new();
     let does = "os._exit(3)";

@@ -251,22 +251,8 @@ fn note(m: &ModelSummary, now: Now, state: &State) -> Option<Span<'static>> {
 /// What a healthy release does not keep.
 fn kept_badly(m: &ModelSummary, state: &State) -> Option<String> {
     let one = |e: &EnvironmentSummary| {
-        let objective = e.objectives.iter().find(|o| !o.kept).map(|o| {
-            let spent = o.spent.map_or(String::new(), |s| format!(": {:.0} % of its error budget is spent", s * 100.0));
-            format!("{} is not kept{spent}", o.objective.show())
-        });
-        let promise = || {
-            let p = e.promised.iter().find(|p| !p.holds)?;
-            let (metric, now) = (&p.analysis.metric, p.now?);
-            Some(format!(
-                "{} {} now, promoted under {}",
-                visible(&p.analysis.name),
-                metric.show(now),
-                p.analysis.bound()
-            ))
-        };
-        let said = objective.or_else(promise)?;
-        Some(format!("{}: {said} · {}", e.environment, state.with_key(Act::Diff, "{} tells more")))
+        let more = state.with_key(Act::Diff, "{} tells more");
+        Some(format!("{}: {} · {more}", e.environment, visible(&e.unkept()?)))
     };
     m.environments.iter().find_map(one)
 }
