@@ -205,14 +205,20 @@ fn force_pushes_are_followed_and_a_deleted_branch_keeps_serving() {
     w.wait_for("fraud", "version=v1");
     w.commit_model("fraud", &model("fraud", &count, ", seed = 2", SERVED));
     w.wait_for("fraud", "version=v2");
-    w.repo.reference("refs/heads/main", first, true, "force").unwrap();
+    // By git, which waits for a lock: the daemon may be writing to the branch.
+    let branch = |args: &[&str]| {
+        let mut git = std::process::Command::new("git");
+        git.arg("-C").arg(w.repo.path()).args(["-c", "core.filesRefLockTimeout=30000", "update-ref"]);
+        assert!(git.args(args).status().unwrap().success(), "{args:?}");
+    };
+    branch(&["refs/heads/main", &first.to_string()]);
     w.wait_for("fraud", "version=v1");
-    w.repo.find_reference("refs/heads/main").unwrap().delete().unwrap();
+    branch(&["-d", "refs/heads/main"]);
     until("the deleted branch shows", || {
         w.json(&["status"])["source"]["error"].as_str().is_some_and(|e| e.contains("deleted"))
     });
     assert_eq!(w.get("/models/fraud/x").1, "v1");
-    w.repo.reference("refs/heads/main", first, true, "back").unwrap();
+    branch(&["refs/heads/main", &first.to_string()]);
     until("it recovers", || w.json(&["status"])["source"]["error"].is_null());
 }
 
