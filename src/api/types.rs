@@ -103,6 +103,13 @@ pub struct ModelSummary {
     pub labels: BTreeMap<String, String>,
 }
 
+impl ModelSummary {
+    /// The first environment with what its release does not keep; see [`EnvironmentSummary::unkept`].
+    pub fn unkept(&self) -> Option<String> {
+        self.environments.iter().find_map(|e| Some(format!("{}: {}", e.environment, e.unkept()?)))
+    }
+}
+
 /// One environment of a model.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct EnvironmentSummary {

@@ -159,8 +159,7 @@ fn print_fleet(fleet: &Fleet) {
 
 /// What is wrong or awaited, else what a release does not keep.
 fn said(m: &ModelSummary) -> String {
-    let unkept = || m.environments.iter().find_map(|e| Some(format!("{}: {}", e.environment, e.unkept()?)));
-    visible(&m.message.lines().next().map(str::to_owned).or_else(unkept).unwrap_or_default())
+    visible(&m.message.lines().next().map(str::to_owned).or_else(|| m.unkept()).unwrap_or_default())
 }
 
 fn print_model(m: &ModelDetail) {

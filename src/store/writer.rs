@@ -1,6 +1,6 @@
 //! Group commit: batches that wait become durable together, with one flush.
 //!
-//! Where batches come one at a time and the disk is quick, whoever hands one in commits it: waking a thread takes as long as the disk's flush.
+//! Where batches come one at a time and the disk is quick, whoever hands one in commits it, and no thread is woken for it.
 //! Else the store's own thread does, which hands on to sled, too.
 
 use super::{Batch, Committed, StoreError, committer::Committer, records::Records};

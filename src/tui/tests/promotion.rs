@@ -120,12 +120,12 @@ fn a_question_that_comes_late_is_not_asked() {
 #[test]
 fn what_waits_for_an_approval_offers_it() {
     let fraud = || summary("fraud", Health::Healthy, false);
-    let message = "production: v14 to be approved by @risk: `trimtab approve`".to_owned();
+    let message = crate::plan::render::waiting(&approval());
     let waits = ModelSummary { sync: SyncStatus::OutOfSync, unapproved: Some(name("production")), message, ..fraud() };
     let mut state = opened();
     update(&mut state, Message::Fleet(Box::new(fleet(vec![waits.clone()]))));
     let shown = screen(&state, 120, 24);
-    assert!(shown.contains("by @risk: a approves it") && shown.contains("a approve"), "{shown}");
+    assert!(shown.contains("by @risk-team: a approves it") && shown.contains("a approve"), "{shown}");
     assert!(!shown.contains("revert it"), "nothing is to be undone: {shown}");
     key(&mut state, KeyCode::Enter);
     update(&mut state, Message::Model(Box::new(ModelDetail { summary: waits, ..detail() })));

@@ -250,11 +250,7 @@ fn note(m: &ModelSummary, now: Now, state: &State) -> Option<Span<'static>> {
 
 /// What a healthy release does not keep.
 fn kept_badly(m: &ModelSummary, state: &State) -> Option<String> {
-    let one = |e: &EnvironmentSummary| {
-        let more = state.with_key(Act::Diff, "{} tells more");
-        Some(format!("{}: {} · {more}", e.environment, visible(&e.unkept()?)))
-    };
-    m.environments.iter().find_map(one)
+    Some(format!("{} · {}", visible(&m.unkept()?), state.with_key(Act::Diff, "{} tells more")))
 }
 
 /// `canary, step 2 of 3, next step in 36m`.
