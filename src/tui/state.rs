@@ -187,6 +187,13 @@ impl State {
 
     /// How a model stands in the fleet.
     pub(super) fn summary(&self, name: &Name) -> Option<&ModelSummary> {
+        // The page and the fleet are fetched beside each other: a key acts upon what its page shows.
+        if let (Screen::Model(open) | Screen::Rollout(open), Some(page)) = (&self.screen, &self.model)
+            && open == name
+            && page.summary.name == *name
+        {
+            return Some(&page.summary);
+        }
         self.fleet.iter().flat_map(|f| &f.models).find(|m| m.name == *name)
     }
 

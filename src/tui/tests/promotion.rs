@@ -130,6 +130,6 @@ fn what_waits_for_an_approval_offers_it() {
     key(&mut state, KeyCode::Enter);
     update(&mut state, Message::Model(Box::new(ModelDetail { summary: waits, ..detail() })));
     assert!(screen(&state, 120, 24).contains("a approve"));
-    update(&mut state, Message::Fleet(Box::new(fleet(vec![fraud()]))));
+    update(&mut state, Message::Model(Box::new(ModelDetail { summary: fraud(), ..detail() })));
     assert!(!screen(&state, 120, 24).contains("a approve"));
 }

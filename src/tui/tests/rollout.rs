@@ -52,6 +52,18 @@ fn at_a_gate_the_same_key_goes_on_and_says_to_where() {
 }
 
 #[test]
+fn a_key_acts_upon_what_its_page_shows_while_the_fleet_lags() {
+    let mut state = opened(|r| (r.phase, r.held, r.until) = ("paused by hand".into(), true, None));
+    let behind = summary("fraud", Health::Progressing, true);
+    assert!(behind.environments.iter().all(|e| e.rollout.as_ref().is_none_or(|r| !r.held)));
+    update(&mut state, Message::Fleet(Box::new(fleet(vec![behind]))));
+    let text = screen(&state, 120, 40);
+    assert!(text.contains("held here") && text.contains("H go on"), "{text}");
+    key(&mut state, KeyCode::Char('H'));
+    assert!(screen(&state, 120, 40).contains("fraud in production: go on with v7"));
+}
+
+#[test]
 fn without_a_rollout_it_says_what_serves_and_what_begins_one() {
     let mut state = opened(|_| ());
     let demand = summary("demand", Health::Healthy, false);
