@@ -42,9 +42,7 @@ impl Download {
     fn broke(&mut self) {
         self.tee = None;
         if let Some((Held { lease, table, worker, .. }, _)) = self.held.take() {
-            let now_ms = table.now_ms();
-            lease.release.stats.broke_off(worker, now_ms);
-            lease.release.failed(&lease.replica, now_ms);
+            lease.broke_off(worker, table.now_ms());
         }
     }
 }

@@ -1,6 +1,7 @@
 //! One request to one replica, and what can go wrong.
 
 use super::{
+    attempts::Fault,
     body::Upload,
     refusal::Refusal,
     replica::{Link, Replica},
@@ -22,6 +23,21 @@ pub enum Failure {
     Timeout,
 }
 impl Failure {
+    pub fn fault(&self) -> Fault {
+        match self {
+            Self::Connect(..) => Fault::Connect,
+            Self::Unsent(_) => Fault::Unsent,
+            Self::Broken(_) => Fault::Broken,
+            Self::Timeout => Fault::Timeout,
+        }
+    }
+    /// The request, where nothing of it went out.
+    pub fn request(self) -> Option<Request<Upload>> {
+        match self {
+            Self::Connect(request, _) | Self::Unsent(request) => Some(request),
+            Self::Broken(_) | Self::Timeout => None,
+        }
+    }
     pub fn refusal(&self) -> Refusal {
         match self {
             Self::Connect(_, e) => Refusal::unreachable(e),

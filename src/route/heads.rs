@@ -131,21 +131,26 @@ impl Caller {
     }
     /// The id that the client gave its request; else a new one.
     pub fn request_id(&self, headers: &HeaderMap) -> HeaderValue {
-        let given = headers.get(REQUEST_ID).filter(|id| {
-            let id = id.as_bytes();
-            !id.is_empty() && id.len() <= ID_MAX && id.iter().all(u8::is_ascii_graphic)
-        });
-        given.cloned().unwrap_or_else(|| {
-            let n = self.requests.fetch_add(1, Relaxed);
-            let mut id = [0; 24];
-            let nibbles = (0..16).map(|i| self.seed >> (60 - 4 * i)).chain((0..8).map(|i| n >> (28 - 4 * i)));
-            for (place, nibble) in id.iter_mut().zip(nibbles) {
-                *place = b"0123456789abcdef"[(nibble & 15) as usize];
-            }
-            // Hexadecimal digits are always a header value.
-            HeaderValue::from_bytes(&id).unwrap_or_else(|_| HeaderValue::from_static("unknown"))
-        })
+        let given = headers.get(REQUEST_ID).filter(|id| is_request_id(id.as_bytes()));
+        // Hexadecimal digits are always a header value.
+        let new = || HeaderValue::from_bytes(&self.new_id()).unwrap_or_else(|_| HeaderValue::from_static("unknown"));
+        given.cloned().unwrap_or_else(new)
     }
+    /// An id that no other request has, in hexadecimal.
+    pub fn new_id(&self) -> [u8; 24] {
+        let n = self.requests.fetch_add(1, Relaxed);
+        let mut id = [0; 24];
+        let nibbles = (0..16).map(|i| self.seed >> (60 - 4 * i)).chain((0..8).map(|i| n >> (28 - 4 * i)));
+        for (place, nibble) in id.iter_mut().zip(nibbles) {
+            *place = b"0123456789abcdef"[(nibble & 15) as usize];
+        }
+        id
+    }
+}
+
+/// Whether an id that a client gave can be taken over.
+pub fn is_request_id(id: &[u8]) -> bool {
+    !id.is_empty() && id.len() <= ID_MAX && id.iter().all(u8::is_ascii_graphic)
 }
 
 /// What tells a sticky caller: found in the request, or made for a cookie that must be set.

@@ -6,12 +6,14 @@
 
 mod access;
 mod answer;
+mod attempts;
 mod body;
 mod client;
 mod compare;
 mod config;
 mod control;
 mod exchange;
+mod fast_path;
 mod gate;
 mod handover;
 mod heads;

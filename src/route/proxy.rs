@@ -3,17 +3,18 @@
 use super::{
     access::{Access, Line},
     answer::{Download, Held},
+    attempts::Attempts,
     body::{HELD, Paced, Upload},
-    exchange::{Failure, Reuse, copy, exchange, spare},
+    exchange::{Failure, copy, exchange, spare},
     gate::{Full as QueueFull, Ticket},
     heads::{self, Caller, Key, REQUEST_ID},
     refusal::Refusal,
     shadow::{self, Tee},
-    split::{Choice, Missing, RouteState},
+    split::{Choice, Lease, Missing, RouteState},
     table::{Lookup, Table},
     tunnel::{self, Tunnel},
 };
-use crate::model::VersionNumber;
+use crate::{model::VersionNumber, ports::Clock, process::SystemClock};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Uri, Version, header, request::Parts};
 use http_body_util::{Either, Full};
 use hyper::{
@@ -32,9 +33,14 @@ use tokio_util::task::TaskTracker;
 /// What is sent to a client.
 pub type Answer = Either<Full<Bytes>, Download>;
 
-const ATTEMPTS: usize = 4;
 /// Names the version that answers; in a request, where the route honours it, the one that is to answer.
 pub const VERSION_HEADER: HeaderName = HeaderName::from_static("x-trimtab-version");
+
+/// A request of the access log, before its answer.
+pub struct Noted {
+    line: Line,
+    begun: Instant,
+}
 
 /// What every request needs.
 pub struct Proxy {
@@ -44,6 +50,7 @@ pub struct Proxy {
     /// How long a client may pause while it sends a body.
     pub stall: Duration,
     pub access: Option<Access>,
+    pub clock: SystemClock,
     /// Set once the router leaves: every answer then closes its connection.
     pub leaving: AtomicBool,
     /// Connections, and what outlives them.
@@ -67,13 +74,8 @@ impl Proxy {
     pub async fn handle(&self, caller: &Caller, request: Request<Incoming>) -> Response<Answer> {
         let id = caller.request_id(request.headers());
         let closes = request.version() < Version::HTTP_2;
-        let text = |v: &HeaderValue| String::from_utf8_lossy(v.as_bytes()).into_owned();
-        let noted = self.access.as_ref().filter(|a| a.is_noted()).map(|access| {
-            let (method, path) = (request.method().to_string(), request.uri().path().to_owned());
-            let line =
-                Line { id: text(&id), peer: text(&caller.peer), method, path, status: 0, version: None, ms: 0.0 };
-            (access, line, Instant::now())
-        });
+        let noted =
+            self.noted(|| (text(id.as_bytes()), caller, request.method().to_string(), request.uri().path().to_owned()));
         let mut response = match self.forward(caller, request, &id).await {
             Ok(response) => response,
             Err(refusal) => {
@@ -88,12 +90,29 @@ impl Proxy {
         if closes && self.leaving.load(Ordering::Relaxed) {
             headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
-        if let Some((access, line, begun)) = noted {
-            let version = response.headers().get(VERSION_HEADER).map(text);
-            let (status, ms) = (response.status().as_u16(), begun.elapsed().as_secs_f64() * 1000.0);
-            access.note(Line { status, version, ms, ..line });
-        }
+        self.note(noted, response.status(), response.headers().get(VERSION_HEADER));
         response
+    }
+
+    /// Now, as HTTP writes it.
+    pub fn date(&self) -> String {
+        let since = Duration::from_millis(u64::try_from(self.clock.now().wall.0).unwrap_or_default());
+        httpdate::fmt_http_date(std::time::UNIX_EPOCH + since)
+    }
+
+    /// What the access log says of a request, if it is one of the sample: its id, who sent it, its method and path.
+    pub fn noted<'c>(&self, of: impl FnOnce() -> (String, &'c Caller, String, String)) -> Option<Noted> {
+        self.access.as_ref().filter(|a| a.is_noted())?;
+        let (id, caller, method, path) = of();
+        let peer = text(caller.peer.as_bytes());
+        Some(Noted { line: Line { id, peer, method, path, status: 0, version: None, ms: 0.0 }, begun: Instant::now() })
+    }
+
+    /// The answer to such a request began.
+    pub fn note(&self, noted: Option<Noted>, status: StatusCode, version: Option<&HeaderValue>) {
+        let Some((Noted { line, begun }, access)) = noted.zip(self.access.as_ref()) else { return };
+        let version = version.map(|v| text(v.as_bytes()));
+        access.note(Line { status: status.as_u16(), version, ms: begun.elapsed().as_secs_f64() * 1000.0, ..line });
     }
 
     async fn forward(
@@ -179,7 +198,7 @@ impl Proxy {
     }
 
     /// How long a replica may take until it begins its answer.
-    fn timeout_of(&self, route: &RouteState) -> Duration {
+    pub fn timeout_of(&self, route: &RouteState) -> Duration {
         route.config.timeout_ms.map_or(self.timeout, Duration::from_millis)
     }
 
@@ -195,23 +214,24 @@ impl Proxy {
         let (spare, timeout) = (spare(&request), self.timeout_of(&route));
         let shadowed = matches!(choice, Choice::Weight | Choice::Key(_)) && upgrade.is_none() && route.is_copied();
         let mut tee: Option<Tee> = None;
-        let mut tried = vec![];
-        let mut reuse = if spare.is_some() { Reuse::Any } else { Reuse::Fresh };
-        for attempt in 1.. {
+        let mut attempts = Attempts::new(spare.is_some());
+        loop {
             let begun = Instant::now();
-            let lease = self.table.lease(&mut route, choice, &tried, self.table.ms_at(begun));
+            let lease = self.table.lease(&mut route, choice, attempts.tried(), self.table.ms_at(begun));
             let lease = lease.map_err(|missing| Refusal::missing(missing, whom, Some(&route)))?;
-            if shadowed && attempt == 1 && route.config.shadow.is_some_and(|s| s.release != lease.release.release) {
+            if shadowed
+                && attempts.is_first()
+                && route.config.shadow.is_some_and(|s| s.release != lease.release.release)
+            {
                 tee = shadow::send(&self.table, &route, caller.worker, copy(&request), timeout);
             }
-            let last = attempt == ATTEMPTS;
             let waits = lease.release.stats.waits(caller.worker, begun);
-            let exchanged = exchange(&lease.replica, caller.worker, request, reuse, timeout).await;
+            let exchanged = exchange(&lease.replica, caller.worker, request, attempts.reuse(), timeout).await;
             drop(waits);
             let failure = match exchanged {
                 Ok((response, link)) => {
+                    self.record(&lease, caller.worker, begun, response.status());
                     let held = Held { lease, _ticket: ticket, table: self.table.clone(), worker: caller.worker };
-                    self.record(&held, begun, response.status());
                     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
                         return tunnel::open(&self.tasks, response, Tunnel { client: upgrade, held, link });
                     }
@@ -226,66 +246,43 @@ impl Proxy {
                 }
                 Err(failure) => failure,
             };
-            let refusal = failure.refusal();
-            let now_ms = self.table.now_ms();
-            if !matches!(failure, Failure::Unsent(_)) && !refusal.is_clients_fault() {
-                lease.release.failed(&lease.replica, now_ms);
+            if let Failure::Connect(_, e) = &failure {
+                tracing::debug!("replica {}: {e}", lease.replica.address);
             }
-            request = match (failure, spare.as_ref().and_then(copy)) {
-                (Failure::Connect(request, e), _) if !last => {
-                    tracing::debug!("replica {}: {e}", lease.replica.address);
-                    lease.replica.suspect(now_ms);
-                    tried.push(lease.replica.address);
-                    request
-                }
-                (Failure::Unsent(request), _) if !last => request,
-                (Failure::Broken(_), Some(spare)) if !last => {
-                    // A connection of its own cannot have ended for being idle: it is the release that breaks off, so another is asked,
-                    // where there is one. That this one answers is no merit of the release.
-                    if reuse == Reuse::No {
-                        lease.release.stats.record(caller.worker, now_ms, elapsed_us(begun), true);
-                        tried.extend(lease.release.replicas.iter().map(|r| r.address));
-                    }
-                    spare
-                }
-                _ => {
-                    lease.release.meter.record(refusal.status, begun.elapsed());
-                    if !refusal.is_clients_fault() {
-                        lease.release.stats.record(caller.worker, now_ms, elapsed_us(begun), true);
-                    }
-                    return Err(refusal.by(lease.release.header.clone()));
-                }
+            let refusal = failure.refusal();
+            let again = attempts.again(failure.fault(), refusal.status, (&self.table, caller.worker), &lease, begun);
+            request = match failure.request().or_else(|| copy(spare.as_ref()?)).filter(|_| again) {
+                Some(request) => request,
+                None => return Err(refusal.by(lease.release.header.clone())),
             };
-            reuse = Reuse::No;
         }
-        Err(Refusal::missing(Missing::Replica, whom, Some(&route)))
     }
 
     /// An answer began.
-    fn record(&self, held: &Held, begun: Instant, status: StatusCode) {
+    pub fn record(&self, lease: &Lease, worker: usize, begun: Instant, status: StatusCode) {
         let now = Instant::now();
         let (took, now_ms) = (now.saturating_duration_since(begun), self.table.ms_at(now));
         let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
-        let (release, failed) = (&held.lease.release, status.is_server_error());
+        let (release, failed) = (&lease.release, status.is_server_error());
         release.meter.record(status, took);
-        release.stats.record(held.worker, now_ms, micros, failed);
-        if held.lease.stands_in {
-            release.stats.stood_in(held.worker, now_ms);
+        release.stats.record(worker, now_ms, micros, failed);
+        if lease.stands_in {
+            release.stats.stood_in(worker, now_ms);
             release.meter.stood_in();
         }
         if failed {
-            release.failed(&held.lease.replica, now_ms);
+            release.failed(&lease.replica, now_ms);
         } else {
-            held.lease.replica.succeeded();
+            lease.replica.succeeded();
         }
     }
-}
-
-fn elapsed_us(begun: Instant) -> u64 {
-    u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX)
 }
 
 /// `v7`
 fn version(given: &HeaderValue) -> Option<VersionNumber> {
     given.to_str().ok()?.trim().strip_prefix('v')?.parse().ok().map(VersionNumber)
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
 }

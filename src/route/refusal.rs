@@ -9,6 +9,7 @@ use super::{
 use http::{HeaderValue, Response, StatusCode, header};
 use http_body_util::Full;
 use hyper::body::Bytes;
+use std::fmt::Display;
 
 /// An answer of the router itself.
 #[derive(Debug)]
@@ -109,15 +110,32 @@ impl Refusal {
             }
             source = cause.source();
         }
-        let help = "it may have worked on the request; `trimtab logs MODEL` shows its output";
-        Self::new(StatusCode::BAD_GATEWAY, format!("the replica broke off before it answered: {e}"), help)
+        Self::broke_off(e)
     }
-    pub fn is_clients_fault(&self) -> bool {
-        self.status.is_client_error()
+    /// The replica broke off.
+    pub fn broke_off(why: &dyn Display) -> Self {
+        let help = "it may have worked on the request; `trimtab logs MODEL` shows its output";
+        Self::new(StatusCode::BAD_GATEWAY, format!("the replica broke off before it answered: {why}"), help)
+    }
+    /// What is said, as JSON.
+    pub fn text(&self) -> String {
+        serde_json::json!({ "error": self.error, "help": self.help }).to_string()
+    }
+    /// The whole answer of HTTP/1.1.
+    pub fn into_bytes(self, id: &[u8], closes: bool, date: &str) -> Vec<u8> {
+        let text = self.text();
+        let response = self.into_response();
+        let status = response.status();
+        let mut out = format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\ndate: {date}\r\n", text.len()).into_bytes();
+        for (name, value) in response.headers() {
+            out.extend([name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"].concat());
+        }
+        let connection: &[u8] = if closes { b"connection: close\r\n" } else { b"" };
+        out.extend([b"x-request-id: ", id, b"\r\n", connection, b"\r\n", text.as_bytes()].concat());
+        out
     }
     pub fn into_response(self) -> Response<Full<Bytes>> {
-        let json = serde_json::json!({ "error": self.error, "help": self.help }).to_string();
-        let mut response = Response::new(Full::new(Bytes::from(json)));
+        let mut response = Response::new(Full::new(Bytes::from(self.text())));
         *response.status_mut() = self.status;
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));

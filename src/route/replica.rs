@@ -10,6 +10,7 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU32, AtomicU64, Ordering::Relaxed, Ordering::SeqCst},
     },
+    task::{Context, Waker},
     time::{Duration, Instant},
 };
 use tokio::{net::TcpStream, sync::Notify};
@@ -25,7 +26,40 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 pub type Link = SendRequest<Upload>;
 
 /// Connections without a request, with when each was given back; the newest last.
-type Idle = Vec<(Instant, Link)>;
+type Stack<L> = Vec<(Instant, L)>;
+
+/// Those of each worker.
+struct Idle<L>(Box<[Mutex<Stack<L>>]>);
+
+impl<L> Idle<L> {
+    fn new(workers: usize) -> Self {
+        Self((0..workers.max(1)).map(|_| Mutex::default()).collect())
+    }
+    fn of(&self, worker: usize) -> MutexGuard<'_, Stack<L>> {
+        self.0[worker % self.0.len()].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+    /// The newest that still stands.
+    fn pop(&self, worker: usize, repeatable: bool, stands: impl Fn(&mut L) -> bool) -> Option<L> {
+        let mut idle = self.of(worker);
+        while let Some((since, mut link)) = idle.pop() {
+            if stands(&mut link) && (repeatable || since.elapsed() < FRESH) {
+                return Some(link);
+            }
+        }
+        None
+    }
+    fn push(&self, worker: usize, link: L) {
+        let mut idle = self.of(worker);
+        if idle.len() >= IDLE_MAX {
+            idle.remove(0);
+        }
+        idle.push((Instant::now(), link));
+    }
+    /// Lets go of those that do not stand.
+    fn sweep(&self, stands: impl Fn(&mut L) -> bool) {
+        (0..self.0.len()).for_each(|worker| self.of(worker).retain_mut(|(_, link)| stands(link)));
+    }
+}
 
 /// A replica: shared by the routes that name it and the requests that it holds.
 pub struct Replica {
@@ -40,8 +74,9 @@ pub struct Replica {
     ejected_until: AtomicU64,
     /// Ejections in a row.
     ejections: AtomicU32,
-    /// Of each worker.
-    idle: Box<[Mutex<Idle>]>,
+    idle: Idle<Link>,
+    /// Of plain requests.
+    plain: Idle<TcpStream>,
 }
 
 impl Replica {
@@ -54,7 +89,8 @@ impl Replica {
             failures: AtomicU32::new(0),
             ejected_until: AtomicU64::new(0),
             ejections: AtomicU32::new(0),
-            idle: (0..workers.max(1)).map(|_| Mutex::default()).collect(),
+            idle: Idle::new(workers),
+            plain: Idle::new(workers),
         })
     }
     pub fn begin(&self) {
@@ -114,23 +150,32 @@ impl Replica {
         self.failures.store(0, Relaxed);
     }
 
-    fn idle(&self, worker: usize) -> MutexGuard<'_, Idle> {
-        self.idle[worker % self.idle.len()].lock().unwrap_or_else(PoisonError::into_inner)
-    }
     /// An idle connection of this worker, if one is there that still stands.
     pub fn reuse(&self, worker: usize, repeatable: bool) -> Option<Link> {
-        let mut idle = self.idle(worker);
-        while let Some((since, link)) = idle.pop() {
-            if link.is_ready() && (repeatable || since.elapsed() < FRESH) {
-                return Some(link);
-            }
-        }
-        None
+        self.idle.pop(worker, repeatable, |link| link.is_ready())
+    }
+    /// The same for a plain request.
+    pub fn reuse_plain(&self, worker: usize, repeatable: bool) -> Option<TcpStream> {
+        self.plain.pop(worker, repeatable, is_quiet)
+    }
+    /// A new connection for plain requests.
+    pub async fn connect_plain(&self) -> io::Result<TcpStream> {
+        let stream = tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect(self.address)).await??;
+        stream.set_nodelay(true)?;
+        Ok(stream)
+    }
+    /// Lets go of connections that the replica has closed.
+    pub fn sweep(&self) {
+        self.idle.sweep(|link| link.is_ready());
+        self.plain.sweep(is_quiet);
+    }
+    /// Takes a connection of a plain request back once its answer was read.
+    pub fn give_back_plain(&self, worker: usize, link: TcpStream) {
+        self.plain.push(worker, link);
     }
     /// A new connection.
     pub async fn connect(&self) -> io::Result<Link> {
-        let stream = tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect(self.address)).await??;
-        stream.set_nodelay(true)?;
+        let stream = self.connect_plain().await?;
         let (link, connection) =
             http1::Builder::new().handshake(TokioIo::new(Upstream::new(stream))).await.map_err(io::Error::other)?;
         tokio::spawn(async move {
@@ -143,25 +188,25 @@ impl Replica {
     /// Takes a connection back once its answer was read.
     pub fn give_back(self: &Arc<Self>, worker: usize, mut link: Link) {
         if link.is_ready() {
-            self.push(worker, link);
+            self.idle.push(worker, link);
         } else if !link.is_closed() {
             let replica = Arc::downgrade(self);
             tokio::spawn(async move {
                 if let (Ok(Ok(())), Some(replica)) =
                     (tokio::time::timeout(FRESH, link.ready()).await, replica.upgrade())
                 {
-                    replica.push(worker, link);
+                    replica.idle.push(worker, link);
                 }
             });
         }
     }
-    fn push(&self, worker: usize, link: Link) {
-        let mut idle = self.idle(worker);
-        if idle.len() >= IDLE_MAX {
-            idle.remove(0);
-        }
-        idle.push((Instant::now(), link));
-    }
+}
+
+/// Whether nothing came on an idle connection: not its end, nor what nobody asked for.
+fn is_quiet(link: &mut TcpStream) -> bool {
+    let mut context = Context::from_waker(Waker::noop());
+    link.poll_read_ready(&mut context).is_pending()
+        || matches!(link.try_read(&mut [0]), Err(e) if e.kind() == io::ErrorKind::WouldBlock)
 }
 
 #[cfg(test)]
@@ -187,5 +232,33 @@ mod tests {
         assert!(replica.is_ejected(now + 99) && !replica.is_ejected(now + 100));
         let never = Ejection { failures: 0, ..ejection };
         assert!((0..100).all(|_| !replica.failed(&never)));
+    }
+
+    #[tokio::test]
+    async fn connections_that_the_replica_closed_are_let_go_of() {
+        let listener = tokio::net::TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let replica = Replica::new(listener.local_addr().unwrap(), 2);
+        let mut theirs = vec![];
+        for worker in [0, 1, 1] {
+            let link = replica.connect_plain().await.unwrap();
+            theirs.push(listener.accept().await.unwrap().0);
+            replica.give_back_plain(worker, link);
+        }
+        let open = || [0, 1].map(|worker| replica.plain.of(worker).len());
+        replica.sweep();
+        assert_eq!(open(), [1, 2]);
+        theirs.remove(1);
+        while open() != [1, 1] {
+            tokio::task::yield_now().await;
+            replica.sweep();
+        }
+        // One that says something unasked is none to ask on.
+        use tokio::io::AsyncWriteExt;
+        theirs[0].write_all(b"HTTP/1.1 408 Request Timeout\r\n\r\n").await.unwrap();
+        while open() != [0, 1] {
+            tokio::task::yield_now().await;
+            replica.sweep();
+        }
+        assert!(replica.reuse_plain(0, true).is_none() && replica.reuse_plain(1, true).is_some());
     }
 }

@@ -10,7 +10,7 @@ use super::{
     table::Table,
     workers::{Limits, Shared, Workers},
 };
-use crate::process::raise_file_limit;
+use crate::process::{SystemClock, raise_file_limit};
 use std::{
     io::Write,
     net::{SocketAddr, TcpListener as StdListener},
@@ -28,6 +28,8 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 /// While the router leaves, idle connections are closed after this; until then they end with their next answer.
 const IDLE_WHILE_LEAVING: Duration = Duration::from_secs(5);
+/// How often connections that replicas have closed are let go of.
+const SWEEP: Duration = Duration::from_secs(15);
 /// Requests under way may take this long once the router leaves.
 const LAST_REQUESTS: Duration = Duration::from_secs(120);
 
@@ -84,6 +86,7 @@ async fn serve(dir: &Path) -> Result<(), RouteError> {
         timeout: Duration::from_millis(settings.timeout_ms),
         stall: Duration::from_millis(settings.stall_ms),
         access: Access::open(dir, settings.access_log),
+        clock: SystemClock::continuing(None),
         leaving: false.into(),
         tasks: TaskTracker::new(),
     });
@@ -109,6 +112,7 @@ async fn serve(dir: &Path) -> Result<(), RouteError> {
     std::thread::spawn(move || handover::give(&giving, &gift));
     orders.set_nonblocking(true).map_err(RouteError::file(dir))?;
     let orders = tokio::net::UnixListener::from_std(orders).map_err(RouteError::file(dir))?;
+    tokio::spawn(sweep(table.clone()));
     let control = Control { table, files, identity: identity.clone(), leave, writing: Mutex::new(()) };
     let served = axum::serve(orders, control::app(Arc::new(control))).into_future();
     tokio::spawn(async move {
@@ -119,6 +123,15 @@ async fn serve(dir: &Path) -> Result<(), RouteError> {
     tracing::info!("router {} serves on {address}", identity.pid);
     say(&Started::Ready(identity));
     data.await.map_err(|e| RouteError::Refused { status: 500, body: e.to_string() })
+}
+
+/// Until the router ends.
+async fn sweep(table: Arc<Table>) {
+    let mut pace = tokio::time::interval(SWEEP);
+    loop {
+        pace.tick().await;
+        table.sweep();
+    }
 }
 
 /// The port, from the router that runs in `dir` or from the system; whether it came from the former.

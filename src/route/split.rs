@@ -81,6 +81,11 @@ impl Lease {
         release.stats.begin();
         Self { replica: replica.clone(), release: release.clone(), stands_in }
     }
+    /// The answer broke off after it had begun.
+    pub fn broke_off(&self, worker: usize, now_ms: u64) {
+        self.release.stats.broke_off(worker, now_ms);
+        self.release.failed(&self.replica, now_ms);
+    }
 }
 impl Drop for Lease {
     fn drop(&mut self) {

@@ -189,6 +189,11 @@ impl Table {
     pub fn replica(&self, address: SocketAddr) -> Option<Arc<Replica>> {
         self.lock().get(&address)?.upgrade()
     }
+    /// Lets go of connections that replicas have closed.
+    pub fn sweep(&self) {
+        let replicas: Vec<Arc<Replica>> = self.lock().values().filter_map(Weak::upgrade).collect();
+        replicas.iter().for_each(|r| r.sweep());
+    }
     /// Requests held by each replica that holds any.
     pub fn in_flight(&self) -> Vec<(SocketAddr, u64)> {
         let replicas = self.lock();

@@ -1,6 +1,10 @@
 //! The threads that carry requests: each has its own connections to clients and replicas, and waits for no other.
 
-use super::{heads::Caller, proxy::Proxy};
+use super::{
+    fast_path::{self, Left},
+    heads::Caller,
+    proxy::Proxy,
+};
 use hyper::{
     rt::{Read, Write},
     server::conn::{http1, http2},
@@ -10,7 +14,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use nix::sys::socket::{setsockopt, sockopt};
 use std::{
     convert::Infallible,
-    io,
+    io::{self, Cursor},
     net::{IpAddr, SocketAddr},
     pin::{Pin, pin},
     sync::{
@@ -19,7 +23,7 @@ use std::{
     },
     time::Duration,
 };
-use tokio::{net::TcpStream, sync::mpsc};
+use tokio::{io::AsyncReadExt, net::TcpStream, sync::mpsc};
 use tokio_util::sync::CancellationToken;
 
 /// Requests on one connection of HTTP/2 at a time.
@@ -125,16 +129,21 @@ async fn connection(
     stream: std::net::TcpStream,
     peer: IpAddr,
 ) -> Result<(), Failed> {
-    let stream = TcpStream::from_std(stream)?;
+    let mut stream = TcpStream::from_std(stream)?;
     tune(&stream, &shared.limits);
     let is_http2 = tokio::time::timeout(shared.limits.head_within, begins_as_http2(&stream)).await??;
     let caller = Caller::new(worker, peer, splitmix(shared.seed.fetch_add(1, Relaxed)));
-    let stream = TokioIo::new(stream);
-    // Boxed: the state of the one protocol is much larger than that of the other.
+    // Boxed: a connection holds no room for what most never need.
     if is_http2 {
-        Box::pin(serve_http2(shared, caller, stream)).await
-    } else {
-        serve_http1(shared, caller, stream).await
+        return Box::pin(serve_http2(shared, caller, TokioIo::new(stream))).await;
+    }
+    match fast_path::serve(shared, &caller, &mut stream).await? {
+        Left::Ended => Ok(()),
+        Left::Other(read) => {
+            let (rest, answers) = stream.into_split();
+            let stream = tokio::io::join(Cursor::new(read).chain(rest), answers);
+            Box::pin(serve_http1(shared, caller, TokioIo::new(stream))).await
+        }
     }
 }
 

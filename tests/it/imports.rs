@@ -22,7 +22,7 @@ const MAY_SEE: &[(&str, &[&str])] = &[
     ("artifact", &["model", "ports", "process"]),
     ("data", &["model", "ports"]),
     ("train", &["model", "ports", "process", "spec::pipeline", "spec::code_files"]),
-    ("route", &["model", "process"]),
+    ("route", &["model", "ports", "process"]),
     ("serve", &["model"]),
     ("deploy", &["model", "ports", "process", "route"]),
     ("reconcile", &["model", "ports", "spec", "plan", "rollout", "gc", "store"]),

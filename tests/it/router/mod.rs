@@ -1,6 +1,7 @@
 //! The router process: real binary, real sockets; replicas are servers of this process.
 
 mod choice;
+mod fast_path;
 mod guard;
 mod streams;
 
