@@ -28,6 +28,12 @@ pub struct Measuring<'a> {
     pub asked: &'a [Asked],
 }
 
+/// What is known of both releases.
+struct Known<'a> {
+    new: Cow<'a, TrafficStats>,
+    stable: Cow<'a, TrafficStats>,
+}
+
 impl Measuring<'_> {
     /// Whether an analysis counts in this step: those that a step names count there alone.
     fn is_of_step(&self, spec: &AnalysisSpec) -> bool {
@@ -111,19 +117,25 @@ impl Measuring<'_> {
     }
 
     fn seen(&self, spec: &AnalysisSpec) -> u64 {
+        self.seen_of(spec, &self.known(spec))
+    }
+
+    fn seen_of(&self, spec: &AnalysisSpec, known: &Known<'_>) -> u64 {
         match spec.metric {
             AnalysisMetric::Agreement | AnalysisMetric::Difference => self.traffic.agreement.map_or(0, |a| a.compared),
-            _ => self.known(spec).requests,
+            _ => known.new.requests,
         }
     }
 
-    /// What is known of the new release for this analysis: of a latency with a bound, those that wait longer than that already.
-    fn known(&self, spec: &AnalysisSpec) -> Cow<'_, TrafficStats> {
-        let new = &self.traffic.new;
-        let beside = |q: f64| self.traffic.stable.quantile(q) * (1.0 + spec.tolerance);
-        let compared = |q| (spec.no_worse_than_stable && self.traffic.stable.requests > 0).then(|| beside(q));
+    /// What is known of both releases for this analysis: of a latency with a bound, those that wait longer than that already. Of both: what
+    /// stalls the machine is no fault of the new one.
+    fn known(&self, spec: &AnalysisSpec) -> Known<'_> {
+        let (new, stable) = (&self.traffic.new, &self.traffic.stable);
+        let beside = |q: f64| stable.quantile(q) * (1.0 + spec.tolerance);
+        let compared = |q| (spec.no_worse_than_stable && stable.requests > 0).then(|| beside(q));
         let bounds = spec.metric.quantile().map(|q| spec.max.into_iter().chain(compared(q)).reduce(f64::max));
-        bounds.flatten().map_or(Cow::Borrowed(new), |bound| new.with_overdue(bound))
+        let with = |of| bounds.flatten().map_or(Cow::Borrowed(of), |bound| TrafficStats::with_overdue(of, bound));
+        Known { new: with(new), stable: with(stable) }
     }
 
     fn answer(&self, run: &AnalysisRun) -> Option<&Asked> {
@@ -134,7 +146,9 @@ impl Measuring<'_> {
     fn figure(&self, run: &AnalysisRun) -> Option<Measurement> {
         let spec = &run.spec;
         if spec.metric.is_of_router() {
-            return (self.seen(spec) >= spec.min_requests.max(1)).then(|| self.of_router(spec)).flatten();
+            let known = self.known(spec);
+            let seen = self.seen_of(spec, &known);
+            return (seen >= spec.min_requests.max(1)).then(|| self.of_router(spec, &known, seen)).flatten();
         }
         match &self.answer(run)?.answer {
             Answer::Figures { new, stable } => Some(asked_for(spec, *new, *stable)),
@@ -146,9 +160,9 @@ impl Measuring<'_> {
         }
     }
 
-    fn of_router(&self, spec: &AnalysisSpec) -> Option<Measurement> {
-        let (new, stable) = (&*self.known(spec), &self.traffic.stable);
-        let over = format!("over {} requests", self.seen(spec));
+    fn of_router(&self, spec: &AnalysisSpec, known: &Known<'_>, seen: u64) -> Option<Measurement> {
+        let (new, stable) = (&*known.new, &*known.stable);
+        let over = format!("over {seen} requests");
         let (value, beside) = match &spec.metric {
             AnalysisMetric::ErrorRate => (new.error_rate(), Some(stable.error_rate())),
             AnalysisMetric::Requests => (new.requests as f64, None),

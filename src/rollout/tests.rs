@@ -355,6 +355,21 @@ fn calls_that_wait_longer_than_a_bound_are_evidence_before_they_are_answered() {
 }
 
 #[test]
+fn what_stalls_both_releases_counts_against_neither() {
+    let compared = AnalysisSpec { no_worse_than_stable: true, ..AnalysisSpec::new(AnalysisMetric::LatencyP50) };
+    let r = Rollout { analysis: vec![AnalysisRun::new(compared)], ..rollout(&[50.0]) };
+    let r = Rollout { phase: Phase::Step { index: 0, since: SteadyMs(0) }, ..r };
+    let waiting = |requests| vec![LatencyBucket { up_to: 400.0, requests }];
+    let new = TrafficStats { open: waiting(50), ..TrafficStats::default() };
+    for (stalled, rejected) in [(450, false), (0, true)] {
+        let stable = TrafficStats { open: waiting(stalled), ..stats(100, 0, 10.0) };
+        let traffic = Traffic { new: new.clone(), stable, agreement: None };
+        let (_, next) = settle(&r, &facts(2_000, &traffic));
+        assert_eq!(matches!(next, Next::Reject(_)), rejected, "{stalled}: {next:?}");
+    }
+}
+
+#[test]
 fn a_release_that_never_gets_ready_is_rejected() {
     let quiet = traffic(100, 0, 10.0);
     let r = rollout(&[10.0]);

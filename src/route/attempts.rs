@@ -16,6 +16,8 @@ pub enum Fault {
     Unsent,
     /// Broken after it went out.
     Broken,
+    /// It answered with what was not asked for.
+    Unasked,
     Timeout,
 }
 
@@ -68,7 +70,7 @@ impl Attempts {
         let may = match fault {
             Fault::Connect | Fault::Unsent => true,
             Fault::Broken => self.repeatable,
-            Fault::Timeout => false,
+            Fault::Unasked | Fault::Timeout => false,
         };
         let again = may && self.failed < ATTEMPTS;
         match fault {

@@ -21,9 +21,9 @@ pub const HELD: u64 = 64 << 10;
 /// Bytes a second that a client must send on average, beyond what it may pause.
 const SLOWEST: u32 = 500;
 /// How much of a body that nobody wants any more is read on, for how long, and how long its client may pause meanwhile.
-const LINGER_BYTES: usize = 64 << 20;
-const LINGER: Duration = Duration::from_secs(5);
-const LINGER_PAUSE: Duration = Duration::from_secs(1);
+pub const LINGER_BYTES: usize = 64 << 20;
+pub const LINGER: Duration = Duration::from_secs(5);
+pub const LINGER_PAUSE: Duration = Duration::from_secs(1);
 
 /// Why a body cannot be passed on.
 #[derive(Debug, thiserror::Error)]

@@ -101,16 +101,18 @@ impl Proxy {
     }
 
     /// What the access log says of a request, if it is one of the sample: its id, who sent it, its method and path.
-    pub fn noted<'c>(&self, of: impl FnOnce() -> (String, &'c Caller, String, String)) -> Option<Noted> {
+    pub fn noted<'c>(&self, of: impl FnOnce() -> (String, &'c Caller, String, String)) -> Option<Box<Noted>> {
         self.access.as_ref().filter(|a| a.is_noted())?;
         let (id, caller, method, path) = of();
         let peer = text(caller.peer.as_bytes());
-        Some(Noted { line: Line { id, peer, method, path, status: 0, version: None, ms: 0.0 }, begun: Instant::now() })
+        let line = Line { id, peer, method, path, status: 0, version: None, ms: 0.0 };
+        Some(Box::new(Noted { line, begun: Instant::now() }))
     }
 
     /// The answer to such a request began.
-    pub fn note(&self, noted: Option<Noted>, status: StatusCode, version: Option<&HeaderValue>) {
-        let Some((Noted { line, begun }, access)) = noted.zip(self.access.as_ref()) else { return };
+    pub fn note(&self, noted: Option<Box<Noted>>, status: StatusCode, version: Option<&HeaderValue>) {
+        let Some((noted, access)) = noted.zip(self.access.as_ref()) else { return };
+        let Noted { line, begun } = *noted;
         let version = version.map(|v| text(v.as_bytes()));
         access.note(Line { status: status.as_u16(), version, ms: begun.elapsed().as_secs_f64() * 1000.0, ..line });
     }

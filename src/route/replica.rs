@@ -3,14 +3,18 @@
 use super::{Ejection, body::Upload, upstream::Upstream};
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
+use nix::{
+    errno::Errno,
+    sys::socket::{MsgFlags, recv},
+};
 use std::{
     io,
     net::SocketAddr,
+    os::fd::AsRawFd,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU32, AtomicU64, Ordering::Relaxed, Ordering::SeqCst},
     },
-    task::{Context, Waker},
     time::{Duration, Instant},
 };
 use tokio::{net::TcpStream, sync::Notify};
@@ -202,11 +206,11 @@ impl Replica {
     }
 }
 
-/// Whether nothing came on an idle connection: not its end, nor what nobody asked for.
+/// Whether nothing came on an idle connection: not its end, nor what nobody asked for. The kernel is asked: what the reactor has not told yet
+/// would be a call that fails.
 fn is_quiet(link: &mut TcpStream) -> bool {
-    let mut context = Context::from_waker(Waker::noop());
-    link.poll_read_ready(&mut context).is_pending()
-        || matches!(link.try_read(&mut [0]), Err(e) if e.kind() == io::ErrorKind::WouldBlock)
+    let peeked = recv(link.as_raw_fd(), &mut [0], MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT);
+    peeked == Err(Errno::EAGAIN)
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! The threads that carry requests: each has its own connections to clients and replicas, and waits for no other.
 
 use super::{
-    fast_path::{self, Left},
+    fast_path::{self, Left, Rewound},
     heads::Caller,
     proxy::Proxy,
 };
@@ -14,7 +14,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use nix::sys::socket::{setsockopt, sockopt};
 use std::{
     convert::Infallible,
-    io::{self, Cursor},
+    io,
     net::{IpAddr, SocketAddr},
     pin::{Pin, pin},
     sync::{
@@ -23,7 +23,7 @@ use std::{
     },
     time::Duration,
 };
-use tokio::{io::AsyncReadExt, net::TcpStream, sync::mpsc};
+use tokio::{net::TcpStream, sync::mpsc};
 use tokio_util::sync::CancellationToken;
 
 /// Requests on one connection of HTTP/2 at a time.
@@ -139,11 +139,7 @@ async fn connection(
     }
     match fast_path::serve(shared, &caller, &mut stream).await? {
         Left::Ended => Ok(()),
-        Left::Other(read) => {
-            let (rest, answers) = stream.into_split();
-            let stream = tokio::io::join(Cursor::new(read).chain(rest), answers);
-            Box::pin(serve_http1(shared, caller, TokioIo::new(stream))).await
-        }
+        Left::Other(read) => Box::pin(serve_http1(shared, caller, TokioIo::new(Rewound::new(read, stream)))).await,
     }
 }
 
@@ -178,6 +174,8 @@ async fn serve_http1<S: Read + Write + Unpin + Send + 'static>(
         .serve_connection(stream, answer)
         .with_upgrades();
     tokio::select! {
+        // Polled once at least: told to end before, it would not look at what was read already.
+        biased;
         done = &mut connection => return Ok(done?),
         () = shared.end.cancelled() => {}
     }

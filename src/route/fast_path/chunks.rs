@@ -1,4 +1,4 @@
-//! Where a chunked body ends (RFC 9112, 7.1): its bytes are passed on as they are.
+//! What a chunked body holds, and where it ends (RFC 9112, 7.1).
 
 use super::Malformed;
 
@@ -15,7 +15,12 @@ pub enum Chunks {
         size: u64,
         digits: u8,
     },
-    /// Behind the digits, until the line's end.
+    /// In blanks behind the digits.
+    Blank {
+        size: u64,
+        length: u32,
+    },
+    /// Behind a semicolon, until the line's end.
     Extension {
         size: u64,
         length: u32,
@@ -46,12 +51,13 @@ impl Chunks {
         Self::Size { size: 0, digits: 0 }
     }
 
-    /// Takes bytes in; how many of them belong to the body.
-    pub fn take(&mut self, bytes: &[u8]) -> Result<usize, Malformed> {
+    /// Takes bytes in, and adds what they hold to `data`; how many of them belong to the body. Extensions and trailers go nowhere.
+    pub fn take(&mut self, bytes: &[u8], data: &mut Vec<u8>) -> Result<usize, Malformed> {
         let mut at = 0;
         while let Some(byte) = bytes.get(at).copied().filter(|_| *self != Self::Ended) {
             if let Self::Data(left) = self {
                 let part = usize::try_from(*left).unwrap_or(usize::MAX).min(bytes.len() - at);
+                data.extend_from_slice(&bytes[at..at + part]);
                 *left -= part as u64;
                 at += part;
                 if *left == 0 {
@@ -72,9 +78,14 @@ impl Chunks {
                 Self::Size { size: (size << 4) | u64::from(digit), digits: digits + 1 }
             }
             (Self::Size { digits: 0, .. }, _) => return None,
-            (Self::Size { size, .. } | Self::Extension { size, .. }, b'\r') => Self::SizeEnd { size },
-            (Self::Size { size, .. }, b';' | b' ' | b'\t') => Self::Extension { size, length: 1 },
-            (Self::Extension { length: LINE.., .. }, _) | (Self::Extension { .. }, b'\n') => return None,
+            (Self::Size { size, .. } | Self::Blank { size, .. } | Self::Extension { size, .. }, b'\r') => {
+                Self::SizeEnd { size }
+            }
+            (Self::Size { size, .. }, b' ' | b'\t') => Self::Blank { size, length: 1 },
+            (Self::Blank { length: LINE.., .. } | Self::Extension { length: LINE.., .. }, _) => return None,
+            (Self::Blank { size, length }, b' ' | b'\t') => Self::Blank { size, length: length + 1 },
+            (Self::Size { size, .. } | Self::Blank { size, .. }, b';') => Self::Extension { size, length: 1 },
+            (Self::Extension { .. }, b'\n') => return None,
             (Self::Extension { size, length }, _) => Self::Extension { size, length: length + 1 },
             (Self::SizeEnd { size: 0 }, b'\n') => Self::Trailer { length: 0 },
             (Self::SizeEnd { size }, b'\n') => Self::Data(size),
@@ -97,16 +108,16 @@ mod tests {
 
     #[test]
     fn the_end_is_found_and_nothing_behind_it_is_taken() {
-        for body in [
-            "0\r\n\r\n",
-            "5\r\nhello\r\n0\r\n\r\n",
-            "A;x=\"y\"\r\n0123456789\r\n00\r\nt: 1\r\nu: 2\r\n\r\n",
-            "1 \r\n\r\r\n0\r\n\r\n",
+        for (body, holds) in [
+            ("0\r\n\r\n", ""),
+            ("5\r\nhello\r\n0\r\n\r\n", "hello"),
+            ("A;x=\"y\"\r\n0123456789\r\n1 ;z\r\n!\r\n00\r\nt: 1\r\nu: 2\r\n\r\n", "0123456789!"),
+            ("1 \t\r\n\r\r\n0\r\n\r\n", "\r"),
         ] {
             let bytes = [body.as_bytes(), b"HTTP/1.1 200 OK"].concat();
-            let mut chunks = Chunks::new();
-            assert_eq!(chunks.take(&bytes), Ok(body.len()), "{body:?}");
-            assert_eq!(chunks, Chunks::Ended);
+            let (mut chunks, mut data) = (Chunks::new(), vec![]);
+            assert_eq!(chunks.take(&bytes, &mut data), Ok(body.len()), "{body:?}");
+            assert_eq!((chunks, &*data), (Chunks::Ended, holds.as_bytes()));
         }
     }
 
@@ -122,19 +133,23 @@ mod tests {
             "+5\r\n",
             "0x5\r\n",
             "-1\r\n",
+            "5 5\r\n",
+            " 5\r\n",
             "12345678123456781\r\n",
             "5;a\nb\r\n",
             "0\r\nt: 1\n\r\n",
             "5\r\rhello",
         ] {
-            assert!(Chunks::new().take(body.as_bytes()).is_err(), "{body:?}");
+            assert!(Chunks::new().take(body.as_bytes(), &mut vec![]).is_err(), "{body:?}");
         }
-        let long = format!("5;{}", "x".repeat(LINE as usize + 1));
-        assert!(Chunks::new().take(long.as_bytes()).is_err());
+        for begins in ["5;", "5 ", "0\r\nt"] {
+            let long = format!("{begins}{}", " ".repeat(LINE as usize + 1));
+            assert!(Chunks::new().take(long.as_bytes(), &mut vec![]).is_err());
+        }
     }
 
     proptest! {
-        /// However a body is cut into chunks, and its bytes into reads, the end is the same.
+        /// However a body is cut into chunks, and its bytes into reads, it is the same.
         #[test]
         fn reads_of_any_size(parts in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 1..40), 0..8), step in 1usize..50) {
             let mut body = vec![];
@@ -144,17 +159,17 @@ mod tests {
                 body.extend(b"\r\n");
             }
             body.extend(b"0\r\n\r\n");
-            let (mut chunks, mut taken) = (Chunks::new(), 0);
+            let (mut chunks, mut taken, mut data) = (Chunks::new(), 0, vec![]);
             for piece in body.chunks(step) {
                 prop_assert_ne!(chunks, Chunks::Ended);
-                taken += chunks.take(piece).unwrap();
+                taken += chunks.take(piece, &mut data).unwrap();
             }
-            prop_assert_eq!((chunks, taken), (Chunks::Ended, body.len()));
+            prop_assert_eq!((chunks, taken, data), (Chunks::Ended, body.len(), parts.concat()));
         }
 
         #[test]
         fn no_bytes_break_it(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
-            if let Ok(n) = Chunks::new().take(&bytes) {
+            if let Ok(n) = Chunks::new().take(&bytes, &mut vec![]) {
                 prop_assert!(n <= bytes.len());
             }
         }

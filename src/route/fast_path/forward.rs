@@ -1,7 +1,7 @@
 //! A plain request to a replica, and the answer back.
 
 use super::{
-    Malformed, Ready,
+    Ready,
     read::{self, Timer},
     response::{self, Body, Head},
 };
@@ -9,6 +9,7 @@ use crate::route::{
     Lookup, Route,
     attempts::{Attempts, Fault},
     exchange::Reuse,
+    gate::Ticket,
     heads::Caller,
     proxy::Proxy,
     refusal::Refusal,
@@ -26,11 +27,15 @@ use tokio::{
 /// Largest head of an answer.
 const HEAD: usize = 64 << 10;
 
-/// Whether a client's connection can have another request.
+/// What becomes of a client's connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Connection {
+    /// It can have another request.
     Stays,
+    /// Its client was told that it ends.
     Goes,
+    /// It is cut in the middle of an answer, or its client has gone.
+    Cut,
 }
 
 impl Connection {
@@ -61,13 +66,49 @@ impl Failure {
 /// An answer that began.
 struct Answer {
     status: StatusCode,
-    /// As the client sees it: the head, and what came of the body.
+    /// What the client gets next: first the head, and what came of the body with it.
     bytes: Vec<u8>,
     body: Body,
     /// Whether the replica's connection can be used again after it.
     keeps: bool,
-    /// Whether it told the client that its connection ends.
+    /// Whether it tells the client that its connection ends.
     closes: bool,
+}
+
+impl Answer {
+    /// The answer that begins with these bytes, its head as `rewritten`; `None`: more of its head is to come.
+    fn begun(bytes: &[u8], rewritten: impl FnOnce(&Head<'_>) -> (Vec<u8>, bool)) -> Result<Option<Self>, Failure> {
+        let mut rest = bytes;
+        let head = loop {
+            let Some(head) = response::parse(rest).map_err(|e| Failure::broken(&e))? else { return Ok(None) };
+            if head.status == StatusCode::SWITCHING_PROTOCOLS {
+                return Err(Failure::Of(Fault::Unasked, Refusal::unasked_upgrade()));
+            }
+            rest = &rest[head.size..];
+            if !head.status.is_informational() {
+                break head;
+            }
+        };
+        let (bytes, closes) = rewritten(&head);
+        let mut answer = Self { status: head.status, bytes, body: head.body, keeps: head.keeps, closes };
+        if !rest.is_empty() {
+            answer.pass(rest)?;
+        }
+        Ok(Some(answer))
+    }
+
+    /// Takes in more of the body. What nobody asked for behind it is no beginning of the next answer.
+    fn pass(&mut self, bytes: &[u8]) -> Result<(), Failure> {
+        self.keeps &= self.body.pass(bytes, &mut self.bytes).map_err(|e| Failure::broken(&e))?;
+        Ok(())
+    }
+}
+
+/// An answer, and who gives it.
+struct Answered {
+    lease: Lease,
+    link: TcpStream,
+    answer: Answer,
 }
 
 /// One exchange between a client and a replica.
@@ -88,35 +129,16 @@ pub async fn forward(
     mut ready: Ready,
 ) -> io::Result<Connection> {
     let mut exchange = Exchange { proxy, client, timer, spoke: false };
-    let (lease, mut link, answer) = match exchange.attempts(caller, &mut ready).await {
-        Ok(answer) => answer,
-        Err(None) => return Ok(Connection::Goes),
-        Err(Some(refusal)) => return exchange.refuse(refusal, ready).await,
-    };
-    proxy.note(ready.noted.take(), answer.status, Some(&lease.release.header));
-    let (keeps, ended) = (answer.keeps, Connection::after(answer.closes));
-    match exchange.deliver(&mut link, answer).await {
-        Ok(()) => {
-            if keeps {
-                lease.replica.give_back_plain(caller.worker, link);
-            }
-            Ok(ended)
+    match exchange.attempts(caller, &mut ready).await {
+        Ok(answered) => {
+            let (status, version) = (answered.answer.status, &answered.lease.release.header);
+            proxy.note(ready.noted, status, Some(version));
+            exchange.deliver(caller.worker, answered, ready.ticket).await
         }
-        Err(Broken::Client(e)) => Err(e),
-        Err(Broken::Replica) => {
-            lease.broke_off(caller.worker, proxy.table.now_ms());
-            Ok(Connection::Goes)
-        }
+        Err(None) => Ok(Connection::Cut),
+        Err(Some(refusal)) => exchange.refuse(refusal, ready).await,
     }
 }
-
-/// Which end broke an answer off.
-enum Broken {
-    Client(io::Error),
-    Replica,
-}
-
-type Answered = (Lease, TcpStream, Answer);
 
 impl Exchange<'_> {
     /// Tells the client why there is no answer.
@@ -144,13 +166,12 @@ impl Exchange<'_> {
                 Err(missing) => return Err(Some(refused(missing, ready))),
             };
             let waits = lease.release.stats.waits(caller.worker, begun);
-            let until = Instant::from_std(begun) + proxy.timeout_of(&ready.route);
-            let answered = self.attempt(&lease, caller.worker, ready, attempts.reuse(), until).await;
+            let answered = self.attempt(&lease, caller.worker, ready, attempts.reuse()).await;
             drop(waits);
             match answered {
                 Ok((link, answer)) => {
                     proxy.record(&lease, caller.worker, begun, answer.status);
-                    return Ok((lease, link, answer));
+                    return Ok(Answered { lease, link, answer });
                 }
                 Err(Failure::Gone) => return Err(None),
                 Err(Failure::Of(fault, refusal)) => {
@@ -168,9 +189,9 @@ impl Exchange<'_> {
         worker: usize,
         ready: &Ready,
         reuse: Reuse,
-        until: Instant,
     ) -> Result<(TcpStream, Answer), Failure> {
         let mut link = link(&lease.replica, worker, reuse).await?;
+        let until = Instant::now() + self.proxy.timeout_of(&ready.route);
         let mut left = &*ready.bytes;
         while !left.is_empty() {
             match self.write(&mut link, left, until).await? {
@@ -181,11 +202,12 @@ impl Exchange<'_> {
             }
         }
         let sent = left.is_empty();
-        let (proxy, closes) = (self.proxy, self.proxy.leaving.load(Relaxed));
-        let rewritten =
-            |head: &Head<'_>| head.rewritten(lease.release.header.as_bytes(), ready.id(), closes, || proxy.date());
-        let begins = |bytes: &[u8]| begin(bytes, closes, rewritten);
-        let answer = self.begun(&mut link, until, begins).await?;
+        let proxy = self.proxy;
+        let rewritten = |head: &Head<'_>| {
+            let closes = proxy.leaving.load(Relaxed);
+            (head.rewritten(lease.release.header.as_bytes(), ready.id(), closes, || proxy.date()), closes)
+        };
+        let answer = self.begun(&mut link, until, |bytes| Answer::begun(bytes, rewritten)).await?;
         Ok((link, Answer { keeps: answer.keeps && sent, ..answer }))
     }
 
@@ -227,11 +249,11 @@ impl Exchange<'_> {
                 ControlFlow::Break(begun) => return Ok(begun),
                 ControlFlow::Continue(more) => before.extend(more),
             }
-            if let Some(begun) = begins(&before)? {
-                return Ok(begun);
-            }
             if before.len() > HEAD {
                 return Err(Failure::broken(&"its head is too long"));
+            }
+            if let Some(begun) = begins(&before)? {
+                return Ok(begun);
             }
         }
     }
@@ -266,36 +288,28 @@ impl Exchange<'_> {
     }
 
     /// Passes an answer on.
-    async fn deliver(&mut self, link: &mut TcpStream, answer: Answer) -> Result<(), Broken> {
-        let Answer { mut bytes, mut body, .. } = answer;
-        loop {
-            self.client.write_all(&bytes).await.map_err(Broken::Client)?;
-            if body.is_over() {
-                return Ok(());
+    async fn deliver(&mut self, worker: usize, answered: Answered, ticket: Option<Ticket>) -> io::Result<Connection> {
+        let Answered { lease, mut link, mut answer } = answered;
+        while !answer.body.is_over() {
+            self.client.write_all(&answer.bytes).await?;
+            answer.bytes.clear();
+            match self.hear(&mut link, None, |more| answer.pass(more)).await {
+                Ok(()) => {}
+                Err(Failure::Gone) => return Ok(Connection::Cut),
+                Err(Failure::Of(..)) => {
+                    lease.broke_off(worker, self.proxy.table.now_ms());
+                    return Ok(Connection::Cut);
+                }
             }
-            let heard = self.hear(link, None, |more| passed(&mut body, more).map_err(|e| Failure::broken(&e)));
-            bytes = heard.await.map_err(|failure| match failure {
-                Failure::Gone => Broken::Client(io::ErrorKind::ConnectionReset.into()),
-                Failure::Of(..) => Broken::Replica,
-            })?;
         }
-    }
-}
-
-/// What the client gets of these bytes of a body.
-fn passed(body: &mut Body, bytes: &[u8]) -> Result<Vec<u8>, Malformed> {
-    if *body == Body::Open {
-        if bytes.is_empty() {
-            *body = Body::Length(0);
-            return Ok(b"0\r\n\r\n".to_vec());
+        // A client that takes its time for the rest holds up nobody else.
+        if answer.keeps {
+            lease.replica.give_back_plain(worker, link);
         }
-        return Ok([format!("{:x}\r\n", bytes.len()).as_bytes(), bytes, b"\r\n"].concat());
+        drop((lease, ticket));
+        self.client.write_all(&answer.bytes).await?;
+        Ok(Connection::after(answer.closes))
     }
-    if bytes.is_empty() {
-        return Err(Malformed("the rest of the body"));
-    }
-    let size = body.take(bytes)?;
-    Ok(bytes[..size].to_vec())
 }
 
 async fn link(replica: &Replica, worker: usize, reuse: Reuse) -> Result<TcpStream, Failure> {
@@ -304,29 +318,6 @@ async fn link(replica: &Replica, worker: usize, reuse: Reuse) -> Result<TcpStrea
         Some(link) => Ok(link),
         None => replica.connect_plain().await.map_err(|e| Failure::connect(&e)),
     }
-}
-
-/// The answer that begins with these bytes; `None`: more of its head is to come.
-fn begin(bytes: &[u8], closes: bool, rewritten: impl FnOnce(&Head<'_>) -> Vec<u8>) -> Result<Option<Answer>, Failure> {
-    let mut rest = bytes;
-    let head: Head<'_> = loop {
-        let head = response::parse(rest).map_err(|e| Failure::broken(&e))?;
-        let Some(head) = head else { return Ok(None) };
-        if head.status == StatusCode::SWITCHING_PROTOCOLS {
-            return Err(Failure::Of(Fault::Broken, Refusal::unasked_upgrade()));
-        }
-        rest = &rest[head.size..];
-        if !head.status.is_informational() {
-            break head;
-        }
-    };
-    let mut bytes = rewritten(&head);
-    let mut body = head.body;
-    let piece = if rest.is_empty() { vec![] } else { passed(&mut body, rest).map_err(|e| Failure::broken(&e))? };
-    // What nobody asked for behind an answer is no beginning of the next one.
-    let keeps = head.keeps && !(body.is_over() && piece.len() < rest.len());
-    bytes.extend(piece);
-    Ok(Some(Answer { status: head.status, bytes, body, keeps, closes }))
 }
 
 fn refused(missing: Missing, ready: &Ready) -> Refusal {

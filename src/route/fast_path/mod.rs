@@ -1,6 +1,6 @@
 //! The fast path of plain requests: read, sent on and answered by the client's own task, in one buffer of the worker.
 //!
-//! Most requests are plain: HTTP/1.1, whole in one read or two, to a route that chooses by weight alone. hyper at both ends takes them twice nginx's processor
+//! Most requests are plain: HTTP/1.1, whole at once or soon, to a route that chooses by weight alone. hyper at both ends takes them twice nginx's processor
 //! time, and a connection that waits holds its buffers. Whatever is not plain (another protocol, a body in chunks, a caller that is to be known again,
 //! a head that could be read in two ways) is [`Left::Other`]: hyper gets the connection with what was read of it, and keeps it.
 
@@ -9,6 +9,7 @@ mod forward;
 mod read;
 mod request;
 mod response;
+mod rewound;
 
 use super::{
     gate::Ticket,
@@ -21,6 +22,7 @@ use super::{
 use forward::Connection;
 use read::Timer;
 use request::{Parsed, Plain};
+pub use rewound::Rewound;
 use std::{
     io,
     ops::Range,
@@ -32,7 +34,7 @@ use std::{
 use tokio::{net::TcpStream, time::Instant};
 use tokio_util::sync::WaitForCancellationFuture;
 
-/// How soon a body must follow its head; one that takes longer is hyper's to wait for.
+/// How soon all of a body must follow its head; one that takes longer is hyper's to wait for.
 const BODY_WITHIN: Duration = Duration::from_millis(100);
 
 /// What a replica sent cannot be read.
@@ -67,8 +69,8 @@ struct Ready {
     id: Range<usize>,
     repeatable: bool,
     /// Gives way to the next request when it goes.
-    _ticket: Option<Ticket>,
-    noted: Option<Noted>,
+    ticket: Option<Ticket>,
+    noted: Option<Box<Noted>>,
 }
 
 impl Ready {
@@ -81,7 +83,13 @@ impl Ready {
 enum Taken {
     Ready(Ready),
     /// The head of a plain request, and not all of its body.
-    Begun(Vec<u8>),
+    Begun,
+    Other,
+}
+
+/// What a client wants next.
+enum Next {
+    Ready(Ready),
     Other(Vec<u8>),
 }
 
@@ -91,13 +99,17 @@ pub async fn serve(shared: &Shared, caller: &Caller, client: &mut TcpStream) -> 
     let mut end = pin!(shared.end.cancelled());
     loop {
         let ready = match next(shared, caller, client, &mut timer, end.as_mut()).await? {
-            Some(Taken::Ready(ready)) => ready,
-            Some(Taken::Other(bytes) | Taken::Begun(bytes)) => return Ok(Left::Other(bytes)),
+            Some(Next::Ready(ready)) => ready,
+            Some(Next::Other(bytes)) => return Ok(Left::Other(bytes)),
             None => return Ok(Left::Ended),
         };
         match forward::forward(&shared.proxy, caller, client, &mut timer, ready).await? {
-            Connection::Goes => return Ok(Left::Ended),
             Connection::Stays => {}
+            Connection::Goes => {
+                read::let_go(client).await;
+                return Ok(Left::Ended);
+            }
+            Connection::Cut => return Ok(Left::Ended),
         }
     }
 }
@@ -109,12 +121,12 @@ async fn next(
     client: &mut TcpStream,
     timer: &mut Timer,
     mut end: Pin<&mut WaitForCancellationFuture<'_>>,
-) -> io::Result<Option<Taken>> {
-    let mut begun = vec![];
+) -> io::Result<Option<Next>> {
+    let (mut begun, mut waits) = (vec![], false);
     let mut until = Instant::now() + shared.limits.head_within;
     loop {
         let taken = std::future::poll_fn(|cx| {
-            let take = |bytes: &[u8]| (!bytes.is_empty()).then(|| taken(shared, caller, &begun, bytes));
+            let take = |bytes: &[u8]| (!bytes.is_empty()).then(|| taken(shared, caller, &mut begun, bytes));
             if let Poll::Ready(taken) = read::read(client, cx, take) {
                 return Poll::Ready(taken);
             }
@@ -125,20 +137,28 @@ async fn next(
         });
         match taken.await? {
             // Many clients send a head, and then its body.
-            Some(Taken::Begun(bytes)) if begun.is_empty() => begun = bytes,
-            None if !begun.is_empty() => return Ok(Some(Taken::Other(begun))),
-            other => return Ok(other),
+            Some(Taken::Begun) if !waits => (waits, until) = (true, Instant::now() + BODY_WITHIN),
+            Some(Taken::Begun) => {}
+            Some(Taken::Other) => return Ok(Some(Next::Other(begun))),
+            Some(Taken::Ready(ready)) => return Ok(Some(Next::Ready(ready))),
+            None if begun.is_empty() => return Ok(None),
+            None => return Ok(Some(Next::Other(begun))),
         }
-        until = Instant::now() + BODY_WITHIN;
     }
 }
 
-fn taken(shared: &Shared, caller: &Caller, begun: &[u8], bytes: &[u8]) -> Taken {
-    if begun.is_empty() {
-        return of_bytes(shared, caller, bytes).unwrap_or_else(|| Taken::Other(bytes.to_vec()));
+/// What the bytes that came now are, behind those of before; all but those of a whole request are then `begun`.
+fn taken(shared: &Shared, caller: &Caller, begun: &mut Vec<u8>, bytes: &[u8]) -> Taken {
+    // The bytes of most requests come at once, and need no place of their own.
+    let first = begun.is_empty();
+    if !first {
+        begun.extend_from_slice(bytes);
     }
-    let all = [begun, bytes].concat();
-    of_bytes(shared, caller, &all).unwrap_or(Taken::Other(all))
+    let taken = of_bytes(shared, caller, if first { bytes } else { begun }).unwrap_or(Taken::Other);
+    if first && !matches!(taken, Taken::Ready(_)) {
+        begun.extend_from_slice(bytes);
+    }
+    taken
 }
 
 /// `None`: hyper is to read these.
@@ -149,7 +169,7 @@ fn of_bytes(shared: &Shared, caller: &Caller, bytes: &[u8]) -> Option<Taken> {
         return None;
     }
     if bytes.len() < whole {
-        return (whole <= read::ROOM).then(|| Taken::Begun(bytes.to_vec()));
+        return (whole <= read::ROOM).then_some(Taken::Begun);
     }
     ready(&shared.proxy, caller, &plain, &bytes[plain.head..]).map(Taken::Ready)
 }
@@ -174,5 +194,5 @@ fn ready(proxy: &Proxy, caller: &Caller, plain: &Plain<'_>, body: &[u8]) -> Opti
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let noted = proxy.noted(|| (text(&bytes[id.clone()]), caller, plain.method.to_owned(), plain.path.to_owned()));
     let live = matches!(whom, Lookup::Live { .. });
-    Some(Ready { route, live, bytes, id, repeatable: plain.repeatable, _ticket: ticket, noted })
+    Some(Ready { route, live, bytes, id, repeatable: plain.repeatable, ticket, noted })
 }

@@ -1,5 +1,6 @@
 //! Reads without a buffer of one's own: a connection that waits holds none.
 
+use crate::route::body::{LINGER, LINGER_BYTES, LINGER_PAUSE};
 use std::{
     cell::RefCell,
     io,
@@ -7,7 +8,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 use tokio::{
-    io::{AsyncRead, ReadBuf},
+    io::{AsyncRead, AsyncWriteExt, ReadBuf},
     net::TcpStream,
     time::{Instant, Sleep},
 };
@@ -27,6 +28,25 @@ pub fn read<T>(stream: &mut TcpStream, cx: &mut Context<'_>, take: impl FnOnce(&
         ready!(Pin::new(stream).poll_read(cx, &mut buffer))?;
         Poll::Ready(Ok(take(buffer.filled())))
     })
+}
+
+/// Ends a connection whose client was told so. What it still sends is read for a moment: unread, it would make the end a reset, which takes
+/// the rest of the answer with it.
+pub async fn let_go(client: &mut TcpStream) {
+    let rest = async {
+        client.shutdown().await?;
+        let mut total = 0;
+        while total <= LINGER_BYTES {
+            let size = std::future::poll_fn(|cx| read(client, cx, <[u8]>::len));
+            match tokio::time::timeout(LINGER_PAUSE, size).await {
+                Ok(Ok(size)) if size > 0 => total += size,
+                _ => break,
+            }
+        }
+        io::Result::Ok(())
+    };
+    // However it ends, nothing is to be said any more.
+    let _ = tokio::time::timeout(LINGER, rest).await;
 }
 
 /// A timer that is set seldom: one that rings too early is set again, and one that rings too late is set back.

@@ -15,7 +15,7 @@ pub struct Plain<'a> {
     pub path: &'a str,
     pub query: Option<&'a str>,
     headers: Vec<Header<'a>>,
-    host: &'a [u8],
+    host: Option<&'a [u8]>,
     forwarded_for: Option<&'a [u8]>,
     request_id: Option<&'a [u8]>,
     /// It names the version that is to answer.
@@ -67,7 +67,7 @@ fn plain<'a>(request: &Request<'_, 'a>, head: usize) -> Option<Plain<'a>> {
         path,
         query,
         headers: Vec::with_capacity(request.headers.len()),
-        host: b"",
+        host: None,
         forwarded_for: None,
         request_id: None,
         chooses: false,
@@ -80,7 +80,7 @@ fn plain<'a>(request: &Request<'_, 'a>, head: usize) -> Option<Plain<'a>> {
         plain.read(header, &mut length)?;
     }
     plain.body = length.unwrap_or(0);
-    (!plain.host.is_empty()).then_some(plain)
+    plain.host.is_some_and(|host| !host.is_empty()).then_some(plain)
 }
 
 /// Characters of RFC 3986, without that of a fragment.
@@ -98,12 +98,7 @@ impl<'a> Plain<'a> {
             slot.replace(value).is_none().then_some(())
         }
         match name.len() {
-            4 if is("host") => {
-                if !self.host.is_empty() {
-                    return None;
-                }
-                self.host = value;
-            }
+            4 if is("host") => once(&mut self.host, value)?,
             14 if is("content-length") => once(length, number(value)?)?,
             // It is kept anyway.
             10 if is("connection") => return value.eq_ignore_ascii_case(b"keep-alive").then_some(()),
@@ -146,7 +141,11 @@ impl<'a> Plain<'a> {
         if let Some(before) = self.forwarded_for {
             add(&[before, b", "]);
         }
-        add(&[caller.peer.as_bytes(), b"\r\nx-forwarded-proto: http\r\nx-forwarded-host: ", self.host]);
+        add(&[
+            caller.peer.as_bytes(),
+            b"\r\nx-forwarded-proto: http\r\nx-forwarded-host: ",
+            self.host.unwrap_or_default(),
+        ]);
         add(&[b"\r\nx-forwarded-prefix: ", prefix.as_bytes(), b"\r\nx-request-id: "]);
         let made;
         let id = match self.request_id.filter(|id| heads::is_request_id(id)) {
@@ -321,7 +320,7 @@ mod tests {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             let theirs = runtime.block_on(by_hyper(&text.as_bytes()[..plain.head + plain.body]));
             let target = plain.query.map_or(plain.path.to_owned(), |q| format!("{}?{q}", plain.path));
-            let host = String::from_utf8_lossy(plain.host).into_owned();
+            let host = String::from_utf8_lossy(plain.host.unwrap()).into_owned();
             prop_assert_eq!(theirs, Some((plain.method.to_owned(), target, host, plain.body)), "{:?}", text);
         }
 

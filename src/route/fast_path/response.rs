@@ -13,22 +13,39 @@ const HEADERS: usize = 100;
 pub enum Body {
     /// So many bytes.
     Length(u64),
+    /// In chunks, of which the client gets its own.
     Chunked(Chunks),
     /// Until the replica closes; told to the client in chunks.
     Open,
 }
 
 impl Body {
-    /// Takes bytes in; how many of them belong to it.
-    pub fn take(&mut self, bytes: &[u8]) -> Result<usize, Malformed> {
+    /// Adds to `out` what the client gets of these bytes, which are none at the replica's end. Whether all of them belonged to it.
+    pub fn pass(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> Result<bool, Malformed> {
+        if bytes.is_empty() && *self != Self::Open {
+            return Err(Malformed("the rest of its body"));
+        }
         match self {
             Self::Length(left) => {
                 let part = usize::try_from(*left).unwrap_or(usize::MAX).min(bytes.len());
                 *left -= part as u64;
-                Ok(part)
+                out.extend_from_slice(&bytes[..part]);
+                Ok(part == bytes.len())
             }
-            Self::Chunked(chunks) => chunks.take(bytes),
-            Self::Open => Ok(bytes.len()),
+            Self::Chunked(chunks) => {
+                let mut data = vec![];
+                let taken = chunks.take(bytes, &mut data)?;
+                let over = *chunks == Chunks::Ended;
+                chunk(&data, over, out);
+                Ok(taken == bytes.len())
+            }
+            Self::Open => {
+                chunk(bytes, bytes.is_empty(), out);
+                if bytes.is_empty() {
+                    *self = Self::Length(0);
+                }
+                Ok(true)
+            }
         }
     }
 
@@ -37,14 +54,28 @@ impl Body {
     }
 }
 
+/// Adds a chunk, and the last one where that is `over`.
+fn chunk(data: &[u8], over: bool, out: &mut Vec<u8>) {
+    if !data.is_empty() {
+        out.extend_from_slice(format!("{:x}\r\n", data.len()).as_bytes());
+        out.extend_from_slice(data);
+        out.extend_from_slice(b"\r\n");
+    }
+    if over {
+        out.extend_from_slice(b"0\r\n\r\n");
+    }
+}
+
 /// The head of an answer.
 #[derive(Debug)]
 pub struct Head<'a> {
     pub status: StatusCode,
+    reason: &'a str,
     headers: Vec<Header<'a>>,
-    has_date: bool,
-    /// Headers that belong to the replica's connection, by their names.
-    named: Option<&'a [u8]>,
+    /// Lists of headers that belong to the replica's connection.
+    named: Vec<&'a [u8]>,
+    /// The length that the client is told.
+    length: Option<u64>,
     pub body: Body,
     /// Whether the replica takes another request on this connection.
     pub keeps: bool,
@@ -66,27 +97,31 @@ pub fn parse(bytes: &[u8]) -> Result<Option<Head<'_>>, Malformed> {
     let status = code.ok_or(Malformed("its status"))?;
     let mut head = Head {
         status,
+        reason: response.reason.unwrap_or_default(),
         headers: Vec::with_capacity(response.headers.len()),
-        has_date: false,
-        named: None,
+        named: vec![],
+        length: None,
         body: Body::Open,
         keeps: response.version == Some(1),
         size,
     };
-    let (mut length, mut chunked) = (None, false);
+    let mut chunked = false;
     for header in response.headers.iter() {
-        head.read(header, &mut length, &mut chunked)?;
+        head.read(header, &mut chunked)?;
     }
-    if let Some(named) = head.named {
-        let is_named = |h: &Header<'_>| {
-            named.split(|b| *b == b',').any(|n| n.trim_ascii().eq_ignore_ascii_case(h.name.as_bytes()))
-        };
-        head.headers.retain(|h| !is_named(h));
+    if !head.named.is_empty() {
+        let names = head.named.iter().flat_map(|list| list.split(|b| *b == b',')).map(<[u8]>::trim_ascii);
+        head.headers.retain(|h| !names.clone().any(|name| name.eq_ignore_ascii_case(h.name.as_bytes())));
     }
-    head.body = match (length, chunked) {
-        _ if [StatusCode::NO_CONTENT, StatusCode::NOT_MODIFIED].contains(&status) => Body::Length(0),
+    head.body = match (head.length, chunked) {
+        // They have no body, whatever they say.
+        _ if [StatusCode::NO_CONTENT, StatusCode::NOT_MODIFIED].contains(&status) => {
+            head.length = None;
+            Body::Length(0)
+        }
         // Whoever says both may be read in two ways.
         (Some(_), true) => return Err(Malformed("its length")),
+        (_, true) if response.version == Some(0) => return Err(Malformed("how it is encoded")),
         (Some(length), false) => Body::Length(length),
         (None, true) => Body::Chunked(Chunks::new()),
         (None, false) => Body::Open,
@@ -96,31 +131,31 @@ pub fn parse(bytes: &[u8]) -> Result<Option<Head<'_>>, Malformed> {
 }
 
 impl<'a> Head<'a> {
-    fn read(&mut self, header: &Header<'a>, length: &mut Option<u64>, chunked: &mut bool) -> Result<(), Malformed> {
+    fn read(&mut self, header: &Header<'a>, chunked: &mut bool) -> Result<(), Malformed> {
         let (name, value) = (header.name, header.value);
         let is = |known: &str| name.eq_ignore_ascii_case(known);
         match name.len() {
-            4 if is("date") => self.has_date = true,
+            // Said anew, as the body is passed on.
             14 if is("content-length") => {
-                let number = number(value).ok_or(Malformed("its length"))? as u64;
-                match length.replace(number) {
-                    None => {}
-                    Some(before) if before == number => return Ok(()),
-                    Some(_) => return Err(Malformed("its length")),
+                for one in value.split(|b| *b == b',') {
+                    let number = number(one.trim_ascii()).ok_or(Malformed("its length"))? as u64;
+                    if self.length.replace(number).is_some_and(|before| before != number) {
+                        return Err(Malformed("its length"));
+                    }
                 }
+                return Ok(());
             }
             17 if is("transfer-encoding") => {
                 if *chunked || !value.eq_ignore_ascii_case(b"chunked") {
                     return Err(Malformed("how it is encoded"));
                 }
                 *chunked = true;
-                // Said again where the body is passed on so.
                 return Ok(());
             }
             10 if is("connection") => {
                 let keeps = value.eq_ignore_ascii_case(b"keep-alive");
-                if !keeps && !value.eq_ignore_ascii_case(b"close") && self.named.replace(value).is_some() {
-                    return Err(Malformed("two headers `connection`"));
+                if !keeps && !value.eq_ignore_ascii_case(b"close") {
+                    self.named.push(value);
                 }
                 self.keeps &= keeps;
                 return Ok(());
@@ -144,16 +179,17 @@ impl<'a> Head<'a> {
     pub fn rewritten(&self, version: &[u8], id: &[u8], closes: bool, date: impl FnOnce() -> String) -> Vec<u8> {
         let mut out = Vec::with_capacity(self.size + 512);
         let mut add = |parts: &[&[u8]]| parts.iter().for_each(|part| out.extend_from_slice(part));
-        let reason = self.status.canonical_reason().unwrap_or_default();
-        add(&[b"HTTP/1.1 ", self.status.as_str().as_bytes(), b" ", reason.as_bytes(), b"\r\n"]);
+        add(&[b"HTTP/1.1 ", self.status.as_str().as_bytes(), b" ", self.reason.as_bytes(), b"\r\n"]);
         for Header { name, value } in &self.headers {
             add(&[name.as_bytes(), b": ", value, b"\r\n"]);
         }
-        if !self.has_date {
+        if !self.headers.iter().any(|h| h.name.eq_ignore_ascii_case("date")) {
             add(&[b"date: ", date().as_bytes(), b"\r\n"]);
         }
-        if matches!(self.body, Body::Chunked(_) | Body::Open) {
-            add(&[b"transfer-encoding: chunked\r\n"]);
+        match (self.length, self.body) {
+            (Some(length), _) => add(&[b"content-length: ", length.to_string().as_bytes(), b"\r\n"]),
+            (None, Body::Chunked(_) | Body::Open) => add(&[b"transfer-encoding: chunked\r\n"]),
+            (None, Body::Length(_)) => {}
         }
         add(&[b"x-trimtab-version: ", version, b"\r\nx-request-id: ", id, b"\r\n"]);
         if closes {
@@ -181,22 +217,26 @@ mod tests {
             ("Content-Length: 5\r\nContent-Length: 5\r\nConnection: close\r\n", Body::Length(5), false),
             ("Transfer-Encoding: Chunked\r\nConnection: Keep-Alive\r\n", Body::Chunked(Chunks::new()), true),
             ("", Body::Open, false),
-            ("content-length: 0\r\nconnection: keep-alive, x-hop\r\n", Body::Length(0), false),
+            ("content-length: 0\r\nconnection: keep-alive, x-hop\r\nconnection: x-other\r\n", Body::Length(0), false),
+            ("content-length: 5, 5\r\n", Body::Length(5), true),
+            ("content-length: 5\r\nconnection: content-length\r\n", Body::Length(5), false),
         ] {
             let head = read(headers).unwrap();
             assert_eq!((head.body, head.keeps), (body, keeps), "{headers:?}");
         }
         for headers in [
             "content-length: 5\r\ncontent-length: 6\r\n",
+            "content-length: 5, 6\r\n",
             "content-length: -5\r\n",
+            "content-length: \r\n",
             "content-length: 5\r\ntransfer-encoding: chunked\r\n",
             "transfer-encoding: gzip, chunked\r\n",
             "transfer-encoding: chunked\r\ntransfer-encoding: chunked\r\n",
             "x: y\r\n z\r\n",
-            "connection: a\r\nconnection: b\r\n",
         ] {
             assert!(read(headers).is_err(), "{headers:?}");
         }
+        assert!(parse(b"HTTP/1.0 200 OK\r\ntransfer-encoding: chunked\r\n\r\n").is_err());
         for (first, body, keeps) in [
             ("HTTP/1.1 204 No Content", Body::Length(0), true),
             ("HTTP/1.1 304 Not Modified", Body::Length(0), true),
@@ -212,19 +252,53 @@ mod tests {
 
     #[test]
     fn a_head_is_written_anew() {
-        let head = read("Server: me\r\nX-Hop: 1\r\nConnection: x-hop, close\r\nKeep-Alive: 5\r\nX-Request-Id: theirs\r\nContent-Length: 2\r\n").unwrap();
         let text = |head: &Head<'_>, closes| {
             String::from_utf8(head.rewritten(b"v7", b"mine", closes, || "now".into())).unwrap()
         };
-        assert_eq!(
-            text(&head, true),
-            "HTTP/1.1 200 OK\r\nServer: me\r\nContent-Length: 2\r\ndate: now\r\nx-trimtab-version: v7\r\nx-request-id: mine\r\nconnection: close\r\n\r\n"
+        let head = read(
+            "Server: me\r\nX-Hop: 1\r\nConnection: x-hop, close\r\nKeep-Alive: 5\r\nX-Request-Id: theirs\r\nContent-Length: 02\r\n",
         );
-        let head = read("Date: then\r\nTransfer-Encoding: chunked\r\n").unwrap();
+        assert_eq!(
+            text(&head.unwrap(), true),
+            "HTTP/1.1 200 OK\r\nServer: me\r\ndate: now\r\ncontent-length: 2\r\nx-trimtab-version: v7\r\nx-request-id: mine\r\nconnection: close\r\n\r\n"
+        );
+        let chunked = "HTTP/1.1 299 Odd\r\nDate: then\r\nTransfer-Encoding: chunked\r\n\r\n";
+        let head = parse(chunked.as_bytes()).unwrap().unwrap();
         assert_eq!(
             text(&head, false),
-            "HTTP/1.1 200 OK\r\nDate: then\r\ntransfer-encoding: chunked\r\nx-trimtab-version: v7\r\nx-request-id: mine\r\n\r\n"
+            "HTTP/1.1 299 Odd\r\nDate: then\r\ntransfer-encoding: chunked\r\nx-trimtab-version: v7\r\nx-request-id: mine\r\n\r\n"
         );
+        // What names its own length or date as of the connection is understood all the same.
+        let head = read("date: then\r\ncontent-length: 2\r\nconnection: date, content-length\r\n").unwrap();
+        assert!(text(&head, false).contains("date: now\r\ncontent-length: 2\r\n"));
+        let head = parse(b"HTTP/1.1 204 No Content\r\ndate: then\r\ncontent-length: 5\r\n\r\n").unwrap().unwrap();
+        assert_eq!((text(&head, false).contains("length"), head.body), (false, Body::Length(0)));
+    }
+
+    #[test]
+    fn a_body_is_passed_on_until_its_end_and_no_further() {
+        for (headers, pieces, expected, all) in [
+            ("content-length: 5\r\n", &["he", "llo"][..], "hello", true),
+            ("content-length: 5\r\n", &["hello, and more"], "hello", false),
+            (
+                "transfer-encoding: chunked\r\n",
+                &["2;a\r\nhe\r\n3\r\nl", "lo\r", "\n0\r\nt: 1\r\n", "\r\n"],
+                "3\r\nhel\r\n2\r\nlo\r\n0\r\n\r\n",
+                true,
+            ),
+            ("transfer-encoding: chunked\r\n", &["1\r\nx\r\n0\r\n\r\nHTTP"], "1\r\nx\r\n0\r\n\r\n", false),
+            ("", &["he", "llo", ""], "2\r\nhe\r\n3\r\nllo\r\n0\r\n\r\n", true),
+        ] {
+            let (mut body, mut out, mut whole) = (read(headers).unwrap().body, vec![], true);
+            for piece in pieces {
+                assert!(!body.is_over());
+                whole = body.pass(piece.as_bytes(), &mut out).unwrap();
+            }
+            assert_eq!((body.is_over(), whole, String::from_utf8(out).unwrap().as_str()), (true, all, expected));
+        }
+        for headers in ["content-length: 5\r\n", "transfer-encoding: chunked\r\n"] {
+            assert!(read(headers).unwrap().body.pass(b"", &mut vec![]).is_err(), "it is not all there");
+        }
     }
 
     proptest! {

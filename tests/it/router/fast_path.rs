@@ -1,6 +1,8 @@
 //! Plain requests take the fast path: nobody may see which one was taken.
 
 use super::*;
+use nix::sys::socket::{setsockopt, sockopt};
+use trimtab::model::RequestLimit;
 
 /// A client that says exactly what it is told to.
 struct Wire(BufReader<std::net::TcpStream>);
@@ -58,24 +60,23 @@ impl Wire {
     }
 }
 
-/// Answers each connection with these bytes once it has the head of a call, and closes it if told so.
-fn says(answer: Vec<u8>, closes: bool) -> SocketAddr {
+/// A replica that is given the first line of each call and the connection to answer on; what it says last is whether that goes on.
+fn plays(part: impl Fn(&str, &mut std::net::TcpStream) -> bool + Send + Sync + 'static) -> SocketAddr {
     let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    let address = listener.local_addr().unwrap();
+    let (address, part) = (listener.local_addr().unwrap(), Arc::new(part));
     std::thread::spawn(move || {
         for stream in listener.incoming().flatten() {
-            let answer = answer.clone();
+            let part = part.clone();
             std::thread::spawn(move || {
                 let mut reader = BufReader::new(stream);
                 loop {
-                    let mut line = String::new();
-                    while line != "\r\n" {
-                        line.clear();
-                        if reader.read_line(&mut line).unwrap_or(0) == 0 {
+                    let mut head = String::new();
+                    while !head.ends_with("\r\n\r\n") {
+                        if reader.read_line(&mut head).unwrap_or(0) == 0 {
                             return;
                         }
                     }
-                    if reader.get_mut().write_all(&answer).is_err() || closes {
+                    if !part(head.lines().next().unwrap(), reader.get_mut()) {
                         return;
                     }
                 }
@@ -83,6 +84,11 @@ fn says(answer: Vec<u8>, closes: bool) -> SocketAddr {
         }
     });
     address
+}
+
+/// Answers each call with these bytes, and closes if told so.
+fn says(answer: Vec<u8>, closes: bool) -> SocketAddr {
+    plays(move |_, stream| stream.write_all(&answer).is_ok() && !closes)
 }
 
 /// Headers without those that differ from call to call.
@@ -204,7 +210,7 @@ async fn answers_of_every_kind_come_whole() {
             ),
             b"ok",
         ),
-        (says(b"HTTP/1.1 204 No Content\r\n\r\n".to_vec(), false), b""),
+        (says(b"HTTP/1.1 204 No Content\r\ncontent-length: 5\r\n\r\n".to_vec(), false), b""),
         // More than was announced: not the client's.
         (
             says(
@@ -279,6 +285,90 @@ async fn what_cannot_be_read_is_told_or_cut_and_counts_against_the_release() {
         let measured = stats.releases.iter().find(|r| r.release == release(generation as u32)).unwrap();
         assert_eq!((measured.epoch.requests, measured.epoch.errors), (1, 1));
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_replica_says_unasked_is_told_to_nobody() {
+    // One worker: all requests share its connections.
+    let settings = RouterSettings::new(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
+    let router = Router::with(RouterSettings { workers: 1, ..settings });
+    let (told, tells) = std::sync::mpsc::channel();
+    let (told, tells) = (std::sync::Mutex::new(told), std::sync::Mutex::new(tells));
+    let a = plays(move |line, stream| {
+        if line.contains("/first") {
+            stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n").unwrap();
+            std::thread::sleep(Duration::from_millis(50));
+            stream.write_all(b"hello, and more than was said").unwrap();
+            tells.lock().unwrap().recv().unwrap();
+            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\nSTALE!");
+        } else {
+            told.lock().unwrap().send(()).unwrap();
+            std::thread::sleep(Duration::from_millis(200));
+            stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\nown").unwrap();
+        }
+        true
+    });
+    router.control().put_route(&route(1, &[(1, 100_000, &[a])])).await.unwrap();
+    tokio::task::block_in_place(|| {
+        let ask = |path: &str| Wire::to(&router).asks(&format!("GET /models/m/{path} HTTP/1.1\r\nhost: h\r\n\r\n")).1;
+        assert_eq!(ask("first"), "hello");
+        assert_eq!(ask("second"), "own");
+    });
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_router_that_leaves_says_so_in_its_last_answers_and_sends_them_whole() {
+    let router = Router::start();
+    let size = 3 << 20;
+    let a = plays(move |_, stream| {
+        std::thread::sleep(Duration::from_millis(700));
+        stream.write_all(format!("HTTP/1.1 200 OK\r\ncontent-length: {size}\r\n\r\n").as_bytes()).unwrap();
+        stream.write_all(&vec![b'x'; size]).is_ok()
+    });
+    router.control().put_route(&route(1, &[(1, 100_000, &[a])])).await.unwrap();
+    let mut wire = Wire::to(&router);
+    wire.send("GET /models/m/x HTTP/1.1\r\nhost: h\r\n\r\n");
+    let held = || async { router.control().stats(&name("prod"), &name("m")).await.unwrap().releases[0].in_flight == 1 };
+    while !held().await {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    router.control().shutdown().await.unwrap();
+    tokio::task::block_in_place(|| {
+        // Another behind it, which is not answered, and not before the first was sent in part.
+        wire.send("GET /models/m/x HTTP/1.1\r\nhost: h\r\n\r\n");
+        std::thread::sleep(Duration::from_millis(1_200));
+        let mut all = vec![];
+        wire.0.read_to_end(&mut all).unwrap();
+        let head = String::from_utf8_lossy(&all[..200]).into_owned();
+        assert!(head.starts_with("HTTP/1.1 200 ") && head.contains("\r\nconnection: close\r\n"), "{head}");
+        let body = all.len() - head.find("\r\n\r\n").unwrap() - 4;
+        assert_eq!(body, size);
+    });
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_takes_its_time_for_an_answer_holds_up_nobody_else() {
+    let router = Router::start();
+    let large = [&b"HTTP/1.1 200 OK\r\ncontent-length: 60000\r\n\r\n"[..], &[b'x'; 60_000]].concat();
+    let a = plays(move |line, stream| {
+        let answer =
+            if line.contains("/large") { &large[..] } else { b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok" };
+        stream.write_all(answer).is_ok()
+    });
+    let limited = Route { limit: Some(RequestLimit { concurrent: 1, queue: 4 }), ..route(1, &[(1, 100_000, &[a])]) };
+    router.control().put_route(&limited).await.unwrap();
+    tokio::task::block_in_place(|| {
+        let mut slow = Wire::to(&router);
+        setsockopt(slow.0.get_ref(), sockopt::RcvBuf, &2048).unwrap();
+        // More than fits into what lies between.
+        for _ in 0..120 {
+            slow.send("GET /models/m/large HTTP/1.1\r\nhost: h\r\n\r\n");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let begun = Instant::now();
+        assert_eq!(Wire::to(&router).asks("GET /models/m/x HTTP/1.1\r\nhost: h\r\n\r\n").1, "ok");
+        assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
+    });
 }
 
 #[tokio::test(flavor = "multi_thread")]
