@@ -1,4 +1,4 @@
-//! What a commit is made of: batches to changes, changes to the journal, and on to sled.
+//! What a commit is made of: batches to changes, changes to the journal.
 
 use super::{
     Batch, Committed, StoreError,
@@ -6,6 +6,7 @@ use super::{
     content::{self, Content},
     guarded,
     journal::{Change, Journal},
+    keeper::Signal,
     key, record,
     records::Records,
     writer::{Answer, Request},
@@ -20,44 +21,38 @@ use std::{
 /// Room that the disk must have before anything is written: sled cannot be used any more once one of its own writes failed, and a
 /// checkpoint of a full journal writes several times its size.
 const ROOM: u64 = 16 * 1024 * 1024;
-/// Past this size the journal's content is flushed into sled and the journal starts anew.
-const JOURNAL_BYTES: u64 = 8 * 1024 * 1024;
-/// Bytes of changes that are kept above sled: a start after a kill hands them over.
-const ABOVE_BYTES: usize = 256 * 1024;
-
-/// Makes groups of batches durable, and hands them on to sled. One at a time holds it.
+/// Makes groups of batches durable. One at a time holds it.
 pub struct Committer {
     records: Arc<Records>,
+    signal: Arc<Signal>,
     folder: PathBuf,
     journal: Journal,
     /// Number of the newest group in the journal.
     seq: u64,
-    /// What sled holds.
-    content: Content,
     next_event: u64,
     /// The error after which nothing is written any more.
     stopped: Option<String>,
 }
 
 impl Committer {
-    /// Checks that sled holds what it acknowledged, and applies what the journal holds beyond that.
-    pub fn open(records: &Arc<Records>, state: &Path) -> Result<Self, StoreError> {
+    /// Checks that sled holds what it acknowledged, and applies what the journal holds beyond that. What sled holds then.
+    pub fn open(records: &Arc<Records>, signal: &Arc<Signal>, state: &Path) -> Result<(Self, Content), StoreError> {
         let db = records.db();
         let (mut journal, groups) = Journal::open(&state.join("journal"))?;
         let mut content = content::verify(db, state, groups.first().map(|g| g.seq))?;
         let held = content.seq;
         for group in groups.into_iter().filter(|g| g.seq > held) {
             let changes = group.changes.iter().map(|(k, v)| (k.as_slice(), v.as_deref()));
-            content = apply(db, &content, group.seq, changes)?;
+            content = content::apply(db, &content, group.seq, changes)?;
         }
-        checkpoint(db, state, &content, &mut journal)?;
+        content::checkpoint(db, state, &content, &mut journal)?;
         let last = guarded(|| db.scan_prefix(key::EVENTS).next_back().transpose())?;
         let next_event = match last {
             Some((k, v)) => record::decode::<crate::model::Event>(&k, &v)?.seq + 1,
             None => 1,
         };
-        let (records, folder, seq) = (records.clone(), state.to_owned(), content.seq);
-        Ok(Self { records, folder, journal, seq, content, next_event, stopped: None })
+        let (records, signal, folder, seq) = (records.clone(), signal.clone(), state.to_owned(), content.seq);
+        Ok((Self { records, signal, folder, journal, seq, next_event, stopped: None }, content))
     }
 
     /// Nothing is written any more, for the first reason that there was.
@@ -65,51 +60,14 @@ impl Committer {
         self.stopped.get_or_insert_with(|| why.to_owned());
     }
 
-    /// Hands on what has gathered: sled is given much at once, and what came before a `pause`.
-    pub fn upkeep(&mut self, pause: bool) {
-        if pause || self.records.waiting() > ABOVE_BYTES {
-            self.hand_over();
-        }
-        if self.journal.len() > JOURNAL_BYTES && self.room().is_ok() {
-            self.empty_journal();
-        }
+    /// Number of the newest group, where more may be written.
+    pub fn seq(&self) -> Result<u64, StoreError> {
+        self.room().map(|()| self.seq)
     }
 
-    /// Whether [`Self::upkeep`] has something to do at once.
-    pub fn has_much(&self) -> bool {
-        self.records.waiting() > ABOVE_BYTES || self.journal.len() > JOURNAL_BYTES
-    }
-
-    /// Gives sled what only the journal holds.
-    fn hand_over(&mut self) {
-        // Without room it stays above sled: the journal has it, and nothing more is taken.
-        if self.room().is_err() || self.records.waiting() == 0 {
-            return;
-        }
-        let (db, before, seq) = (self.records.db(), &self.content, self.seq);
-        let mut after = None;
-        let done = self.records.hand_over(|changes| {
-            after = Some(apply(db, before, seq, changes.iter().map(|(k, v)| (&**k, v.as_deref())))?);
-            Ok(())
-        });
-        if let Err(e) = done {
-            tracing::error!("the records cannot be written: {e}");
-            // The journal has what sled refused: only opening both anew brings them together again.
-            self.stop(&e.to_string());
-        } else if let Some(after) = after {
-            self.content = after;
-        }
-    }
-
-    /// Gives sled all that the journal holds, durably.
-    pub fn empty_journal(&mut self) {
-        self.hand_over();
-        if self.stopped.is_some() || self.records.waiting() > 0 {
-            return;
-        }
-        if let Err(e) = checkpoint(self.records.db(), &self.folder, &self.content, &mut self.journal) {
-            tracing::error!("the journal cannot be emptied: {e}");
-        }
+    /// The journal, with all that is in it.
+    pub fn journal(&mut self) -> &mut Journal {
+        &mut self.journal
     }
 
     /// Makes a group durable with one flush and answers all of it; whether anything was written.
@@ -145,7 +103,8 @@ impl Committer {
         }
         self.journal.append(self.seq + 1, &changes)?;
         self.seq += 1;
-        self.records.take(changes);
+        let (before, now) = self.records.take(changes);
+        self.signal.committed(before, now);
         Ok(true)
     }
 
@@ -223,38 +182,4 @@ fn again(e: &StoreError) -> StoreError {
         StoreError::Stopped(why) => StoreError::Stopped(why.clone()),
         other => StoreError::Damaged { what: other.to_string() },
     }
-}
-
-/// Applies changes up to a group, whole or not at all; returns the content after them.
-fn apply<'a>(
-    db: &sled::Db,
-    before: &Content,
-    seq: u64,
-    changes: impl Iterator<Item = (&'a [u8], Option<&'a [u8]>)>,
-) -> Result<Content, StoreError> {
-    let mut batch = sled::Batch::default();
-    let mut after = before.clone();
-    after.seq = seq;
-    for (key, value) in changes {
-        if let Some(old) = guarded(|| db.get(key))? {
-            after.toggle(key, &old);
-        }
-        match value {
-            Some(value) => {
-                after.toggle(key, value);
-                batch.insert(key, value);
-            }
-            None => batch.remove(key),
-        }
-    }
-    batch.insert(key::CONTENT, record::encode(&after)?);
-    guarded(|| db.apply_batch(batch))?;
-    Ok(after)
-}
-
-/// Makes sled durable without the journal, notes how far it got, then empties the journal.
-fn checkpoint(db: &sled::Db, state: &Path, content: &Content, journal: &mut Journal) -> Result<(), StoreError> {
-    guarded(|| db.flush())?;
-    content::note_durable(state, content.seq)?;
-    journal.clear()
 }

@@ -3,7 +3,7 @@
 //! sled 0.34 recovers from a damaged segment by silently dropping what it held (shown by `flipped_bytes_in_the_database_are_said_or_harmless`).
 //! So every group carries a digest of all records, and a file beside the database says how many groups were durable.
 
-use super::{StoreError, guarded, key, record};
+use super::{StoreError, guarded, journal::Journal, key, record};
 use serde::{Deserialize, Serialize};
 use std::{
     fs::File,
@@ -61,6 +61,40 @@ pub fn verify(db: &sled::Db, state: &Path, next: Option<u64>) -> Result<Content,
     Ok(noted)
 }
 
+/// Applies changes up to a group, whole or not at all; returns the content after them.
+pub fn apply<'a>(
+    db: &sled::Db,
+    before: &Content,
+    seq: u64,
+    changes: impl Iterator<Item = (&'a [u8], Option<&'a [u8]>)>,
+) -> Result<Content, StoreError> {
+    let mut batch = sled::Batch::default();
+    let mut after = before.clone();
+    after.seq = seq;
+    for (key, value) in changes {
+        if let Some(old) = guarded(|| db.get(key))? {
+            after.toggle(key, &old);
+        }
+        match value {
+            Some(value) => {
+                after.toggle(key, value);
+                batch.insert(key, value);
+            }
+            None => batch.remove(key),
+        }
+    }
+    batch.insert(key::CONTENT, record::encode(&after)?);
+    guarded(|| db.apply_batch(batch))?;
+    Ok(after)
+}
+
+/// Makes sled durable without the journal, notes how far it got, then empties the journal.
+pub fn checkpoint(db: &sled::Db, state: &Path, content: &Content, journal: &mut Journal) -> Result<(), StoreError> {
+    guarded(|| db.flush())?;
+    note_durable(state, content.seq)?;
+    journal.clear()
+}
+
 fn path(state: &Path) -> PathBuf {
     state.join("durable")
 }
@@ -74,7 +108,7 @@ fn durable(state: &Path) -> Result<u64, StoreError> {
 }
 
 /// Waits for the disk to hold sled's files (sled's own flush does not wait for its cache), then notes the group.
-pub fn note_durable(state: &Path, seq: u64) -> Result<(), StoreError> {
+fn note_durable(state: &Path, seq: u64) -> Result<(), StoreError> {
     let io = |source| StoreError::Io { path: path(state), source };
     for entry in walkdir::WalkDir::new(state.join("db")).into_iter().flatten() {
         // sled replaces snapshot files while this looks.

@@ -9,6 +9,7 @@ mod committer;
 mod content;
 mod error;
 mod journal;
+mod keeper;
 mod key;
 mod lockfile;
 mod overrides;

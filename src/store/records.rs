@@ -10,29 +10,35 @@ use std::{
     collections::BTreeMap,
     iter::Peekable,
     ops::Bound,
-    sync::{PoisonError, RwLock, RwLockReadGuard},
+    sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
 };
 
 /// A key and its value.
 pub type Record = (IVec, IVec);
 
 /// Changes that sled does not hold yet: a value, or that there is none any more.
+pub type Changes = BTreeMap<IVec, Option<IVec>>;
+
+/// What is above sled.
 #[derive(Debug, Default)]
-struct Recent {
-    changes: BTreeMap<IVec, Option<IVec>>,
-    /// Bytes of keys and values.
+struct Above {
+    /// Since the last of them were begun to be handed over.
+    recent: Changes,
+    /// Bytes of keys and values of `recent`.
     bytes: usize,
+    /// Being handed over; what is recent is newer.
+    moving: Arc<Changes>,
 }
 
 /// The records of an open store.
 pub struct Records {
     db: sled::Db,
-    recent: RwLock<Recent>,
+    above: RwLock<Above>,
 }
 
 impl Records {
     pub fn new(db: sled::Db) -> Self {
-        Self { db, recent: RwLock::default() }
+        Self { db, above: RwLock::default() }
     }
 
     /// sled, for what is done to it as a whole.
@@ -40,40 +46,55 @@ impl Records {
         &self.db
     }
 
-    fn recent(&self) -> RwLockReadGuard<'_, Recent> {
-        self.recent.read().unwrap_or_else(PoisonError::into_inner)
+    fn read(&self) -> RwLockReadGuard<'_, Above> {
+        self.above.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes changes that are durable in the journal.
-    pub fn take(&self, changes: Vec<Change>) {
-        let mut recent = self.recent.write().unwrap_or_else(PoisonError::into_inner);
+    fn write(&self) -> RwLockWriteGuard<'_, Above> {
+        self.above.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes changes that are durable in the journal; the bytes that nobody has begun to hand over, before and after.
+    pub fn take(&self, changes: Vec<Change>) -> (usize, usize) {
+        let mut above = self.write();
+        let before = above.bytes;
         for (key, value) in changes {
-            recent.bytes += key.len() + value.as_ref().map_or(0, Vec::len);
-            recent.changes.insert(key.into(), value.map(IVec::from));
+            above.bytes += key.len() + value.as_ref().map_or(0, Vec::len);
+            above.recent.insert(key.into(), value.map(IVec::from));
         }
+        (before, above.bytes)
     }
 
-    /// Bytes that sled does not hold yet.
-    pub fn waiting(&self) -> usize {
-        self.recent().bytes
+    /// Bytes that nobody has begun to hand over to sled.
+    pub fn recent_bytes(&self) -> usize {
+        self.read().bytes
     }
 
-    /// Hands what sled does not hold yet to `keep`, and forgets it once sled has it. Who commits takes and hands over, one at a time.
-    pub fn hand_over(
-        &self,
-        keep: impl FnOnce(&BTreeMap<IVec, Option<IVec>>) -> Result<(), StoreError>,
-    ) -> Result<(), StoreError> {
-        // Readers go on meanwhile: they find the same above sled and in it.
-        keep(&self.recent().changes)?;
-        *self.recent.write().unwrap_or_else(PoisonError::into_inner) = Recent::default();
-        Ok(())
+    /// Begins to hand over what sled does not hold yet; with what it was begun with before, if that did not end. Readers find it until [`Self::end`].
+    pub fn begin(&self) -> Arc<Changes> {
+        let mut above = self.write();
+        let recent = std::mem::take(&mut above.recent);
+        above.bytes = 0;
+        if above.moving.is_empty() {
+            above.moving = recent.into();
+        } else {
+            Arc::make_mut(&mut above.moving).extend(recent);
+        }
+        above.moving.clone()
+    }
+
+    /// sled holds what was begun to be handed over.
+    pub fn end(&self) {
+        self.write().moving = Arc::default();
     }
 
     /// The value of a key.
     pub fn get(&self, key: &[u8]) -> Result<Option<IVec>, StoreError> {
-        if let Some(newest) = self.recent().changes.get(key) {
+        let above = self.read();
+        if let Some(newest) = above.recent.get(key).or_else(|| above.moving.get(key)) {
             return Ok(newest.clone());
         }
+        drop(above);
         guarded(|| self.db.get(key))
     }
 
@@ -115,8 +136,17 @@ impl Records {
         if to.is_some_and(|to| to <= from) {
             return vec![];
         }
-        let recent = self.recent();
-        recent.changes.range::<[u8], _>((Bound::Included(from), end)).map(|(k, v)| (k.clone(), v.clone())).collect()
+        let above = self.read();
+        let range = (Bound::Included(from), end);
+        let of = |changes: &Changes| -> Vec<_> {
+            changes.range::<[u8], _>(range).map(|(k, v)| (k.clone(), v.clone())).collect()
+        };
+        let (moving, recent) = (of(&above.moving), of(&above.recent));
+        drop(above);
+        if moving.is_empty() || recent.is_empty() {
+            return if recent.is_empty() { moving } else { recent };
+        }
+        moving.into_iter().chain(recent).collect::<Changes>().into_iter().collect()
     }
 }
 
@@ -174,7 +204,10 @@ mod tests {
     enum Step {
         Put(Vec<u8>, u8),
         Delete(Vec<u8>),
-        HandOver,
+        Begin,
+        /// sled has taken so many of those that were begun, or all of them.
+        Give(usize),
+        End,
     }
 
     fn key() -> impl Strategy<Value = Vec<u8>> {
@@ -185,22 +218,21 @@ mod tests {
         prop_oneof![
             4 => (key(), any::<u8>()).prop_map(|(k, v)| Step::Put(k, v)),
             2 => key().prop_map(Step::Delete),
-            1 => Just(Step::HandOver),
+            1 => Just(Step::Begin),
+            1 => (0usize..4).prop_map(Step::Give),
+            1 => Just(Step::End),
         ]
     }
 
-    fn hand_over(records: &Records) {
-        let keep = |changes: &BTreeMap<IVec, Option<IVec>>| {
-            let mut batch = sled::Batch::default();
-            for (key, value) in changes {
-                match value {
-                    Some(value) => batch.insert(key, value),
-                    None => batch.remove(key),
-                }
+    fn give(records: &Records, changes: impl Iterator<Item = (IVec, Option<IVec>)>) {
+        let mut batch = sled::Batch::default();
+        for (key, value) in changes {
+            match value {
+                Some(value) => batch.insert(key, value),
+                None => batch.remove(key),
             }
-            Ok(records.db.apply_batch(batch)?)
-        };
-        records.hand_over(keep).unwrap();
+        }
+        records.db.apply_batch(batch).unwrap();
     }
 
     fn all<I: Iterator<Item = sled::Result<Record>>>(mut merged: Merged<I>) -> Vec<(Vec<u8>, Vec<u8>)> {
@@ -219,6 +251,7 @@ mod tests {
             let db = sled::Config::new().temporary(true).flush_every_ms(None).open().unwrap();
             let records = Records::new(db);
             let mut map: BTreeMap<Vec<u8>, Vec<u8>> = BTreeMap::new();
+            let mut moving: Arc<Changes> = Arc::default();
             for step in steps {
                 match step {
                     Step::Put(k, v) => {
@@ -229,7 +262,13 @@ mod tests {
                         records.take(vec![(k.clone(), None)]);
                         map.remove(&k);
                     }
-                    Step::HandOver => hand_over(&records),
+                    Step::Begin => moving = records.begin(),
+                    Step::Give(n) => give(&records, (*moving).clone().into_iter().take(n)),
+                    Step::End => {
+                        give(&records, (*moving).clone().into_iter());
+                        records.end();
+                        moving = Arc::default();
+                    }
                 }
             }
             let pairs = |keep: &dyn Fn(&[u8]) -> bool| -> Vec<_> {

@@ -1,9 +1,14 @@
 //! Group commit: batches that wait become durable together, with one flush.
 //!
 //! Where batches come one at a time and the disk is quick, whoever hands one in commits it, and no thread is woken for it.
-//! Else the store's own thread does, which hands on to sled, too.
+//! Else the store's own thread does. Another gives sled what was committed.
 
-use super::{Batch, Committed, StoreError, committer::Committer, records::Records};
+use super::{
+    Batch, Committed, StoreError,
+    committer::Committer,
+    keeper::{self, Keeper, Signal},
+    records::Records,
+};
 use std::{
     collections::VecDeque,
     panic::{AssertUnwindSafe, catch_unwind},
@@ -36,8 +41,6 @@ impl Reply {
     }
 }
 
-/// What is committed stays above sled for about so long, when it is not much.
-const PAUSE: Duration = Duration::from_millis(50);
 /// A commit that takes longer is none for a thread that has others to serve.
 const QUICK: Duration = Duration::from_millis(1);
 /// After so many quick commits of one batch in a row the next is expected to be one, too. Many at once are better gathered by a thread.
@@ -50,7 +53,8 @@ const GROUP: usize = 1024;
 /// The way to the store's commits.
 pub struct Writer {
     shared: Arc<Shared>,
-    thread: Mutex<Option<JoinHandle<()>>>,
+    /// That of the commits, and the keeper's.
+    threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
 #[derive(Default)]
@@ -68,27 +72,43 @@ struct Shared {
     wake: Condvar,
     /// Fewer wait.
     taken: Condvar,
-    committer: Mutex<Committer>,
+    committer: Arc<Mutex<Committer>>,
     records: Arc<Records>,
+    signal: Arc<Signal>,
     /// Quick commits of one batch, in a row.
     alone: AtomicU32,
 }
 
 impl Writer {
-    /// Opens journal and sled, then starts the thread.
+    /// Opens journal and sled, then starts the threads.
     pub fn start(records: &Arc<Records>, state: &Path) -> Result<Self, StoreError> {
+        let signal = Arc::<Signal>::default();
+        let (committer, content) = Committer::open(records, &signal, state)?;
+        let committer = Arc::new(Mutex::new(committer));
+        let keeper = Keeper {
+            records: records.clone(),
+            folder: state.to_owned(),
+            committer: committer.clone(),
+            signal: signal.clone(),
+            content,
+        };
         let shared = Arc::new(Shared {
             queue: Mutex::default(),
             wake: Condvar::new(),
             taken: Condvar::new(),
-            committer: Committer::open(records, state)?.into(),
+            committer,
             records: records.clone(),
+            signal,
             alone: AtomicU32::default(),
         });
         let closing = Closing(shared.clone());
+        let named = |name: &str| std::thread::Builder::new().name(name.into());
         let io = |source| StoreError::Io { path: "store thread".into(), source };
-        let thread = std::thread::Builder::new().name("store".into()).spawn(move || closing.0.serve()).map_err(io)?;
-        Ok(Self { shared, thread: Mutex::new(Some(thread)) })
+        let threads = vec![
+            named("store").spawn(move || closing.0.serve()).map_err(io)?,
+            named("store-keeper").spawn(move || keeper.run()).map_err(io)?,
+        ];
+        Ok(Self { shared, threads: Mutex::new(threads) })
     }
 
     /// Hands a batch in and waits until it is durable.
@@ -130,9 +150,11 @@ impl Drop for Writer {
     fn drop(&mut self) {
         self.shared.queue().closed = true;
         self.shared.wake.notify_one();
-        if let Some(thread) = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take() {
+        for thread in self.threads.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
             // A panic of the thread was answered to its callers as `Closed`.
             let _ = thread.join();
+            // The first one has ended: nothing is committed any more.
+            self.shared.signal.close();
         }
     }
 }
@@ -188,45 +210,35 @@ impl Shared {
     /// Commits the one batch that waits on the caller's thread, where nobody is at it.
     fn lead(&self) {
         let Ok(mut committer) = self.committer.try_lock() else { return };
-        // With nothing above sled the thread sleeps until it is asked.
-        let asleep = self.records.waiting() == 0;
-        let led = self.commit_one(&mut committer);
-        drop(committer);
-        if led && asleep {
-            self.ask(&mut self.queue());
-        }
+        self.commit_one(&mut committer);
     }
 
-    /// Commits the batch that waits, where it is the only one; whether it was. With much to be handed on it is left to the thread, which callers
-    /// without a pause would else hold off for ever.
-    fn commit_one(&self, committer: &mut Committer) -> bool {
+    /// Commits the batch that waits, where it is the only one. With too much above sled it is left to the thread, which waits for the keeper.
+    fn commit_one(&self, committer: &mut Committer) {
         let one: Vec<Request> = {
             let mut queue = self.queue();
-            if queue.waiting.len() != 1 || committer.has_much() {
-                return false;
+            if queue.waiting.len() != 1 || self.records.recent_bytes() > keeper::ABOVE {
+                return;
             }
             queue.waiting.drain(..).collect()
         };
         self.commit(committer, one);
-        true
     }
 
     /// The thread.
     fn serve(&self) {
         loop {
-            let (pause, closed) = self.wait();
-            let mut committer = self.committer.lock().unwrap_or_else(PoisonError::into_inner);
+            let closed = self.wait();
             loop {
+                self.signal.wait_for_room(&self.records);
+                let mut committer = self.committer.lock().unwrap_or_else(PoisonError::into_inner);
                 let group = self.take();
                 if group.is_empty() {
                     break;
                 }
                 self.commit(&mut committer, group);
-                committer.upkeep(false);
             }
-            committer.upkeep(pause);
             if closed {
-                committer.empty_journal();
                 return;
             }
         }
@@ -251,20 +263,12 @@ impl Shared {
         self.alone.store(if alone { self.alone.load(Relaxed).saturating_add(1) } else { 0 }, Relaxed);
     }
 
-    /// Waits until the thread is asked, or a pause is over; whether it is the latter, and whether the store closes.
-    fn wait(&self) -> (bool, bool) {
-        let mut queue = self.queue();
+    /// Waits until the thread is asked; whether the store closes.
+    fn wait(&self) -> bool {
         let idle = |queue: &mut Queue| !queue.asked && !queue.closed;
-        let mut pause = false;
-        if self.records.waiting() == 0 {
-            queue = self.wake.wait_while(queue, idle).unwrap_or_else(PoisonError::into_inner);
-        } else {
-            let waited = self.wake.wait_timeout_while(queue, PAUSE, idle);
-            let (after, result) = waited.unwrap_or_else(PoisonError::into_inner);
-            (queue, pause) = (after, result.timed_out());
-        }
+        let mut queue = self.wake.wait_while(self.queue(), idle).unwrap_or_else(PoisonError::into_inner);
         queue.asked = false;
-        (pause, queue.closed)
+        queue.closed
     }
 }
 
@@ -293,7 +297,7 @@ mod tests {
         writer.shared.lead();
         assert!(receive.try_recv().unwrap().is_ok());
         drop((handed_in, writer));
-        assert_eq!(records.waiting(), 0, "the thread gave it to sled");
+        assert!(records.db().iter().count() > 1, "the keeper gave it to sled");
         drop(records);
         let (_writer, records) = opened(dir.path());
         assert_eq!(records.prefix(b"").next().unwrap().iter().count(), 1);
@@ -312,20 +316,36 @@ mod tests {
     }
 
     #[test]
-    fn callers_without_a_pause_do_not_hold_the_thread_off() {
+    fn with_too_much_above_sled_commits_wait_for_the_keeper() {
+        let dir = tempfile::tempdir().unwrap();
+        let (writer, records) = opened(dir.path());
+        let shared = &writer.shared;
+        // Held, nothing can be begun to be handed over.
+        let mut committer = shared.committer.lock().unwrap();
+        let (one, receive) = hand_in(&writer, "much", keeper::ABOVE + 1);
+        shared.commit_one(&mut committer);
+        assert!(receive.recv().unwrap().is_ok());
+        let (two, receive) = hand_in(&writer, "more", 1);
+        shared.commit_one(&mut committer);
+        assert!(receive.try_recv().is_err() && records.recent_bytes() > keeper::ABOVE);
+        drop(committer);
+        drop((one, two));
+        assert!(receive.recv().unwrap().is_ok(), "the thread does it");
+    }
+
+    #[test]
+    fn what_cannot_be_handed_on_is_waited_for_by_nobody() {
         let dir = tempfile::tempdir().unwrap();
         let (writer, _records) = opened(dir.path());
-        let shared = &writer.shared;
-        let mut committer = shared.committer.lock().unwrap();
-        let (one, receive) = hand_in(&writer, "little", 1);
-        assert!(shared.commit_one(&mut committer) && receive.recv().unwrap().is_ok());
-        let (two, receive) = hand_in(&writer, "much", 300 * 1024);
-        assert!(shared.commit_one(&mut committer) && receive.recv().unwrap().is_ok());
-        let (three, receive) = hand_in(&writer, "more", 1);
-        assert!(!shared.commit_one(&mut committer));
-        drop(committer);
-        drop((one, two, three));
-        assert!(receive.recv().unwrap().is_ok(), "the thread does it");
+        let (one, receive) = hand_in(&writer, "much", keeper::ABOVE + 1);
+        {
+            let mut committer = writer.shared.committer.lock().unwrap();
+            writer.shared.commit_one(&mut committer);
+            committer.stop("a test");
+        }
+        assert!(receive.recv().unwrap().is_ok());
+        drop(one);
+        assert!(matches!(writer.commit(Batch::new().put_fact("more", &1u8)), Err(StoreError::Stopped(_))));
     }
 
     #[test]
@@ -361,7 +381,7 @@ mod tests {
         drop(waits);
         let shared = writer.shared.clone();
         drop(writer);
-        let closed = Writer { shared, thread: Mutex::new(None) };
+        let closed = Writer { shared, threads: Mutex::default() };
         assert!(matches!(closed.commit(Batch::new()), Err(StoreError::Closed)));
     }
 }
