@@ -21,6 +21,7 @@ use std::{
 /// Room that the disk must have before anything is written: sled cannot be used any more once one of its own writes failed, and a
 /// checkpoint of a full journal writes several times its size.
 const ROOM: u64 = 16 * 1024 * 1024;
+
 /// Makes groups of batches durable. One at a time holds it.
 pub struct Committer {
     records: Arc<Records>,
@@ -109,18 +110,10 @@ impl Committer {
     }
 
     fn room(&self) -> Result<(), StoreError> {
-        if let Some(why) = &self.stopped {
-            return Err(StoreError::Stopped(why.clone()));
+        match &self.stopped {
+            Some(why) => Err(StoreError::Stopped(why.clone())),
+            None => room(&self.folder, ROOM),
         }
-        let io = |e: nix::errno::Errno| StoreError::Io { path: self.folder.clone(), source: e.into() };
-        let disk = nix::sys::statvfs::statvfs(&self.folder).map_err(io)?;
-        let free = disk.blocks_available().saturating_mul(disk.fragment_size());
-        let mib = |bytes: u64| bytes / (1024 * 1024);
-        if free < ROOM {
-            let (free_mib, needed_mib) = (mib(free), mib(ROOM));
-            return Err(StoreError::Full { state: self.folder.clone(), free_mib, needed_mib });
-        }
-        Ok(())
     }
 
     /// Turns a batch into changes; a refused batch adds none.
@@ -168,6 +161,19 @@ impl Committer {
         }
         Ok(committed)
     }
+}
+
+/// Whether the disk has so many bytes of room.
+pub fn room(folder: &Path, needed: u64) -> Result<(), StoreError> {
+    let io = |e: nix::errno::Errno| StoreError::Io { path: folder.to_owned(), source: e.into() };
+    let disk = nix::sys::statvfs::statvfs(folder).map_err(io)?;
+    let free = disk.blocks_available().saturating_mul(disk.fragment_size());
+    let mib = |bytes: u64| bytes / (1024 * 1024);
+    if free < needed {
+        let (free_mib, needed_mib) = (mib(free), mib(needed));
+        return Err(StoreError::Full { state: folder.to_owned(), free_mib, needed_mib });
+    }
+    Ok(())
 }
 
 /// The same error for every caller of the group.

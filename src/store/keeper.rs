@@ -2,8 +2,9 @@
 
 use super::{
     StoreError,
-    committer::Committer,
+    committer::{self, Committer},
     content::{self, Content},
+    guarded,
     records::{Changes, Records},
 };
 use std::{
@@ -16,8 +17,10 @@ use std::{
 const PAUSE: Duration = Duration::from_millis(50);
 /// Bytes of changes that are gathered above sled: a start after a kill hands them over.
 const GATHERED: usize = 256 * 1024;
-/// Bytes above sled past which whoever commits in groups waits for the keeper.
-pub const ABOVE: usize = 4 * 1024 * 1024;
+/// Bytes above sled past which whoever commits waits for the keeper.
+pub const ABOVE: usize = 2 * 1024 * 1024;
+/// Room that the disk must have before sled is given a batch; commits are refused earlier.
+const ROOM: u64 = 8 * 1024 * 1024;
 /// Past this size the journal's content is flushed into sled and the journal starts anew.
 const JOURNAL: u64 = 8 * 1024 * 1024;
 /// Records that sled takes in one batch: while it does, no reader gets at it.
@@ -63,7 +66,7 @@ impl Signal {
 
     /// Waits until not too much is above sled, or that cannot be changed: then the commit says why.
     pub fn wait_for_room(&self, records: &Records) {
-        let full = |s: &mut State| !s.closed && !s.stuck && records.recent_bytes() > ABOVE;
+        let full = |s: &mut State| !s.closed && !s.stuck && records.bytes() > ABOVE;
         drop(self.taken.wait_while(self.state(), full).unwrap_or_else(PoisonError::into_inner));
     }
 
@@ -107,7 +110,7 @@ impl Keeper {
     fn wait(&self) -> (bool, bool) {
         let state = self.signal.state();
         let idle = |s: &mut State| !s.asked && !s.closed;
-        let (mut state, pause) = if self.records.recent_bytes() == 0 {
+        let (mut state, pause) = if self.records.bytes() == 0 {
             (self.signal.asked.wait_while(state, idle).unwrap_or_else(PoisonError::into_inner), false)
         } else {
             let waited = self.signal.asked.wait_timeout_while(state, PAUSE, idle);
@@ -122,43 +125,74 @@ impl Keeper {
     fn hand_over(&mut self) {
         let begun = {
             let committer = self.committer();
-            // Without room it stays above sled: the journal has it, and nothing more is taken.
             committer.seq().map(|seq| (seq, self.records.begin()))
         };
-        self.signal.taken(begun.is_err());
-        let Ok((seq, changes)) = begun else { return };
-        if let Err(e) = self.give(seq, &changes) {
-            tracing::error!("the records cannot be written: {e}");
-            // The journal has what sled refused: only opening both anew brings them together again.
-            self.committer().stop(&e.to_string());
-        }
+        // Without room it stays above sled: the journal has it, and nothing more is taken.
+        let given = begun.and_then(|(seq, changes)| self.give(seq, &changes));
+        self.given(given, |keeper, why| keeper.committer().stop(why));
     }
 
-    /// Gives sled these changes, a few at a time. Until the last of them it says that it holds what it held before: after a kill all are given again.
+    /// Takes in whether sled was given what was begun; whether it was. What the disk has no room for is given later.
+    fn given(&self, given: Result<(), StoreError>, stop: impl FnOnce(&Self, &str)) -> bool {
+        self.signal.taken(given.is_err());
+        match &given {
+            Ok(()) | Err(StoreError::Full { .. } | StoreError::Stopped(_)) => {}
+            Err(e) => {
+                tracing::error!("the records cannot be written: {e}");
+                // The journal has what sled refused: only opening both anew brings them together again.
+                stop(self, &e.to_string());
+            }
+        }
+        given.is_ok()
+    }
+
+    /// Gives sled these changes.
     fn give(&mut self, seq: u64, changes: &Changes) -> Result<(), StoreError> {
-        let (db, mut left) = (self.records.db(), changes.len());
+        if self.slices(seq, changes, usize::MAX)? {
+            self.records.end();
+        }
+        Ok(())
+    }
+
+    /// Gives sled these changes a few at a time, in so many batches at most; whether that were all. Until the last of them it says that it holds
+    /// what it held before: after a kill, or where there was no room, all are given again.
+    fn slices(&mut self, seq: u64, changes: &Changes, most: usize) -> Result<bool, StoreError> {
+        let mut left = changes.len();
         let mut changes = changes.iter();
-        while left > 0 {
+        for _ in 0..most {
+            if left == 0 {
+                return Ok(true);
+            }
+            committer::room(&self.folder, ROOM)?;
             let size = left.min(SLICE);
             left -= size;
             let seq = if left == 0 { seq } else { self.content.seq };
             let slice = changes.by_ref().take(size).map(|(k, v)| (&**k, v.as_deref()));
-            self.content = content::apply(db, &self.content, seq, slice)?;
+            self.content = content::apply(self.records.db(), &self.content, seq, slice)?;
         }
-        self.records.end();
-        Ok(())
+        Ok(left == 0)
     }
 
-    /// Gives sled all that the journal holds, durably. Commits wait.
+    /// Gives sled all that the journal holds, durably. Commits wait for the last of it.
     fn empty_journal(&mut self) {
-        self.hand_over();
+        /// Commits go on while the most is given; callers without a pause are not waited out.
+        const ROUNDS: usize = 3;
+        for _ in 0..ROUNDS {
+            self.hand_over();
+            if self.records.bytes() <= GATHERED {
+                break;
+            }
+        }
+        // What is on disk already need not be waited for under the lock; whether it works is seen there.
+        let _ = guarded(|| self.records.db().flush());
         let committer = self.committer.clone();
         let mut committer = committer.lock().unwrap_or_else(PoisonError::into_inner);
         let Ok(seq) = committer.seq() else { return };
-        let given = self.give(seq, &self.records.begin()).inspect_err(|e| committer.stop(&e.to_string()));
-        let emptied = given
-            .and_then(|()| content::checkpoint(self.records.db(), &self.folder, &self.content, committer.journal()));
-        if let Err(e) = emptied {
+        let given = self.give(seq, &self.records.begin());
+        if !self.given(given, |_, why| committer.stop(why)) {
+            return;
+        }
+        if let Err(e) = content::checkpoint(self.records.db(), &self.folder, &self.content, committer.journal()) {
             tracing::error!("the journal cannot be emptied: {e}");
         }
     }
@@ -187,8 +221,16 @@ mod tests {
         Keeper { records, folder: dir.to_owned(), committer, signal, content }
     }
 
+    /// Puts each of these numbers, but those that a round leaves out: they are deleted.
     fn commit(keeper: &Keeper, numbers: std::ops::Range<u32>, round: u32) {
-        let batch = numbers.fold(Batch::new(), |batch, n| batch.put_fact(&format!("{n:03}"), &(n * 10 + round)));
+        let batch = numbers.fold(Batch::new(), |mut batch, n| {
+            let key = format!("{n:03}");
+            if (n + round).is_multiple_of(5) {
+                batch.delete(crate::store::key::fact(&key));
+                return batch;
+            }
+            batch.put_fact(&key, &(n * 10 + round))
+        });
         let (send, receive) = std::sync::mpsc::channel();
         assert!(keeper.committer().commit(vec![(batch, Reply::Thread(send))]));
         receive.recv().unwrap().unwrap();
@@ -204,21 +246,27 @@ mod tests {
         found
     }
 
+    /// What sled says that it holds.
+    fn said(keeper: &Keeper) -> Content {
+        let noted = keeper.records.db().get(crate::store::key::CONTENT).unwrap();
+        noted.map_or(Content::default(), |v| crate::store::record::decode(crate::store::key::CONTENT, &v).unwrap())
+    }
+
     #[test]
     fn killed_while_sled_is_given_a_part_everything_is_there_and_provably_so() {
         let dir = tempfile::tempdir().unwrap();
-        for slices in 0..5 {
+        for slices in 0..6 {
             let mut keeper = opened(dir.path());
+            let held = keeper.content.seq;
             commit(&keeper, 0..200, slices);
             commit(&keeper, 100..300, slices + 1);
             let wanted = all(&keeper);
-            assert!(wanted.len() > 4 * SLICE);
-            let (seq, changes) = (keeper.content.seq, keeper.records.begin());
-            for n in 0..slices as usize {
-                let slice = changes.iter().skip(n * SLICE).take(SLICE).map(|(k, v)| (&**k, v.as_deref()));
-                keeper.content = content::apply(keeper.records.db(), &keeper.content, seq, slice).unwrap();
-                assert_eq!(all(&keeper), wanted);
-            }
+            let (seq, changes) = (keeper.committer().seq().unwrap(), keeper.records.begin());
+            assert!(seq == held + 2 && changes.len() > 4 * SLICE);
+            let whole = keeper.slices(seq, &changes, slices as usize).unwrap();
+            assert_eq!(whole, slices == 5);
+            assert_eq!(said(&keeper).seq, if whole { seq } else { held }, "{slices}");
+            assert_eq!(all(&keeper), wanted);
             keeper.records.db().flush().unwrap();
             // Not handed over to its end: what is opened next is told by the journal.
             drop(keeper);
@@ -226,21 +274,49 @@ mod tests {
             assert_eq!(all(&keeper), wanted, "{slices}");
             commit(&keeper, 300..310, 0);
             keeper.empty_journal();
-            assert_eq!(keeper.committer().journal().len(), 0);
+            assert_eq!((keeper.committer().journal().len(), said(&keeper).seq), (0, seq + 1));
         }
     }
 
     #[test]
-    fn commits_go_on_while_sled_is_given_what_came_before() {
+    fn what_was_given_in_part_is_given_again_with_what_came_since() {
         let dir = tempfile::tempdir().unwrap();
         let mut keeper = opened(dir.path());
-        commit(&keeper, 0..40, 1);
+        commit(&keeper, 0..200, 1);
         let changes = keeper.records.begin();
-        commit(&keeper, 20..60, 2);
+        assert!(!keeper.slices(1, &changes, 2).unwrap());
+        commit(&keeper, 100..300, 2);
         let wanted = all(&keeper);
-        keeper.give(1, &changes).unwrap();
-        assert_eq!((all(&keeper), keeper.content.seq), (wanted.clone(), 1));
+        assert!(keeper.records.bytes() > keeper.records.recent_bytes() && keeper.records.recent_bytes() > 0);
         keeper.hand_over();
-        assert_eq!((all(&keeper), keeper.content.seq, keeper.records.recent_bytes()), (wanted, 2, 0));
+        assert_eq!((all(&keeper), said(&keeper).seq, keeper.records.bytes()), (wanted.clone(), 2, 0));
+        drop(keeper);
+        assert_eq!(all(&opened(dir.path())), wanted);
+    }
+
+    #[test]
+    fn whoever_waits_for_room_hears_of_it_however_it_was_made() {
+        for empties in [false, true] {
+            let dir = tempfile::tempdir().unwrap();
+            let mut keeper = opened(dir.path());
+            let batch = Batch::new().put_fact("much", &"x".repeat(ABOVE + 1));
+            let (send, receive) = std::sync::mpsc::channel();
+            keeper.committer().commit(vec![(batch, Reply::Thread(send))]);
+            receive.recv().unwrap().unwrap();
+            let (signal, records) = (keeper.signal.clone(), keeper.records.clone());
+            let (goes_on, waits) = std::sync::mpsc::channel();
+            let waiting = std::thread::spawn(move || {
+                signal.wait_for_room(&records);
+                goes_on.send(()).unwrap();
+            });
+            assert!(waits.recv_timeout(Duration::from_millis(50)).is_err());
+            if empties {
+                keeper.empty_journal();
+            } else {
+                keeper.hand_over();
+            }
+            waits.recv_timeout(Duration::from_secs(20)).unwrap();
+            waiting.join().unwrap();
+        }
     }
 }

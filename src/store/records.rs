@@ -1,7 +1,6 @@
 //! Every record as the newest commit left it: what sled holds, and above it what only the journal holds so far.
 //!
-//! sled takes about as long for a batch as the disk for its flush, and a batch of many changes hardly longer than one of a single change.
-//! So a commit is answered once the journal has it; sled gets many together.
+//! sled takes longer for a record than the disk for its flush, so a commit is answered once the journal has it, and sled gets it later.
 
 use super::{StoreError, guarded, journal::Change};
 use sled::IVec;
@@ -28,6 +27,8 @@ struct Above {
     bytes: usize,
     /// Being handed over; what is recent is newer.
     moving: Arc<Changes>,
+    /// Bytes of keys and values of `moving`, at most.
+    moving_bytes: usize,
 }
 
 /// The records of an open store.
@@ -70,11 +71,17 @@ impl Records {
         self.read().bytes
     }
 
+    /// Bytes that sled does not hold yet.
+    pub fn bytes(&self) -> usize {
+        let above = self.read();
+        above.bytes + above.moving_bytes
+    }
+
     /// Begins to hand over what sled does not hold yet; with what it was begun with before, if that did not end. Readers find it until [`Self::end`].
     pub fn begin(&self) -> Arc<Changes> {
         let mut above = self.write();
         let recent = std::mem::take(&mut above.recent);
-        above.bytes = 0;
+        above.moving_bytes += std::mem::take(&mut above.bytes);
         if above.moving.is_empty() {
             above.moving = recent.into();
         } else {
@@ -85,7 +92,8 @@ impl Records {
 
     /// sled holds what was begun to be handed over.
     pub fn end(&self) {
-        self.write().moving = Arc::default();
+        let mut above = self.write();
+        (above.moving, above.moving_bytes) = (Arc::default(), 0);
     }
 
     /// The value of a key.

@@ -104,11 +104,15 @@ impl Writer {
         let closing = Closing(shared.clone());
         let named = |name: &str| std::thread::Builder::new().name(name.into());
         let io = |source| StoreError::Io { path: "store thread".into(), source };
-        let threads = vec![
-            named("store").spawn(move || closing.0.serve()).map_err(io)?,
-            named("store-keeper").spawn(move || keeper.run()).map_err(io)?,
-        ];
-        Ok(Self { shared, threads: Mutex::new(threads) })
+        // One that cannot be started ends the other.
+        let this = Self { shared, threads: Mutex::default() };
+        this.keep(named("store").spawn(move || closing.0.serve()).map_err(io)?);
+        this.keep(named("store-keeper").spawn(move || keeper.run()).map_err(io)?);
+        Ok(this)
+    }
+
+    fn keep(&self, thread: JoinHandle<()>) {
+        self.threads.lock().unwrap_or_else(PoisonError::into_inner).push(thread);
     }
 
     /// Hands a batch in and waits until it is durable.
@@ -217,7 +221,7 @@ impl Shared {
     fn commit_one(&self, committer: &mut Committer) {
         let one: Vec<Request> = {
             let mut queue = self.queue();
-            if queue.waiting.len() != 1 || self.records.recent_bytes() > keeper::ABOVE {
+            if queue.waiting.len() != 1 || self.records.bytes() > keeper::ABOVE {
                 return;
             }
             queue.waiting.drain(..).collect()
@@ -327,7 +331,7 @@ mod tests {
         assert!(receive.recv().unwrap().is_ok());
         let (two, receive) = hand_in(&writer, "more", 1);
         shared.commit_one(&mut committer);
-        assert!(receive.try_recv().is_err() && records.recent_bytes() > keeper::ABOVE);
+        assert!(receive.try_recv().is_err() && records.bytes() > keeper::ABOVE);
         drop(committer);
         drop((one, two));
         assert!(receive.recv().unwrap().is_ok(), "the thread does it");
@@ -359,6 +363,38 @@ mod tests {
         assert!(waits.as_mut().poll(&mut context).is_pending());
         drop(held);
         assert!(futures::executor::block_on(waits).is_ok());
+    }
+
+    #[test]
+    fn writers_that_outrun_the_keeper_read_what_they_wrote_and_lose_nothing() {
+        const EACH: usize = 40;
+        let dir = tempfile::tempdir().unwrap();
+        let (writer, records) = opened(dir.path());
+        // Past what may be above sled, and past what the journal may hold, several times over.
+        let text = |thread: usize, n: usize| format!("{thread}-{n}-").repeat(50_000 + 10_000 * (n % 3));
+        std::thread::scope(|s| {
+            for thread in 0..4 {
+                let (writer, records) = (&writer, &records);
+                s.spawn(move || {
+                    for n in 0..EACH {
+                        let key = format!("{thread}-{}", n % 7);
+                        writer.commit(Batch::new().put_fact(&key, &text(thread, n))).unwrap();
+                        let stored = records.get(&super::super::key::fact(&key)).unwrap().unwrap();
+                        let read: String = super::super::record::decode(b"", &stored).unwrap();
+                        assert!(read == text(thread, n), "{thread} {n}");
+                    }
+                });
+            }
+        });
+        drop((writer, records));
+        let (_writer, records) = opened(dir.path());
+        for thread in 0..4 {
+            for n in EACH - 7..EACH {
+                let stored = records.get(&super::super::key::fact(&format!("{thread}-{}", n % 7))).unwrap().unwrap();
+                let read: String = super::super::record::decode(b"", &stored).unwrap();
+                assert!(read == text(thread, n), "{thread} {n}");
+            }
+        }
     }
 
     #[test]
