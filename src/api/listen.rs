@@ -1,6 +1,7 @@
 //! Where the API listens: a unix socket for this machine's user, and TCP with a token when asked for.
 
 use super::{
+    again::Again,
     mlflow::{
         self, Taken,
         access::{self, Who},
@@ -206,7 +207,7 @@ async fn accept(listener: tokio::net::TcpListener, app: Router) {
         };
         let connection = server.serve_connection(TokioIo::new(stream), TowerToHyperService::new(app.clone()));
         tokio::spawn(async move {
-            if let Err(e) = connection.await {
+            if let Err(e) = Again::new(connection).await {
                 tracing::debug!("connection of {peer} ended: {e}");
             }
             drop(place);

@@ -1,5 +1,6 @@
 //! JSON over HTTP: routes, wire types, server-sent events, client.
 
+mod again;
 pub mod client;
 mod commits;
 mod handlers;
