@@ -21,6 +21,7 @@ pub struct Group {
     pub changes: Vec<Change>,
 }
 
+/// Bytes before the changes: length, checksum, number.
 const HEAD: usize = 16;
 
 /// The open journal.
@@ -89,18 +90,20 @@ impl Journal {
 }
 
 fn body(seq: u64, changes: &[Change]) -> Vec<u8> {
-    let mut payload = seq.to_le_bytes().to_vec();
+    let length: usize = changes.iter().map(|(key, value)| 8 + key.len() + value.as_ref().map_or(0, Vec::len)).sum();
+    let mut out = Vec::with_capacity(HEAD + length);
+    out.extend_from_slice(&(length as u32).to_le_bytes());
+    out.extend_from_slice(&[0; 4]);
+    out.extend_from_slice(&seq.to_le_bytes());
     for (key, value) in changes {
-        payload.extend_from_slice(&(key.len() as u32).to_le_bytes());
-        payload.extend_from_slice(key);
+        out.extend_from_slice(&(key.len() as u32).to_le_bytes());
+        out.extend_from_slice(key);
         let length = value.as_ref().map_or(u32::MAX, |v| v.len() as u32);
-        payload.extend_from_slice(&length.to_le_bytes());
-        payload.extend_from_slice(value.as_deref().unwrap_or_default());
+        out.extend_from_slice(&length.to_le_bytes());
+        out.extend_from_slice(value.as_deref().unwrap_or_default());
     }
-    let mut out = Vec::with_capacity(payload.len() + 8);
-    out.extend_from_slice(&((payload.len() - 8) as u32).to_le_bytes());
-    out.extend_from_slice(&crc32fast::hash(&payload).to_le_bytes());
-    out.extend_from_slice(&payload);
+    let crc = crc32fast::hash(&out[8..]);
+    out[4..8].copy_from_slice(&crc.to_le_bytes());
     out
 }
 

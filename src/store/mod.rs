@@ -196,7 +196,7 @@ impl Store {
     pub fn version(&self, model: &Name, number: VersionNumber) -> Result<Option<Version>, StoreError> {
         self.get(&key::version(model, number))
     }
-    /// The version of this content.
+    /// The version of this content that a pipeline made.
     pub fn version_by_fingerprint(&self, model: &Name, fingerprint: &Digest) -> Result<Option<Version>, StoreError> {
         let number: Option<VersionNumber> = self.get(&key::fingerprint(model, fingerprint))?;
         number.map_or(Ok(None), |n| self.version(model, n))

@@ -5,31 +5,44 @@ use serde::{Serialize, de::DeserializeOwned};
 
 /// The schema that this binary writes.
 pub const SCHEMA: u8 = 1;
+/// Bytes before a record's content: schema version and checksum.
+const HEAD: usize = 5;
+/// Most records are no larger: they grow no buffer.
+const ROOM: usize = 768;
 
 /// Encodes a record.
 pub fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>, StoreError> {
-    let json = serde_json::to_vec(value)
+    let mut bytes = Vec::with_capacity(ROOM);
+    bytes.extend_from_slice(&[0; HEAD]);
+    serde_json::to_writer(&mut bytes, value)
         .map_err(|e| StoreError::Damaged { what: format!("a record cannot be written: {e}") })?;
-    Ok(seal(&json))
+    Ok(sealed(bytes))
 }
 
 /// Puts schema version and checksum before a content.
 pub fn seal(content: &[u8]) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(content.len() + 5);
-    bytes.push(SCHEMA);
-    bytes.extend_from_slice(&crc32fast::hash(content).to_le_bytes());
+    let mut bytes = Vec::with_capacity(HEAD + content.len());
+    bytes.extend_from_slice(&[0; HEAD]);
     bytes.extend_from_slice(content);
+    sealed(bytes)
+}
+
+/// Fills in the head before a content.
+fn sealed(mut bytes: Vec<u8>) -> Vec<u8> {
+    let (head, content) = bytes.split_at_mut(HEAD);
+    head[0] = SCHEMA;
+    head[1..].copy_from_slice(&crc32fast::hash(content).to_le_bytes());
     bytes
 }
 
 /// The content, once schema version and checksum are known to be good.
 pub fn open<'b>(key: &[u8], bytes: &'b [u8]) -> Result<&'b [u8], StoreError> {
     let damaged = |what: &str| StoreError::Damaged { what: format!("record {}: {what}", key.escape_ascii()) };
-    let (head, content) = bytes.split_at_checked(5).ok_or_else(|| damaged("too short"))?;
+    let (head, content) = bytes.split_at_checked(HEAD).ok_or_else(|| damaged("too short"))?;
     if head[0] > SCHEMA {
         return Err(StoreError::Newer { found: head[0], known: SCHEMA });
     }
-    if crc32fast::hash(content).to_le_bytes() != head[1..5] {
+    if crc32fast::hash(content).to_le_bytes() != head[1..] {
         return Err(damaged("its checksum does not match"));
     }
     Ok(content)

@@ -109,7 +109,10 @@ impl IntoResponse for TrackingError {
 
 /// A success with this document.
 pub(super) fn json(document: &impl Serialize) -> Answered {
-    let body = serde_json::to_vec(document)
+    /// Most answers to writes are no larger: they grow no buffer.
+    const ROOM: usize = 1024;
+    let mut body = Vec::with_capacity(ROOM);
+    serde_json::to_writer(&mut body, document)
         .map_err(|e| TrackingError::new(ErrorCode::InternalError, format!("the answer cannot be written: {e}")))?;
     Ok(([(header::CONTENT_TYPE, "application/json")], body).into_response())
 }

@@ -65,7 +65,7 @@ pub(super) fn read(store: &Store) -> Tracked<Registry> {
     store.each_tracked(Table::ModelVersion, "", |key, version: ModelVersion| {
         let name = key.split(|b| *b == b':').next().unwrap_or_default();
         if let Ok(model) = registry.get_mut(&String::from_utf8_lossy(name)) {
-            model.put(version);
+            model.put_stored(version);
         }
         Ok(())
     })?;
@@ -107,7 +107,7 @@ impl Tracker {
             let mut model = Model::new(record);
             let prefix = [name.as_bytes(), b":"].concat();
             self.0.store.each_tracked(Table::ModelVersion, prefix, |_, version: ModelVersion| {
-                model.put(version);
+                model.put_stored(version);
                 Ok(())
             })?;
             registry.insert(model);

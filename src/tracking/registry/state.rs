@@ -101,6 +101,15 @@ impl Model {
         self.versions.insert(version.number, version);
     }
 
+    /// Puts a version that the store holds; oldest first. Making one does not write the model's record anew: what is above its `last` was made
+    /// since it was written.
+    pub fn put_stored(&mut self, version: ModelVersion) {
+        if version.number > self.record.last {
+            (self.record.last, self.record.updated) = (version.number, self.record.updated.max(version.created));
+        }
+        self.put(version);
+    }
+
     /// Takes a version out.
     pub fn remove(&mut self, number: u64) {
         if let Some(old) = self.versions.remove(&number) {

@@ -72,6 +72,11 @@ async fn numbers_count_up_and_are_not_given_again() {
     for n in 1..=3 {
         assert_eq!(w.version("m", "s3://b/x").await.unwrap().version.number, n);
     }
+    // A version tells what making it changed of its model.
+    let model = w.tracker.registered_model("m").unwrap();
+    assert_eq!(model.model.last, 3);
+    let w = w.again();
+    assert_eq!(w.tracker.registered_model("m").unwrap(), model);
     w.tracker.delete_version("m", "3").await.unwrap();
     let w = w.again();
     assert_eq!(w.version("m", "s3://b/x").await.unwrap().version.number, 4);

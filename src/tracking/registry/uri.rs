@@ -44,6 +44,9 @@ pub fn unquoted(text: &str, plus: bool) -> String {
 }
 
 fn once_unquoted(text: &str) -> String {
+    if !text.contains('%') {
+        return text.to_owned();
+    }
     let bytes = text.as_bytes();
     let mut out = Vec::with_capacity(bytes.len());
     let mut at = 0;

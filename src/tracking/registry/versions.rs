@@ -67,7 +67,8 @@ impl Tracker {
                 tags: new.tags.into_iter().collect(),
             };
             (model.record.last, model.record.updated) = (number, now);
-            let batch = put_version(put_model(batch, &model.record), &name, &version);
+            // The model's record is not written: what changed of it is read from the version.
+            let batch = put_version(batch, &name, &version);
             // It is one of the loop's, too; where both give out a number at once, the store refuses the second.
             let batch = match of_client(&name, &version, files, &user, metrics) {
                 Some(version) => batch.put_version(&version),
