@@ -123,19 +123,23 @@ impl Refusal {
     }
     /// The whole answer of HTTP/1.1.
     pub fn into_bytes(self, id: &[u8], closes: bool, date: &str) -> Vec<u8> {
-        let text = self.text();
-        let response = self.into_response();
+        let text = Bytes::from(self.text());
+        let response = self.saying(text.clone());
         let status = response.status();
         let mut out = format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\ndate: {date}\r\n", text.len()).into_bytes();
         for (name, value) in response.headers() {
             out.extend([name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"].concat());
         }
         let connection: &[u8] = if closes { b"connection: close\r\n" } else { b"" };
-        out.extend([b"x-request-id: ", id, b"\r\n", connection, b"\r\n", text.as_bytes()].concat());
+        out.extend([b"x-request-id: ", id, b"\r\n", connection, b"\r\n", &text].concat());
         out
     }
     pub fn into_response(self) -> Response<Full<Bytes>> {
-        let mut response = Response::new(Full::new(Bytes::from(self.text())));
+        let text = Bytes::from(self.text());
+        self.saying(text)
+    }
+    fn saying(self, text: Bytes) -> Response<Full<Bytes>> {
+        let mut response = Response::new(Full::new(text));
         *response.status_mut() = self.status;
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));

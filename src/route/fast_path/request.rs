@@ -2,11 +2,14 @@
 
 use super::number;
 use crate::route::heads::{self, Caller};
+use http::Method;
 use httparse::{Header, Request, Status};
 use std::{mem::MaybeUninit, ops::Range};
 
 /// Headers of a request, at most; one with more is not plain.
 const HEADERS: usize = 48;
+/// Methods of plain requests. The answer to HEAD has a length and no body; the rest is rare.
+const METHODS: [Method; 6] = [Method::GET, Method::POST, Method::PUT, Method::DELETE, Method::PATCH, Method::OPTIONS];
 
 /// A request of HTTP/1.1 whose body, if it has one, has a length, and that asks nothing of its connection.
 #[derive(Debug)]
@@ -52,12 +55,7 @@ pub fn parse(bytes: &[u8]) -> Parsed<'_> {
 
 fn plain<'a>(request: &Request<'_, 'a>, head: usize) -> Option<Plain<'a>> {
     let (method, target) = (request.method?, request.path?);
-    let repeatable = match method {
-        "GET" | "PUT" | "DELETE" | "OPTIONS" => true,
-        "POST" | "PATCH" => false,
-        // The answer to HEAD has a length and no body; the rest is rare.
-        _ => return None,
-    };
+    let known = Method::from_bytes(method.as_bytes()).ok().filter(|m| METHODS.contains(m))?;
     if request.version != Some(1) || !target.starts_with('/') || !target.bytes().all(is_of_a_target) {
         return None;
     }
@@ -71,7 +69,7 @@ fn plain<'a>(request: &Request<'_, 'a>, head: usize) -> Option<Plain<'a>> {
         forwarded_for: None,
         request_id: None,
         chooses: false,
-        repeatable,
+        repeatable: known.is_idempotent(),
         head,
         body: 0,
     };
