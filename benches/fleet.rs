@@ -58,7 +58,7 @@ fn to_plan(source: &GitSource, loaded: &Loaded, observed: &ObservedModel, clock:
     let (mut next, touched) = load(source, loaded, &revision);
     let paths: Vec<_> = touched.iter().map(|n| (n.clone(), next.paths_of(loaded, n, FOLDER))).collect();
     for (name, by) in source.blame(Some(&before.commit), &revision.commit, &paths).unwrap() {
-        next.set_blame(&name, by);
+        next.set_blame(&name, std::sync::Arc::new(by));
     }
     assert_eq!(touched, BTreeSet::from([observed.name.clone()]));
     plan::plan(&plan::Input {

@@ -37,7 +37,7 @@ fn levels(r: &Reconciler, router: bool) -> prometheus::Result<Vec<prometheus::pr
     one("trimtab_models_degraded", "Models that are Degraded or Missing")?
         .set(how_many(&|v| matches!(health(v), Health::Degraded | Health::Missing)));
     one("trimtab_trainings_running", "Pipelines of which a stage runs or ran")?
-        .set(how_many(&|v| v.observed.pipeline.as_ref().is_some_and(Pipeline::has_begun)));
+        .set(how_many(&|v| v.observed.pipeline.as_deref().is_some_and(Pipeline::has_begun)));
     let rollouts = views.iter().flat_map(|v| v.observed.deployments.values()).filter(|d| d.rollout.is_some()).count();
     one("trimtab_rollouts_running", "Rollouts under way")?.set(rollouts as i64);
     one("trimtab_source_up", "Whether the last fetch succeeded")?.set(r.source_status().error.is_none().into());

@@ -190,7 +190,7 @@ impl Facts<'_> {
             environments,
             unapproved: plan.and_then(unapproved),
             training,
-            changed_by: desired.map(|d| d.changed_by.clone()),
+            changed_by: desired.map(|d| Revision::clone(&d.changed_by)),
             observed_revision: observed.observed_revision.as_ref().map(|r| r.commit.clone()),
             owner: desired.and_then(|d| d.spec.owner.clone()),
             file: desired.map(|d| d.file.clone()),

@@ -25,7 +25,7 @@ pub fn detail(r: &Reconciler, name: &Name) -> Result<Option<ModelDetail>, StoreE
     Ok(Some(ModelDetail {
         summary,
         conditions: view.observed.conditions.clone(),
-        pipeline: view.observed.pipeline.clone(),
+        pipeline: view.observed.pipeline.as_deref().cloned(),
         versions,
         replicas,
         diagnostics: view.observed.broken.clone(),
@@ -75,7 +75,7 @@ pub fn fleet_plan(r: &Reconciler, state: &DesiredState) -> FleetPlan {
     names.extend(r.each(|observed, _| observed.name.clone()));
     let held = r.held_deletions();
     let mut plan = FleetPlan {
-        revision: state.revision.clone(),
+        revision: state.revision.as_deref().cloned(),
         models: vec![],
         unchanged: 0,
         diagnostics: state.diagnostics.clone(),

@@ -104,8 +104,11 @@ fn offline(args: &Args, snapshot: Option<&Path>) -> Result<FleetPlan, Failure> {
         observed = store.models()?.into_iter().map(|m| (m.name.clone(), m)).collect();
     }
     let now = SystemClock::continuing(None).now();
-    let revision =
-        state.revision.clone().map(|r| Revision { time: if r.time.0 == 0 { now.wall } else { r.time }, ..r });
+    let revision = state
+        .revision
+        .as_deref()
+        .cloned()
+        .map(|r| Revision { time: if r.time.0 == 0 { now.wall } else { r.time }, ..r });
     let mut fleet = FleetPlan {
         revision,
         models: vec![],

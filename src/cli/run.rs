@@ -184,7 +184,7 @@ pub fn run(global: &Global, args: &Args) -> Outcome {
     let cache = folder.join("run-cache");
     let _alone = alone(&cache, &args.model)?;
     let screen = Screen { bars: MultiProgress::new(), by_stage: Mutex::default(), cache, runs: folder.join("runs") };
-    let revision = state.revision.clone().ok_or_else(|| Failure::new("no specs"))?;
+    let revision = state.revision.as_deref().cloned().ok_or_else(|| Failure::new("no specs"))?;
     // The attempt number keeps the runs of a call apart from those of a daemon on the same folder.
     let attempt = u32::try_from(now.wall.0 / 1000 % i64::from(u32::MAX / 32)).unwrap_or(1).max(1);
     let job = PipelineJob { model: model.clone(), revision, fingerprint: print, attempt, snapshots };

@@ -115,7 +115,7 @@ pub enum PipelineState {
 pub struct ObservedModel {
     pub name: Name,
     /// The revision whose desired state was last acted on.
-    pub observed_revision: Option<Revision>,
+    pub observed_revision: Option<Arc<Revision>>,
     /// The last good desired state; `None` once retired.
     pub desired: Option<Arc<DesiredModel>>,
     /// Diagnostics of the newest spec, when it is broken.
@@ -128,7 +128,7 @@ pub struct ObservedModel {
     pub content_pins: LiteMap<Digest, LiteMap<Name, Digest>>,
     /// A failure to resolve data, with the time of the next try.
     pub data_failure: Option<Failure>,
-    pub pipeline: Option<Pipeline>,
+    pub pipeline: Option<Box<Pipeline>>,
     /// Runs of cancelled trainings that may live on: they are ended before anything else is trained, by this daemon or the next.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub stopping: Vec<RunId>,

@@ -93,7 +93,7 @@ pub struct ModelSpec {
     #[serde(default, skip_serializing_if = "LiteMap::is_empty")]
     pub labels: LiteMap<String, String>,
     /// Input name -> dataset name.
-    pub data: BTreeMap<Name, Name>,
+    pub data: LiteMap<Name, Name>,
     /// The registered model that is served, where nothing is trained: it stands among `data` as an input, too.
     #[serde(default)]
     pub registered: Option<Box<DatasetSpec>>,
@@ -255,9 +255,9 @@ pub struct DesiredModel {
     pub code_path: String,
     pub code: Digest,
     /// Digest of each requirements file named by a stage, by its path in the code folder.
-    pub python: BTreeMap<String, Digest>,
-    pub datasets: BTreeMap<Name, Arc<DatasetSpec>>,
-    pub environments: BTreeMap<Name, Arc<EnvironmentSpec>>,
+    pub python: LiteMap<String, Digest>,
+    pub datasets: LiteMap<Name, Arc<DatasetSpec>>,
+    pub environments: LiteMap<Name, Arc<EnvironmentSpec>>,
     /// Shared analyses that its deployments use.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub analyses: BTreeMap<Name, Arc<AnalysisTemplate>>,
@@ -266,7 +266,7 @@ pub struct DesiredModel {
     /// Line (1-based) of each dotted field in the spec file, for reasons: `train.params.depth` -> 14.
     pub lines: Arc<Lines>,
     /// The newest commit that touched this model, as far as it was seen.
-    pub changed_by: Revision,
+    pub changed_by: Arc<Revision>,
 }
 
 impl DesiredModel {
@@ -426,7 +426,7 @@ impl Diagnostic {
 /// All specs of one revision, resolved and checked.
 #[derive(Debug, Clone, Default)]
 pub struct DesiredState {
-    pub revision: Option<Revision>,
+    pub revision: Option<Arc<Revision>>,
     pub settings: Settings,
     pub models: rpds::RedBlackTreeMapSync<Name, Arc<DesiredModel>>,
     /// Models whose spec is broken: file and diagnostics; their last good desired state stays.

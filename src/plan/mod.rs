@@ -243,7 +243,7 @@ fn resolve_data(input: &Input, desired: &DesiredModel, missing: BTreeMap<Name, D
 }
 
 fn running(observed: &ObservedModel) -> Option<&Pipeline> {
-    observed.pipeline.as_ref().filter(|p| p.state == PipelineState::Running)
+    observed.pipeline.as_deref().filter(|p| p.state == PipelineState::Running)
 }
 
 fn cancel_superseded(input: &Input, desired: &DesiredModel, fingerprint: &Digest, draft: &mut Draft) {

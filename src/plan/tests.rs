@@ -230,7 +230,7 @@ fn a_running_training_of_other_content_is_cancelled_unless_the_spec_wants_it_fin
         name("train"),
         Pin { dataset: w.desired.datasets[&name("transactions")].clone(), snapshot: Digest::of(b"data") },
     );
-    w.observed.pipeline = Some(Pipeline {
+    let pipeline = Pipeline {
         fingerprint: Digest::of(b"other"),
         revision: revision("91ab3cd0"),
         attempt: 1,
@@ -239,7 +239,8 @@ fn a_running_training_of_other_content_is_cancelled_unless_the_spec_wants_it_fin
         since: SteadyMs(0),
         content: None,
         stages: vec![],
-    });
+    };
+    w.observed.pipeline = Some(Box::new(pipeline));
     let actions = w.plan(Some(&w.desired)).actions;
     assert!(matches!(actions[0].action, Action::CancelTraining { .. }));
     assert!(matches!(actions[1].action, Action::Train { attempt: 1, .. }));
@@ -319,7 +320,7 @@ fn the_fingerprint_changes_with_what_trains_and_with_nothing_else() {
         |d| d.code = Digest::of(b"other"),
         |d| spec(d).stages[0].run = Command::Shell("python train.py".into()),
         |d| drop(spec(d).stages[0].params.insert("depth".into(), 6.5.into())),
-        |d| *d.python.values_mut().next().unwrap() = Digest::of(b"other"),
+        |d| d.python.iter_mut().for_each(|(_, lock)| *lock = Digest::of(b"other")),
         |d| spec(d).stages[0].inputs.clear(),
         |d| spec(d).stages.push(stage("evaluate")),
     ];

@@ -111,7 +111,7 @@ impl Reconciler {
             ),
             name: asks.name.clone(),
             email: asks.email.clone(),
-            decided_on: head.commit,
+            decided_on: head.commit.clone(),
             // It names a content: whatever else changed meanwhile, that stays approved.
             guard: path.clone(),
         };

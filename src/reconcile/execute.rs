@@ -41,10 +41,10 @@ impl<'a> Change<'a> {
 
     fn tell(&mut self, kind: EventKind, environment: Option<&Name>, message: String) {
         let of_the_spec = matches!(kind, EventKind::SpecBroken | EventKind::Retired);
-        let changed_by = || self.desired.as_ref().map(|d| d.changed_by.clone());
-        let by = self.blamed.clone().filter(|_| of_the_spec).or_else(changed_by);
-        let by = by.or_else(|| self.observed.observed_revision.clone());
-        let event = self.reconciler.event(kind, Some(&self.observed.name), by.as_ref(), message);
+        let changed_by = || self.desired.as_ref().map(|d| &*d.changed_by);
+        let by = self.blamed.as_ref().filter(|_| of_the_spec).or_else(changed_by);
+        let by = by.or(self.observed.observed_revision.as_deref());
+        let event = self.reconciler.event(kind, Some(&self.observed.name), by, message);
         self.events.push(NewEvent { environment: environment.cloned(), ..event });
     }
 
@@ -130,16 +130,16 @@ impl<'a> Change<'a> {
         let Some(desired) = self.desired.clone() else { return };
         let waiting =
             |s: &StageSpec| StageProgress { name: s.name.clone(), run: None, state: "waiting".into(), duration: None };
-        self.observed.pipeline = Some(Pipeline {
+        self.observed.pipeline = Some(Box::new(Pipeline {
             fingerprint,
-            revision: desired.changed_by.clone(),
+            revision: Revision::clone(&desired.changed_by),
             attempt,
             state: PipelineState::Running,
             started: self.now.wall,
             since: self.now.steady,
             content: Some(desired.content),
             stages: desired.spec.stages.iter().map(waiting).collect(),
-        });
+        }));
         let why: Vec<String> = reasons.iter().map(crate::plan::render::reason).collect();
         let why = if why.is_empty() { "content that was never trained".to_owned() } else { why.join("; ") };
         self.tell(EventKind::RunStarted, None, format!("training {}: {why}", fingerprint.short()));

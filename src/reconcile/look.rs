@@ -131,7 +131,7 @@ impl Reconciler {
             approval: &|environment, fingerprint| self.approval(&loaded, &observed.name, environment, fingerprint),
             groups: &loaded.state().settings.groups,
             past,
-            deleted_by: loaded.blamed(&observed.name).or(loaded.state().revision.as_ref()),
+            deleted_by: loaded.blamed(&observed.name).or(loaded.state().revision.as_deref()),
         })
     }
 

@@ -136,7 +136,12 @@ impl Reconciler {
         let stored = store.source()?;
         let mut known = source::last_known(ports.source.as_ref(), stored.as_ref());
         let mut cells = BTreeMap::new();
+        // Most models were changed by few commits.
+        let mut revisions = BTreeMap::<ObjectId, Arc<Revision>>::new();
         store.each_model(|mut observed| {
+            if let Some(revision) = &mut observed.observed_revision {
+                *revision = revisions.entry(revision.commit.clone()).or_insert_with(|| revision.clone()).clone();
+            }
             let newest = store.version(&observed.name, VersionNumber(observed.last_version))?;
             if let Some(same) = known.state().models.get(&observed.name).cloned() {
                 observed.share(&same);
@@ -145,7 +150,8 @@ impl Reconciler {
             let past = newest.and_then(|v| v.expected());
             let cell = Cell {
                 past,
-                observed,
+                // What is read has room to grow; its copy has none.
+                observed: observed.clone(),
                 plan: None,
                 applied: BTreeMap::new(),
                 asked: BTreeMap::new(),

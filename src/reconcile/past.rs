@@ -75,7 +75,7 @@ pub struct Undoing {
 
 impl Reconciler {
     fn head(&self) -> PortResult<Revision> {
-        let head = self.loaded().state().revision.clone();
+        let head = self.loaded().state().revision.as_deref().cloned();
         head.ok_or_else(|| PortError::retryable("no revision is loaded yet"))
     }
 

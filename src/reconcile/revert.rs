@@ -64,7 +64,7 @@ impl Reconciler {
         if asked.flatten() != Some(rejected.release) {
             return Err(PortError::retryable("Git asks for something else by now"));
         }
-        let head = loaded.state().revision.clone();
+        let head = loaded.state().revision.as_deref().cloned();
         let head = head.ok_or_else(|| PortError::retryable("no revision is loaded yet"))?;
         let desired = observed.desired.clone();
         let desired = desired.ok_or_else(|| PortError::permanent("the model was retired meanwhile"))?;

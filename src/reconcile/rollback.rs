@@ -22,7 +22,8 @@ impl Reconciler {
     /// since the version `to`. Only the model's own files move: its folder, and the specs of datasets that no other model reads.
     pub fn rollback(&self, model: &Name, to: Option<VersionNumber>) -> PortResult<Revision> {
         let loaded = self.loaded();
-        let head = loaded.state().revision.clone().ok_or_else(|| PortError::retryable("no revision is loaded yet"))?;
+        let head = loaded.state().revision.as_deref().cloned();
+        let head = head.ok_or_else(|| PortError::retryable("no revision is loaded yet"))?;
         let observed =
             self.view(model).ok_or_else(|| PortError::permanent(format!("there is no model `{model}`")))?.observed;
         let desired =

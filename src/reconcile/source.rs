@@ -426,14 +426,14 @@ impl Reconciler {
         let paths: Vec<(Name, Vec<String>)> =
             open.iter().map(|name| ((*name).clone(), next.paths_of(base, name, &folder))).collect();
         for (name, revision) in self.0.ports.source.blame(old, &head.commit, &paths)? {
-            next.set_blame(&name, revision);
+            next.set_blame(&name, Arc::new(revision));
         }
         Ok(())
     }
 
     /// The commit that a model was asked for by, when all that became another is its lock and that is the one which the plan of that
     /// commit assumed: told by its content, whoever committed it.
-    fn whose_lock_it_is(&self, base: &Loaded, next: &Loaded, name: &Name) -> Option<Revision> {
+    fn whose_lock_it_is(&self, base: &Loaded, next: &Loaded, name: &Name) -> Option<Arc<Revision>> {
         let (before, now) = (base.state().models.get(name)?, next.state().models.get(name)?);
         if before.lock == now.lock {
             return None;
@@ -480,7 +480,7 @@ impl Reconciler {
                 "{} of {alive} models would be retired: run `trimtab sync --prune` to do it, or restore their specs",
                 held.len()
             );
-            let event = self.event(EventKind::RetireHeld, None, state.revision.as_ref(), message);
+            let event = self.event(EventKind::RetireHeld, None, state.revision.as_deref(), message);
             if let Err(e) = self.commit(Batch::new().event(event)) {
                 tracing::error!("the store refused an event: {e}");
             }

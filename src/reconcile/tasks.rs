@@ -244,7 +244,7 @@ impl Reconciler {
             message: format!("lock: {model}: {}\n\nTrimtab-Model: {model}\nTrimtab-Reason: {why}\n", pins.join(", ")),
             name: settings.bot_name,
             email: settings.bot_email,
-            decided_on: head.commit,
+            decided_on: head.commit.clone(),
             guard: folder(desired).to_owned(),
         };
         let pushed = self.0.ports.source.push(&commit);

@@ -186,13 +186,13 @@ impl Loaded {
     }
 
     /// Notes who changed, broke or deleted a model.
-    pub fn set_blame(&mut self, name: &Name, revision: Revision) {
+    pub fn set_blame(&mut self, name: &Name, revision: Arc<Revision>) {
         match self.state.models.get(name) {
             Some(model) => {
                 let model = DesiredModel { changed_by: revision, ..DesiredModel::clone(model) };
                 self.state.models.insert_mut(name.clone(), Arc::new(model));
             }
-            None => self.blamed.insert_mut(name.clone(), revision),
+            None => self.blamed.insert_mut(name.clone(), Revision::clone(&revision)),
         }
     }
 
@@ -366,6 +366,8 @@ impl Loaded {
             Some(_) => old_settings.clone(),
         };
         dirty.shared.extend(promotion::other_groups(&old_settings.groups, &self.state.settings.groups));
+        // All models that it changed refer to one.
+        let revision = &Arc::new(revision.clone());
         self.state.revision = Some(revision.clone());
         let mut touched = BTreeSet::new();
         // A file that went or became another model: the old name loses its state unless another file has it.
@@ -374,7 +376,7 @@ impl Loaded {
             if self.in_force(name) != Some(path) {
                 self.state.models.remove_mut(name);
                 self.state.broken.remove_mut(name);
-                self.blamed.insert_mut(name.clone(), revision.clone());
+                self.blamed.insert_mut(name.clone(), Revision::clone(revision));
                 touched.insert(name.clone());
             }
         }
@@ -406,7 +408,7 @@ impl Loaded {
                     self.state.models.insert_mut(name.clone(), Arc::new(model));
                 }
                 Err(diagnostics) => {
-                    self.blamed.insert_mut(name.clone(), revision.clone());
+                    self.blamed.insert_mut(name.clone(), Revision::clone(revision));
                     self.state.models.remove_mut(&name);
                     self.state.broken.insert_mut(name.clone(), diagnostics);
                 }
@@ -414,7 +416,7 @@ impl Loaded {
             touched.insert(name);
         }
         for name in undecided {
-            self.blamed.insert_mut(name.clone(), revision.clone());
+            self.blamed.insert_mut(name.clone(), Revision::clone(revision));
             self.state.models.remove_mut(&name);
             self.state.broken.insert_mut(name.clone(), self.rivals_of(&name, tree, revision));
             touched.insert(name);

@@ -65,7 +65,7 @@ fn model(root: &mut Table) -> Option<ModelSpec> {
         owner,
         description,
         labels,
-        data,
+        data: data.into_iter().collect(),
         registered: registered.map(|taken| Box::new(taken.dataset)),
         stages: ordered?,
         code: train.code,

@@ -54,7 +54,7 @@ struct Inner {
 pub struct Store(Arc<Inner>);
 
 /// sled's page cache, in bytes: records are small and the loop holds what it needs itself.
-const CACHE_BYTES: u64 = 8 * 1024 * 1024;
+const CACHE_BYTES: u64 = 4 * 1024 * 1024;
 
 /// Removes snapshots of sled's page table that a kill left half written. sled 0.34 writes `snap.N.generating` and renames it, yet reads what
 /// was not renamed as if it were whole (its filter looks for another ending), and then takes the database for damaged. The log holds all.

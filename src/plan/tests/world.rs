@@ -1,6 +1,7 @@
 //! A small world of one model, in which plans are executed.
 
 use super::super::*;
+use litemap::LiteMap;
 use std::sync::Arc;
 
 /// A small world for one model: `train` → staging (at once) → production (canary).
@@ -77,7 +78,7 @@ pub fn world() -> World {
         owner: None,
         description: None,
         labels: Default::default(),
-        data: BTreeMap::from([(name("train"), name("transactions"))]),
+        data: LiteMap::from_iter([(name("train"), name("transactions"))]),
         registered: None,
         stages: vec![stage("train")],
         code: ".".into(),
@@ -116,13 +117,13 @@ pub fn world() -> World {
         content: Digest::of(b"content"),
         code_path: "specs/models/fraud".into(),
         code: Digest::of(b"code"),
-        python: BTreeMap::from([("requirements.txt".into(), Digest::of(b"lock"))]),
-        datasets: BTreeMap::from([(name("transactions"), dataset.into())]),
-        environments: BTreeMap::from([environment("staging"), environment("production")]),
+        python: LiteMap::from_iter([("requirements.txt".into(), Digest::of(b"lock"))]),
+        datasets: LiteMap::from_iter([(name("transactions"), dataset.into())]),
+        environments: LiteMap::from_iter([environment("staging"), environment("production")]),
         analyses: BTreeMap::new(),
         lock: BTreeMap::new(),
         lines: Lines::from(BTreeMap::from([("train.params.depth".into(), 14)])).into(),
-        changed_by: revision("4f1c2ab0"),
+        changed_by: revision("4f1c2ab0").into(),
     };
     World {
         desired,

@@ -127,7 +127,7 @@ impl Reconciler {
         let since = WallMs(self.now().wall.0.saturating_sub_unsigned(keep.0));
         let (source, folder) = (self.0.ports.source.as_ref(), self.0.source.status().path);
         let mut all: BTreeMap<Name, Asked> = BTreeMap::new();
-        let (mut at, mut tree) = (Loaded::clone(&loaded), head.tree);
+        let (mut at, mut tree) = (Loaded::clone(&loaded), head.tree.clone());
         for revision in source.recent(&head.commit, since)? {
             self.still_open()?;
             let changes = source.changes(Some(&tree), &revision.tree, &folder)?;

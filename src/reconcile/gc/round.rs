@@ -188,7 +188,7 @@ impl<'a> Round<'a> {
         self.r.still_open()?;
         let pipeline = self.r.view(name).and_then(|v| v.observed.pipeline);
         let all = self.r.0.store.all_runs(name).map_err(stored)?;
-        let stays = |run: &&Run| gc::run_stays(run, pipeline.as_ref(), &self.made, &self.alive);
+        let stays = |run: &&Run| gc::run_stays(run, pipeline.as_deref(), &self.made, &self.alive);
         let beyond: Vec<Run> = gc::beyond(&all, self.settings.runs, stays).into_iter().cloned().collect();
         let gone = {
             // A task that takes one of them up claims it first, and so comes before this or after it.

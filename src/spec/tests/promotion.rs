@@ -38,7 +38,7 @@ fn every_word_of_a_promotion_is_read() {
     let environment = format!("schema = \"trimtab/v1\"\n[environment]\nname = \"production\"\nfreeze = [{WEEKEND}]\n");
     let loaded = base().with("environments/production.toml", &environment).load();
     assert_eq!(loaded.state().diagnostics, []);
-    assert_eq!(loaded.state().models["fraud"].environments["production"].freeze, [window]);
+    assert_eq!(loaded.state().models["fraud"].environments[&Name::new("production").unwrap()].freeze, [window]);
 }
 
 #[test]

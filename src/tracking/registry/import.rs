@@ -15,7 +15,10 @@ use crate::{
     },
 };
 use futures::executor::block_on;
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 /// The name under which a version's mark is.
 fn version_id(name: &str, number: u64) -> String {
@@ -78,7 +81,7 @@ fn fields(model: &RegisteredModel) -> Fields {
 }
 
 fn fields_of(version: &ModelVersion) -> Fields {
-    let (description, tags) = (version.description.clone(), version.tags.clone());
+    let (description, tags) = (version.description.clone(), version.tags.clone().into_iter().collect());
     Fields { description, tags, stage: Some(version.stage), ..Fields::default() }
 }
 
@@ -146,7 +149,7 @@ impl Tracker {
             let mark = Mark { fields: Some(fields_of(&given)), ..mark.clone() };
             if let (Some(known), Ok(there)) = (known, model.version(i128::from(number))) {
                 let followed = known.followed(fields_of(there), &fields_of(&given));
-                (given.description, given.tags) = (followed.description, followed.tags);
+                (given.description, given.tags) = (followed.description, followed.tags.into_iter().collect());
                 given.stage = followed.stage.unwrap_or(given.stage);
             }
             model.record.last = model.record.last.max(number);
@@ -155,7 +158,7 @@ impl Tracker {
                 Some(version) => batch.put_version(&version),
                 None => batch,
             };
-            model.put(given);
+            model.put(Arc::new(given));
             Ok(((), marked(batch, ImportKind::Version, &id, &mark)))
         };
         self.change_registry(&[name], change).await

@@ -25,20 +25,20 @@ use super::{Tracked, Tracker};
 use crate::store::{Batch, Store, Table};
 use state::Model;
 pub(super) use state::Registry;
-use std::sync::{PoisonError, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, PoisonError, RwLockReadGuard, RwLockWriteGuard};
 
 /// A model with the newest version of each stage.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ModelView {
     pub model: RegisteredModel,
-    pub latest: Vec<ModelVersion>,
+    pub latest: Vec<Arc<ModelVersion>>,
 }
 
 /// A version with the aliases that point to it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct VersionView {
     pub name: String,
-    pub version: ModelVersion,
+    pub version: Arc<ModelVersion>,
     pub aliases: Vec<String>,
 }
 

@@ -13,7 +13,7 @@ use crate::{
     store::{Batch, Table},
     tracking::Tracker,
 };
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 /// A model to be made.
 #[derive(Debug, Default)]
@@ -142,7 +142,7 @@ impl Tracker {
             let mut model = Model::new(record);
             for version in old.versions() {
                 let mut version = version.clone();
-                version.updated = now;
+                Arc::make_mut(&mut version).updated = now;
                 batch = batch.delete_tracked(Table::ModelVersion, version_key(name, version.number));
                 batch = put_version(batch, new_name, &version);
                 if name != new_name {

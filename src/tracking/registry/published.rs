@@ -19,7 +19,7 @@ use crate::{
     tracking::{ArtifactPath, Tracker, row::Row, run::OWN_TAGS},
 };
 use futures::executor::block_on;
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 fn failed(e: TrackingError) -> PortError {
     match e.code {
@@ -112,7 +112,7 @@ impl Tracker {
                 storage: None,
                 run_id: Some(train.map(|s| s.run.0.clone()).unwrap_or_default()),
                 run_link: String::new(),
-                tags: tags.map(|(k, v)| (k.to_owned(), v)).into(),
+                tags: tags.map(|(k, v)| (k.to_owned(), v)).into_iter().collect(),
             };
             (model.record.last, model.record.updated) = (model.record.last.max(number), now);
             let batch = put_version(put_model(Batch::new(), &model.record), name, &record);
@@ -120,7 +120,7 @@ impl Tracker {
                 let stored = ArtifactFile { digest: file.digest, size: file.size, upload: None };
                 batch.put_tracked(Table::Artifact, format!("{folder}/{}", file.path), &stored)
             });
-            model.put(record);
+            model.put(Arc::new(record));
             Ok(((), batch))
         };
         block_on(self.change_registry(&[name], change))

@@ -9,6 +9,7 @@ use crate::{
     search::{Attribute, Filter, IS_PROMPT, Orders, Searched, Subject, page},
     tracking::{Query, Tracker, first::First},
 };
+use std::sync::Arc;
 
 /// Models of one page, at most.
 const MODELS: i64 = 1000;
@@ -34,7 +35,7 @@ impl Searched for SeenModel<'_> {
 
 struct SeenVersion<'a> {
     model: &'a Model,
-    version: &'a ModelVersion,
+    version: &'a Arc<ModelVersion>,
     /// Whether any version of the model is a prompt's.
     prompt: bool,
 }
@@ -114,7 +115,7 @@ impl Tracker {
             all.filter(|v| filter.matches(v)).for_each(|v| found.put(orders.key(&v), (v.model, v.version)));
         }
         let (versions, next) = found.page(offset);
-        let view = |(model, version): (&Model, &ModelVersion)| VersionView {
+        let view = |(model, version): (&Model, &Arc<ModelVersion>)| VersionView {
             name: model.record.name.clone(),
             version: version.clone(),
             aliases: vec![],

@@ -83,7 +83,7 @@ impl Tracker {
         }
         Ok(GivenSource {
             source: format!("models:/{name}/{}", version.number),
-            run_id: given.run_id.or(version.run_id),
+            run_id: given.run_id.or_else(|| version.run_id.clone()),
             model_id: given.model_id,
         })
     }

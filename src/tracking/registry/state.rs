@@ -2,8 +2,12 @@
 
 use super::{ModelView, Tracked, VersionView};
 use crate::model::tracking::TrackingError;
+use litemap::LiteMap;
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 /// Where a version stands on its way; MLflow's older word for aliases.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, Default)]
@@ -69,7 +73,7 @@ pub struct ModelVersion {
     pub storage: Option<String>,
     pub run_id: Option<String>,
     pub run_link: String,
-    pub tags: BTreeMap<String, String>,
+    pub tags: LiteMap<String, String>,
 }
 
 impl ModelVersion {
@@ -83,7 +87,8 @@ impl ModelVersion {
 #[derive(Debug)]
 pub struct Model {
     pub record: RegisteredModel,
-    versions: BTreeMap<u64, ModelVersion>,
+    /// Shared, and so out of the map: a map has room for eleven, and most models have one or two.
+    versions: BTreeMap<u64, Arc<ModelVersion>>,
     /// Numbers by stage, so that the newest of each is at hand.
     stages: [BTreeSet<u64>; 4],
 }
@@ -95,7 +100,7 @@ impl Model {
     }
 
     /// Puts a version, new or in the place of what has its number.
-    pub fn put(&mut self, version: ModelVersion) {
+    pub fn put(&mut self, version: Arc<ModelVersion>) {
         self.remove(version.number);
         self.stages[version.stage as usize].insert(version.number);
         self.versions.insert(version.number, version);
@@ -107,7 +112,7 @@ impl Model {
         if version.number > self.record.last {
             (self.record.last, self.record.updated) = (version.number, self.record.updated.max(version.created));
         }
-        self.put(version);
+        self.put(Arc::new(version));
     }
 
     /// Takes a version out.
@@ -118,23 +123,23 @@ impl Model {
     }
 
     /// A version of a number as the caller gave it.
-    pub fn version(&self, number: i128) -> Tracked<&ModelVersion> {
+    pub fn version(&self, number: i128) -> Tracked<&Arc<ModelVersion>> {
         let found = u64::try_from(number).ok().and_then(|n| self.versions.get(&n));
         let name = &self.record.name;
         found.ok_or_else(|| TrackingError::missing(format!("Model Version (name={name}, version={number}) not found")))
     }
 
-    pub fn versions(&self) -> impl Iterator<Item = &ModelVersion> {
+    pub fn versions(&self) -> impl Iterator<Item = &Arc<ModelVersion>> {
         self.versions.values()
     }
 
     /// Versions in a stage, oldest first.
-    pub fn in_stage(&self, stage: Stage) -> impl DoubleEndedIterator<Item = &ModelVersion> {
+    pub fn in_stage(&self, stage: Stage) -> impl DoubleEndedIterator<Item = &Arc<ModelVersion>> {
         self.stages[stage as usize].iter().filter_map(|n| self.versions.get(n))
     }
 
     /// The newest version of each stage; stages in the order of their oldest.
-    pub fn latest(&self) -> Vec<&ModelVersion> {
+    pub fn latest(&self) -> Vec<&Arc<ModelVersion>> {
         let mut stages: Vec<_> = Stage::ALL.into_iter().filter(|s| !self.stages[*s as usize].is_empty()).collect();
         stages.sort_by_key(|s| self.stages[*s as usize].first().copied());
         stages.into_iter().filter_map(|s| self.in_stage(s).next_back()).collect()
@@ -146,7 +151,7 @@ impl Model {
     }
 
     /// A version as a caller sees it.
-    pub fn view_of(&self, version: &ModelVersion) -> VersionView {
+    pub fn view_of(&self, version: &Arc<ModelVersion>) -> VersionView {
         let aliases = self.record.aliases.iter().filter(|(_, n)| **n == version.number);
         VersionView {
             name: self.record.name.clone(),
@@ -159,7 +164,7 @@ impl Model {
 /// Every model.
 #[derive(Debug, Default)]
 pub struct Registry {
-    models: BTreeMap<String, Model>,
+    models: BTreeMap<String, Box<Model>>,
 }
 
 impl Registry {
@@ -169,24 +174,24 @@ impl Registry {
 
     /// The model of this name.
     pub fn get(&self, name: &str) -> Tracked<&Model> {
-        self.models.get(name).ok_or_else(|| Self::missing(name))
+        self.models.get(name).map(AsRef::as_ref).ok_or_else(|| Self::missing(name))
     }
 
     /// The same, to be changed.
     pub fn get_mut(&mut self, name: &str) -> Tracked<&mut Model> {
-        self.models.get_mut(name).ok_or_else(|| Self::missing(name))
+        self.models.get_mut(name).map(AsMut::as_mut).ok_or_else(|| Self::missing(name))
     }
 
     /// Puts a model under its name.
     pub fn insert(&mut self, model: Model) {
-        self.models.insert(model.record.name.clone(), model);
+        self.models.insert(model.record.name.clone(), Box::new(model));
     }
 
-    pub fn remove(&mut self, name: &str) -> Option<Model> {
-        self.models.remove(name)
+    pub fn remove(&mut self, name: &str) {
+        self.models.remove(name);
     }
 
     pub fn models(&self) -> impl Iterator<Item = &Model> {
-        self.models.values()
+        self.models.values().map(AsRef::as_ref)
     }
 }

@@ -301,9 +301,10 @@ async fn a_copy_follows_its_origin_but_for_what_was_changed_here() {
     let w = w.again();
     let model = w.tracker.registered_model("m").unwrap().model;
     assert_eq!(model.description, "two");
-    let tags = |all: &BTreeMap<String, String>| all.iter().map(|(k, v)| format!("{k}={v}")).collect::<Vec<_>>();
-    assert_eq!(tags(&model.tags), ["k=2", "new=MINE", "own=MINE"]);
-    assert_eq!(tags(&w.tracker.model_version("m", "1").unwrap().version.tags), ["k=2", "own=MINE"]);
+    let said = |(k, v): (&String, &String)| format!("{k}={v}");
+    assert_eq!(model.tags.iter().map(said).collect::<Vec<_>>(), ["k=2", "new=MINE", "own=MINE"]);
+    let version = w.tracker.model_version("m", "1").unwrap().version;
+    assert_eq!(version.tags.iter().map(said).collect::<Vec<_>>(), ["k=2", "own=MINE"]);
 }
 
 #[tokio::test]

@@ -12,6 +12,7 @@ use crate::{
     store::{Batch, Table},
     tracking::{LoggedModel, Tracker},
 };
+use std::sync::Arc;
 
 /// A version to be made; see [`Tracker::given_source`] for what a stranger gives as its source.
 #[derive(Debug, Default)]
@@ -74,6 +75,7 @@ impl Tracker {
                 Some(version) => batch.put_version(&version),
                 None => batch,
             };
+            let version = Arc::new(version);
             let view = model.view_of(&version);
             model.put(version);
             Ok((view, batch))
@@ -113,7 +115,7 @@ impl Tracker {
         let change = |registry: &mut Registry| {
             let model = registry.get_mut(name).map_err(|_| missing(name, number))?;
             let mut version = model.version(number)?.clone();
-            let mut batch = change(model, &mut version)?;
+            let mut batch = change(model, Arc::make_mut(&mut version))?;
             if touch {
                 model.record.updated = now;
                 batch = put_model(batch, &model.record);
@@ -154,10 +156,11 @@ impl Tracker {
         let now = self.now();
         let change = |model: &mut Model, version: &mut ModelVersion| {
             let others = model.in_stage(to).filter(|v| archive && v.number != version.number);
-            let others: Vec<ModelVersion> = others.cloned().collect();
+            let others: Vec<Arc<ModelVersion>> = others.cloned().collect();
             let mut batch = Batch::new();
             for mut other in others {
-                (other.stage, other.updated) = (Stage::Archived, now);
+                let changed = Arc::make_mut(&mut other);
+                (changed.stage, changed.updated) = (Stage::Archived, now);
                 batch = put_version(batch, name, &other);
                 model.put(other);
             }
