@@ -211,10 +211,10 @@ impl Drop for Keeper {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::{Batch, open_db, writer::Reply};
+    use crate::store::{Batch, reopen_db, writer::Reply};
 
     fn opened(dir: &std::path::Path) -> Keeper {
-        let records = Arc::new(Records::new(open_db(dir).unwrap()));
+        let records = Arc::new(Records::new(reopen_db(dir)));
         let signal = Arc::<Signal>::default();
         let (committer, content) = Committer::open(&records, &signal, dir).unwrap();
         let committer = Arc::new(Mutex::new(committer));

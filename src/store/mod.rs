@@ -88,6 +88,16 @@ fn open_db(state: &Path) -> Result<sled::Db, StoreError> {
         .map_err(Into::into)
 }
 
+/// Opens sled anew in the process that had it open: threads of it may hold its file for a moment longer.
+#[cfg(test)]
+fn reopen_db(state: &Path) -> sled::Db {
+    use nix::fcntl::{Flock, FlockArg};
+    if let Ok(file) = std::fs::File::open(state.join("db/db")) {
+        drop(Flock::lock(file, FlockArg::LockExclusive).unwrap());
+    }
+    open_db(state).unwrap()
+}
+
 impl Store {
     /// Opens the state folder, made if it is missing. Refused while another daemon holds it.
     pub fn open(state: &Path) -> Result<Self, StoreError> {

@@ -282,7 +282,7 @@ mod tests {
     use std::sync::mpsc::Receiver;
 
     fn opened(dir: &Path) -> (Writer, Arc<Records>) {
-        let records = Arc::new(Records::new(super::super::open_db(dir).unwrap()));
+        let records = Arc::new(Records::new(super::super::reopen_db(dir)));
         (Writer::start(&records, dir).unwrap(), records)
     }
 
