@@ -40,7 +40,7 @@ impl Wake for Wakes {
 
     fn wake_by_ref(self: &Arc<Self>) {
         // In this order: whoever polls ends that, then looks whether it was woken.
-        self.woken.store(true, SeqCst);
+        self.woken.swap(true, SeqCst);
         if !self.polled.load(SeqCst) {
             self.task.wake();
         }
@@ -61,7 +61,8 @@ impl<F: Future> Future for Again<F> {
         let Self { future, wakes, waker } = &mut *self;
         wakes.task.register(context.waker());
         for _ in 0..MOST {
-            wakes.woken.store(false, SeqCst);
+            // What the wake told of is seen by the poll: a plain store would not see to that.
+            wakes.woken.swap(false, SeqCst);
             wakes.polled.store(true, SeqCst);
             let polled = future.as_mut().poll(&mut Context::from_waker(waker));
             wakes.polled.store(false, SeqCst);

@@ -6,7 +6,7 @@ use super::{
 use super::{MirrorSettings, TrackingSettings};
 use litemap::LiteMap;
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 use std::{collections::BTreeMap, sync::Arc};
 
 /// Bytes that one file of a code folder may have.
@@ -83,6 +83,11 @@ pub struct ServeSpec {
     pub secrets: Vec<String>,
 }
 
+/// A map as records have it, also one without entries: litemap writes that one as a list.
+pub fn as_map<K: Serialize, V: Serialize, S: Serializer>(map: &LiteMap<K, V>, to: S) -> Result<S::Ok, S::Error> {
+    to.collect_map(map.iter())
+}
+
 /// `models/NAME/model.toml`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ModelSpec {
@@ -93,6 +98,7 @@ pub struct ModelSpec {
     #[serde(default, skip_serializing_if = "LiteMap::is_empty")]
     pub labels: LiteMap<String, String>,
     /// Input name -> dataset name.
+    #[serde(serialize_with = "as_map")]
     pub data: LiteMap<Name, Name>,
     /// The registered model that is served, where nothing is trained: it stands among `data` as an input, too.
     #[serde(default)]
@@ -255,8 +261,11 @@ pub struct DesiredModel {
     pub code_path: String,
     pub code: Digest,
     /// Digest of each requirements file named by a stage, by its path in the code folder.
+    #[serde(serialize_with = "as_map")]
     pub python: LiteMap<String, Digest>,
+    #[serde(serialize_with = "as_map")]
     pub datasets: LiteMap<Name, Arc<DatasetSpec>>,
+    #[serde(serialize_with = "as_map")]
     pub environments: LiteMap<Name, Arc<EnvironmentSpec>>,
     /// Shared analyses that its deployments use.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]

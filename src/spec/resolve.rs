@@ -360,6 +360,7 @@ pub fn code_files(entries: &[TreeEntry]) -> impl Iterator<Item = &TreeEntry> {
 
 fn content(spec: &ModelSpec, datasets: &BTreeMap<Name, Arc<DatasetSpec>>, code: Digest) -> Digest {
     let sources: BTreeMap<&Name, &DataSource> = datasets.iter().map(|(name, d)| (name, &d.source)).collect();
+    let data: BTreeMap<&Name, &Name> = spec.data.iter().collect();
     // Plain data with string keys: serialising cannot fail, and an empty text would still be a stable key.
-    Digest::of(&serde_json::to_vec(&(&spec.name, &spec.stages, &spec.data, sources, code)).unwrap_or_default())
+    Digest::of(&serde_json::to_vec(&(&spec.name, &spec.stages, data, sources, code)).unwrap_or_default())
 }

@@ -9,6 +9,7 @@ use super::{
     key,
     lockfile::LockFile,
     records::Records,
+    tracked::Table,
 };
 use std::{
     fs::File,
@@ -33,10 +34,23 @@ pub(super) fn write_to(records: &Records, out: &File, name: &Path) -> Result<(),
     let io = |source| StoreError::Io { path: name.to_owned(), source };
     let mut out = BufWriter::new(out);
     out.write_all(MAGIC).map_err(io)?;
-    let (mut count, mut items) = (0u64, records.prefix(b""));
-    while let Some((key, value)) = items.next()? {
-        out.write_all(&frame(&key, &value)).map_err(io)?;
+    let mut count = 0u64;
+    let mut put = |key: &[u8], value: &[u8]| {
         count += 1;
+        out.write_all(&frame(key, value)).map_err(io)
+    };
+    // Commits go on meanwhile. The last number that a registered model gave out is that of its record or of its newest version: with the
+    // record read last, none is given again because its version was deleted between the two.
+    let last = Table::RegisteredModel.prefix();
+    let mut items = records.prefix(b"");
+    while let Some((key, value)) = items.next()? {
+        if !key.starts_with(last) {
+            put(&key, &value)?;
+        }
+    }
+    let mut items = records.prefix(last);
+    while let Some((key, value)) = items.next()? {
+        put(&key, &value)?;
     }
     out.write_all(&frame(b"", &count.to_le_bytes())).map_err(io)?;
     out.flush().map_err(io)

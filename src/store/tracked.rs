@@ -29,7 +29,7 @@ pub enum Table {
 }
 
 impl Table {
-    fn prefix(self) -> &'static [u8] {
+    pub(super) fn prefix(self) -> &'static [u8] {
         match self {
             Self::Experiment => b"te/",
             Self::Run => b"tr/",

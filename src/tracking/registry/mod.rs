@@ -69,6 +69,7 @@ pub(super) fn read(store: &Store) -> Tracked<Registry> {
         }
         Ok(())
     })?;
+    registry.models_mut().for_each(Model::drop_stray_aliases);
     Ok(registry)
 }
 
@@ -102,6 +103,7 @@ impl Tracker {
     /// Takes back what the store did not keep.
     fn read_model_again(&self, name: &str) -> Tracked<()> {
         let mut registry = self.registry_mut();
+        let last = registry.get(name).map_or(0, |model| model.record.last);
         registry.remove(name);
         if let Some(record) = self.0.store.tracked::<RegisteredModel>(Table::RegisteredModel, name)? {
             let mut model = Model::new(record);
@@ -110,6 +112,8 @@ impl Tracker {
                 model.put_stored(version);
                 Ok(())
             })?;
+            // A version may have been deleted between the two: its number is not given again.
+            model.record.last = model.record.last.max(last);
             registry.insert(model);
         }
         Ok(())

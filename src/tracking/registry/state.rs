@@ -1,7 +1,7 @@
 //! What is kept of models and versions.
 
 use super::{ModelView, Tracked, VersionView};
-use crate::model::tracking::TrackingError;
+use crate::model::{as_map, tracking::TrackingError};
 use litemap::LiteMap;
 use serde::{Deserialize, Serialize};
 use std::{
@@ -73,6 +73,7 @@ pub struct ModelVersion {
     pub storage: Option<String>,
     pub run_id: Option<String>,
     pub run_link: String,
+    #[serde(serialize_with = "as_map")]
     pub tags: LiteMap<String, String>,
 }
 
@@ -110,9 +111,14 @@ impl Model {
     /// since it was written.
     pub fn put_stored(&mut self, version: ModelVersion) {
         if version.number > self.record.last {
-            (self.record.last, self.record.updated) = (version.number, self.record.updated.max(version.created));
+            (self.record.last, self.record.updated) = (version.number, version.created);
         }
         self.put(Arc::new(version));
+    }
+
+    /// Forgets aliases of versions that are not there: a backup that was taken meanwhile may have one without the other.
+    pub fn drop_stray_aliases(&mut self) {
+        self.record.aliases.retain(|_, number| self.versions.contains_key(number));
     }
 
     /// Takes a version out.
@@ -189,6 +195,10 @@ impl Registry {
 
     pub fn remove(&mut self, name: &str) {
         self.models.remove(name);
+    }
+
+    pub fn models_mut(&mut self) -> impl Iterator<Item = &mut Model> {
+        self.models.values_mut().map(AsMut::as_mut)
     }
 
     pub fn models(&self) -> impl Iterator<Item = &Model> {

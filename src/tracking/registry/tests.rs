@@ -335,3 +335,11 @@ async fn aliases_of_a_copy_follow_and_those_that_cannot_are_left() {
     assert_eq!(w.tracker.bring_aliases("m", &to, &copies).await.unwrap(), expected);
     assert_eq!(now(&w.again()), numbers(&[("a", 2), ("b", 2), ("mine", 1)]));
 }
+
+#[test]
+fn a_version_without_tags_is_kept_as_earlier_daemons_read_it() {
+    let version = ModelVersion { tags: Default::default(), ..their_version(1, 5, &[]) };
+    let text = serde_json::to_string(&version).unwrap();
+    assert!(text.contains(r#""tags":{}"#), "{text}");
+    assert_eq!(serde_json::from_str::<ModelVersion>(&text.replace("{}", "[]")).unwrap(), version);
+}
